@@ -1,0 +1,152 @@
+"""What the classifier computed for a list of texts: the one record that concepts and scores are made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import BaseModel
+
+from classifsae.errors import DataError, MismatchError, StorageError
+from classifsae.storage import (
+    Json,
+    Manifest,
+    finish,
+    manifest_of,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from classifsae.tensors import Float, Int, Tensor
+
+TENSORS = "activations.safetensors"
+IDS = "ids.json"
+
+
+class Source(BaseModel, frozen=True):
+    """Where hidden states come from. Concepts fit only states of the source that they were learned from.
+
+    Attributes:
+        model: fingerprint of the classifier's weights.
+        layer: hook layer l; the state is the residual stream entering block l.
+        prompt: fingerprint of what is put around a text, "" for an encoder.
+        dataset: fingerprint of the data set, all its parts together.
+    """
+
+    model: str
+    layer: int
+    prompt: str
+    dataset: str
+
+    def require(self, other: "Source", *, this: str, that: str) -> None:
+        """Refuse to mix two sources.
+
+        Raises:
+            MismatchError: they differ; says in what.
+        """
+        names = {"model": "another model", "layer": "another layer", "prompt": "another prompt"}
+        for name, what in {**names, "dataset": "another data set"}.items():
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise MismatchError(
+                    f"{that} come from {what} than {this} ({name} {_short(theirs)}, expected {_short(mine)}); "
+                    f"capture the activations again with the same model, layer and data set."
+                )
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Hidden states of n sentences and what the classifier made of them, one row each, in data-set order.
+
+    Attributes:
+        hidden: sentence vectors at the hook layer, in the classifier's precision.
+        logits: the classifier's own class logits.
+        labels: ground truth, class indices.
+        ids: the data set's row ids.
+        source: where the states come from.
+    """
+
+    hidden: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n c"]
+    labels: Int[Tensor, " n"]
+    ids: tuple[str, ...]
+    source: Source
+
+    @property
+    def predictions(self) -> Int[Tensor, " n"]:
+        """The label that the classifier predicts: the first of its largest logits."""
+        return self.logits.argmax(dim=1)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes c."""
+        return self.logits.shape[1]
+
+    def __len__(self) -> int:
+        return self.hidden.shape[0]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same record with its tensors on another device, hidden states and logits in float32."""
+        return type(self)(
+            hidden=self.hidden.to(device, torch.float32),
+            logits=self.logits.to(device, torch.float32),
+            labels=self.labels.to(device),
+            ids=self.ids,
+            source=self.source,
+        )
+
+    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+        """Write the record as an artefact.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        tensors = {"hidden": self.hidden, "logits": self.logits, "labels": self.labels}
+        write_tensors(folder / TENSORS, tensors)
+        return finish_activations(folder, ids=self.ids, source=self.source, inputs=inputs, facts={})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open an artefact; the tensors are memory-mapped.
+
+        Raises:
+            StorageError: the folder is unfinished or damaged.
+        """
+        manifest = manifest_of(folder)
+        if manifest is None:
+            raise StorageError(f"{folder} holds no finished activations; run the capture stage again.")
+        tensors = read_tensors(folder / TENSORS)
+        ids = read_json(folder / IDS)
+        if not isinstance(ids, list):
+            raise StorageError(f"{folder / IDS} is not a list; delete {folder} to have it made again.")
+        source = Source.model_validate(manifest.record.get("source"))
+        return cls(**tensors, ids=tuple(map(str, ids)), source=source)
+
+
+def finish_activations(
+    folder: Path, *, ids: tuple[str, ...], source: Source, inputs: str, facts: dict[str, Json]
+) -> Manifest:
+    """Write the ids and the manifest beside tensors that are already in place."""
+    write_json(folder / IDS, list(ids))
+    record = {"source": source.model_dump(), "n_sentences": len(ids), **facts}
+    return finish(folder, inputs=inputs, record=record)
+
+
+def check_finite(hidden: Float[Tensor, "n d"], ids: tuple[str, ...]) -> None:
+    """Refuse hidden states that are not numbers.
+
+    Raises:
+        DataError: a state holds NaN or infinity; names the first such sentence.
+    """
+    bad = (~torch.isfinite(hidden)).any(dim=1).nonzero().flatten()
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} of {len(ids)} hidden states hold NaN or infinity, first in row {ids[int(bad[0])]!r}; "
+            f"check the classifier, or capture in float32 rather than half precision."
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] or "none"

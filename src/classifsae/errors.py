@@ -1,0 +1,35 @@
+"""What can go wrong in the user's hands: one family, so that the command line can answer in one line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ClassifSAEError(Exception):
+    """The input is wrong. The message says what was given, what is allowed and what to do."""
+
+
+class ConfigError(ClassifSAEError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that stands for nothing, with the closest names that do."""
+
+    def __init__(self, kind: str, given: str, known: Iterable[str], *, hint: str = "") -> None:
+        names = sorted(known)
+        close = get_close_matches(given, names, n=1, cutoff=0.6)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        advice = f" {hint}" if hint else ""
+        super().__init__(f"unknown {kind} {given!r}.{guess} Known: {', '.join(names) or 'none'}.{advice}")
+
+
+class DataError(ClassifSAEError):
+    """Texts, labels or tensors that cannot be used as they are."""
+
+
+class MismatchError(ClassifSAEError):
+    """Two things that do not belong together: other model, layer, prompt or data set."""
+
+
+class StorageError(ClassifSAEError):
+    """A folder or file that cannot be read or written."""

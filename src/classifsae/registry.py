@@ -1,0 +1,113 @@
+"""Names a user may type: each is a file name, in a package folder of classes (*.py) or of presets (*.yaml)."""
+
+import re
+from dataclasses import dataclass
+from importlib import import_module, resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Generic, TypeVar
+
+from classifsae.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+
+
+def canonical(name: str) -> str:
+    """Spelling without case and separators: ``pythia-410m`` and ``Pythia_410M`` are one name."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def import_object(path: str) -> object:
+    """The object at ``package.module:Name``.
+
+    Raises:
+        ConfigError: the path is not of that form, or nothing is there.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found: object = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"cannot import {path!r} ({error}); write it as package.module:Class.") from error
+    return found
+
+
+@dataclass(frozen=True)
+class ClassRegistry(Generic[T]):
+    """One class per public module of a package, plus entry points and ``package.module:Class``.
+
+    The module ``concepts/sae.py`` defines exactly one subclass of ``base`` of its own: that is ``sae``.
+
+    Attributes:
+        kind: what an entry is called in messages, such as "method".
+        package: dotted name of the folder; modules whose name starts with "_" or is "base" are not entries.
+        base: what every entry is a subclass of.
+    """
+
+    kind: str
+    package: str
+    base: type[T]
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        path = import_module(self.package).__path__
+        own = {m.name for m in iter_modules(path) if not m.name.startswith("_") and m.name != "base"}
+        return sorted(own | {point.name for point in entry_points(group=self.package)})
+
+    def load(self, name: str) -> type[T]:
+        """The class behind a name.
+
+        Raises:
+            UnknownNameError: no such name.
+            ConfigError: the name leads to something that is not an entry of this kind.
+        """
+        if ":" in name:
+            return self._checked(import_object(name), name)
+        known = {canonical(n): n for n in self.names()}
+        if canonical(name) not in known:
+            hint = f"Your own {self.kind} may be given as package.module:Class."
+            raise UnknownNameError(self.kind, name, known.values(), hint=hint)
+        name = known[canonical(name)]
+        for point in entry_points(group=self.package, name=name):
+            return self._checked(point.load(), name)
+        return self._defined_in(f"{self.package}.{name}", name)
+
+    def _defined_in(self, module: str, name: str) -> type[T]:
+        own = [
+            value
+            for value in vars(import_module(module)).values()
+            if isinstance(value, type) and issubclass(value, self.base) and value.__module__ == module
+        ]
+        if len(own) != 1:
+            raise ConfigError(
+                f"{module} must define one {self.kind} ({self.base.__name__}), found {len(own)}."
+            )
+        return self._checked(own[0], name)
+
+    def _checked(self, found: object, name: str) -> type[T]:
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise ConfigError(
+                f"{name!r} is not a {self.kind}: it must be a subclass of {self.base.__name__}."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class PresetRegistry:
+    """One YAML file per preset, in a folder of ``classifsae/presets``."""
+
+    kind: str
+    folder: str
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        return sorted(self._paths())
+
+    def find(self, name: str) -> Path | None:
+        """The file of a preset, or None if there is no such preset."""
+        by_spelling = {canonical(n): path for n, path in self._paths().items()}
+        return by_spelling.get(canonical(name))
+
+    def _paths(self) -> dict[str, Path]:
+        folder = resources.files("classifsae") / "presets" / self.folder
+        return {Path(str(f)).stem: Path(str(f)) for f in folder.iterdir() if f.name.endswith(".yaml")}

@@ -1,0 +1,31 @@
+"""Shapes and the few callables that tie the parts together.
+
+Axis names, in every annotation: n sentences, b batch, d width of the hidden state, p latents,
+m concepts, c classes, t tokens.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Bool", "Float", "Int", "OnStep", "SentenceEncoder", "Tail", "Tensor"]
+
+
+class Tail(Protocol):
+    """The rest of the classifier, from the hook layer on: hidden states (b, d) to class logits (b, c)."""
+
+    def __call__(self, hidden: Tensor, /) -> Tensor: ...
+
+
+class SentenceEncoder(Protocol):
+    """Raw texts to unit-norm embeddings (n, e)."""
+
+    def __call__(self, texts: list[str], /) -> Tensor: ...
+
+
+class OnStep(Protocol):
+    """Told after each step of anything long: steps done, steps in all, and numbers worth showing."""
+
+    def __call__(self, done: int, total: int, values: Mapping[str, float], /) -> None: ...
