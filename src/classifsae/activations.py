@@ -50,7 +50,7 @@ class Source(BaseModel, frozen=True):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise MismatchError(
-                    f"{that} come from {what} than {this} ({name} {_short(theirs)}, expected {_short(mine)}); "
+                    f"{that} come from {what} than {this} ({name} {_short(theirs)}, not {_short(mine)}); "
                     f"capture the activations again with the same model, layer and data set."
                 )
 
@@ -142,7 +142,7 @@ def check_finite(hidden: Float[Tensor, "n d"], ids: tuple[str, ...]) -> None:
     bad = (~torch.isfinite(hidden)).any(dim=1).nonzero().flatten()
     if len(bad):
         raise DataError(
-            f"{len(bad)} of {len(ids)} hidden states hold NaN or infinity, first in row {ids[int(bad[0])]!r}; "
+            f"{len(bad)} of {len(ids)} hidden states hold NaN or infinity, first row {ids[int(bad[0])]!r}; "
             f"check the classifier, or capture in float32 rather than half precision."
         )
 

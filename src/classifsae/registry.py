@@ -1,4 +1,4 @@
-"""Names a user may type: each is a file name, in a package folder of classes (*.py) or of presets (*.yaml)."""
+"""Names a user may type: each is a file name, in a folder of classes (*.py) or of presets (*.yaml)."""
 
 import re
 from dataclasses import dataclass

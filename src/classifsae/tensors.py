@@ -16,16 +16,19 @@ __all__ = ["Bool", "Float", "Int", "OnStep", "SentenceEncoder", "Tail", "Tensor"
 class Tail(Protocol):
     """The rest of the classifier, from the hook layer on: hidden states (b, d) to class logits (b, c)."""
 
-    def __call__(self, hidden: Tensor, /) -> Tensor: ...
+    def __call__(self, hidden: Tensor, /) -> Tensor:
+        """Class logits, differentiable in ``hidden``."""
 
 
 class SentenceEncoder(Protocol):
     """Raw texts to unit-norm embeddings (n, e)."""
 
-    def __call__(self, texts: list[str], /) -> Tensor: ...
+    def __call__(self, texts: list[str], /) -> Tensor:
+        """One unit-norm embedding per text."""
 
 
 class OnStep(Protocol):
     """Told after each step of anything long: steps done, steps in all, and numbers worth showing."""
 
-    def __call__(self, done: int, total: int, values: Mapping[str, float], /) -> None: ...
+    def __call__(self, done: int, total: int, values: Mapping[str, float], /) -> None:
+        """Show or record one step."""
