@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ClassifSAEError(Exception):
@@ -33,3 +37,20 @@ class MismatchError(ClassifSAEError):
 
 class StorageError(ClassifSAEError):
     """A folder or file that cannot be read or written."""
+
+
+def one_line(error: "ValidationError", *, known: Iterable[str] = ()) -> str:
+    """All that pydantic found wrong, as one line: option, what is wrong with it, what was given."""
+    return "; ".join(
+        _complaint(detail["loc"], detail["type"], detail["msg"], detail["input"], known)
+        for detail in error.errors(include_url=False)
+    )
+
+
+def _complaint(
+    where: tuple[int | str, ...], kind: str, message: str, given: object, known: Iterable[str]
+) -> str:
+    path = ".".join(map(str, where))
+    if kind == "extra_forbidden":
+        return str(UnknownNameError("option", path, known))
+    return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"

@@ -1,0 +1,211 @@
+"""The TopK sparse autoencoder that ``sae`` and ``classifsae`` share: its coder and its training step.
+
+Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:2406.04093).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from classifsae.activations import Activations
+from classifsae.concepts._losses import ghost, reconstruction, unit_rows, without_row_component
+from classifsae.concepts._optimise import Objective, Schedule, ShuffledEpochs, generator
+from classifsae.concepts.base import Coder, ConceptMethod
+from classifsae.errors import ConfigError
+from classifsae.storage import Json
+from classifsae.tensors import Bool, Float, Int, Tensor
+
+DEAD_AFTER = 100
+"""A latent that has not fired in this many steps is dead, and ghost gradients work on it."""
+
+
+class SparseCoder(Coder):
+    """x = h sqrt(d) / ||h||,  z = TopK(relu(x W_enc + b_enc)),  decode(z) = z W_dec + b_dec.
+
+    States are brought to norm sqrt(d) on the way in; ``decode`` returns them at that scale.
+
+    Args:
+        W_enc, b_enc, W_dec, b_dec: the weights; the rows of W_dec are unit decoder directions.
+        top_k: activations that survive per sentence.
+    """
+
+    def __init__(
+        self,
+        *,
+        W_enc: Float[Tensor, "d p"],  # noqa: N803
+        b_enc: Float[Tensor, " p"],
+        W_dec: Float[Tensor, "p d"],  # noqa: N803
+        b_dec: Float[Tensor, " d"],
+        top_k: int,
+    ) -> None:
+        super().__init__()
+        self.W_enc, self.b_enc = nn.Parameter(W_enc), nn.Parameter(b_enc)
+        self.W_dec, self.b_dec = nn.Parameter(W_dec), nn.Parameter(b_dec)
+        self.top_k = top_k
+
+    @classmethod
+    def initial(cls, *, width: int, n_latents: int, top_k: int, seed: int) -> "SparseCoder":
+        """Decoder Kaiming uniform, encoder its transpose, decoder rows then scaled to length 1."""
+        W_dec = torch.empty(n_latents, width)
+        nn.init.kaiming_uniform_(W_dec, generator=generator(seed))
+        return cls(
+            W_enc=W_dec.T.clone(),
+            b_enc=torch.zeros(n_latents),
+            W_dec=unit_rows(W_dec),
+            b_dec=torch.zeros(width),
+            top_k=top_k,
+        )
+
+    @property
+    def n_latents(self) -> int:
+        """Number of latents p."""
+        return self.W_dec.shape[0]
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """How many activations survive."""
+        return {"top_k": self.top_k}
+
+    def pre_codes(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """Values of all latents before relu and TopK."""
+        return (hidden * input_scale(hidden)) @ self.W_enc + self.b_enc
+
+    def top(self, pre_codes: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
+        """The k largest positive values of each row, zeros elsewhere."""
+        values, columns = pre_codes.topk(self.top_k, dim=1)
+        return torch.zeros_like(pre_codes).scatter(1, columns, values.relu())
+
+    def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """At most k activations per state, all >= 0."""
+        return self.top(self.pre_codes(hidden))
+
+    def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
+        """Weighted sum of decoder directions, at norm scale sqrt(d)."""
+        return codes @ self.W_dec + self.b_dec
+
+    def decode_kept(self, codes: Float[Tensor, "b m"], kept: Int[Tensor, " m"]) -> Float[Tensor, "b d"]:
+        """The same from the kept latents alone."""
+        return codes @ self.W_dec[kept] + self.b_dec
+
+
+def input_scale(hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
+    """Factor that gives each row the norm sqrt(d); 1 for a row of zeros, which stays zero."""
+    norm = hidden.norm(dim=1, keepdim=True)
+    return torch.where(norm > 0, hidden.shape[1] ** 0.5 / norm, 1.0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One batch through the autoencoder: its codes and its unweighted loss terms."""
+
+    codes: Float[Tensor, "b p"]
+    reconstruction: Float[Tensor, ""]
+    ghost: Float[Tensor, ""]
+
+
+class SparseObjective(Objective):
+    """The autoencoder while it learns: unit decoder rows, and a count of how long each latent is silent.
+
+    Args:
+        coder: trained in place.
+    """
+
+    silent_steps: Int[Tensor, " p"]
+
+    def __init__(self, coder: SparseCoder) -> None:
+        super().__init__()
+        self.coder = coder
+        self.register_buffer("silent_steps", torch.zeros(coder.n_latents, dtype=torch.int64))
+
+    @property
+    def dead(self) -> Bool[Tensor, " p"]:
+        """Latents silent for more than ``DEAD_AFTER`` steps, the coming one not counted."""
+        return self.silent_steps > DEAD_AFTER
+
+    def forward(self, hidden: Float[Tensor, "b d"], *, n_detached: int = 0) -> Pass:
+        """Encode, decode and compare; the decoder's gradient stops at the first ``n_detached`` codes."""
+        pre_codes = self.coder.pre_codes(hidden)
+        codes = self.coder.top(pre_codes)
+        dead = self.dead
+        self._count(codes)
+        seen = torch.cat([codes[:, :n_detached].detach(), codes[:, n_detached:]], dim=1)
+        rebuilt = self.coder.decode(seen) / input_scale(hidden)
+        return Pass(
+            codes=codes,
+            reconstruction=reconstruction(rebuilt, hidden),
+            ghost=ghost(rebuilt, hidden, pre_codes, self.coder.W_dec, dead),
+        )
+
+    def _count(self, codes: Float[Tensor, "b p"]) -> None:
+        fired = (codes.detach() > 0).any(dim=0)
+        self.silent_steps = torch.where(fired, 0, self.silent_steps + 1)
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Scale the decoder rows to length 1."""
+        self.coder.W_dec.copy_(unit_rows(self.coder.W_dec))
+
+    @torch.no_grad()
+    def after_backward(self) -> None:
+        """Remove from the decoder's gradient what would only stretch its rows."""
+        gradient = self.coder.W_dec.grad
+        assert gradient is not None
+        gradient.copy_(without_row_component(gradient, self.coder.W_dec))
+
+    def numbers(self) -> dict[str, float]:
+        """Latents that are dead at present."""
+        return {"dead": float(self.dead.sum())}
+
+
+class SparseMethod(ConceptMethod):
+    """Options of both sparse autoencoders.
+
+    Attributes:
+        n_latents: p; 2 d if not given.
+        top_k: k, activations per sentence.
+        n_vectors: sentence vectors seen in all; rounded to whole epochs, at least one.
+        batch_size: vectors per step.
+        learning_rate: Adam's at the first step.
+        final_learning_rate: Adam's at the last step, reached by a half cosine.
+    """
+
+    n_concepts: PositiveInt = 20
+    n_latents: PositiveInt | None = None
+    top_k: PositiveInt = 10
+    n_vectors: PositiveInt = 10_000_000
+    batch_size: PositiveInt = 500
+    learning_rate: PositiveFloat = 5e-5
+    final_learning_rate: PositiveFloat = Field(default=5e-7)
+
+    def start(self, train: Activations) -> SparseCoder:
+        """The autoencoder before training.
+
+        Raises:
+            ConfigError: fewer latents than concepts or than k.
+        """
+        width = train.hidden.shape[1]
+        n_latents = self.n_latents or 2 * width
+        for name, value in (("n_concepts", self.n_concepts), ("top_k", self.top_k)):
+            if value > n_latents:
+                raise ConfigError(
+                    f"{self.method_name()}: {name} is {value}, but there are only {n_latents} latents; "
+                    f"lower {name} or raise n_latents."
+                )
+        coder = SparseCoder.initial(width=width, n_latents=n_latents, top_k=self.top_k, seed=self.seed)
+        return coder.to(train.hidden.device)
+
+    def plan(self, train: Activations) -> tuple[ShuffledEpochs, Schedule]:
+        """Order of the batches and schedule of the rate."""
+        order = ShuffledEpochs(
+            len(train), batch_size=self.batch_size, seed=self.seed, device=train.hidden.device
+        )
+        n_epochs = max(1, round(self.n_vectors / len(train)))
+        schedule = Schedule(
+            n_steps=n_epochs * order.per_epoch,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            clip=1.0,
+        )
+        return order, schedule

@@ -1,0 +1,43 @@
+"""Linear dictionaries: codes and reconstructions are one matrix product each."""
+
+from classifsae.concepts.base import Coder
+from classifsae.tensors import Float, Tensor
+
+
+class LinearCoder(Coder):
+    """encode(h) = (h - mean) encoder,  decode(z) = z decoder + mean.
+
+    Args:
+        mean: subtracted on the way in, added on the way out.
+        encoder: one column per latent.
+        decoder: one direction per latent.
+    """
+
+    mean: Float[Tensor, " d"]
+    encoder: Float[Tensor, "d p"]
+    decoder: Float[Tensor, "p d"]
+
+    def __init__(
+        self, *, mean: Float[Tensor, " d"], encoder: Float[Tensor, "d p"], decoder: Float[Tensor, "p d"]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("encoder", encoder)
+        self.register_buffer("decoder", decoder)
+
+    @property
+    def n_latents(self) -> int:
+        """Number of latents p."""
+        return self.decoder.shape[0]
+
+    def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """Signed coordinates along the latents."""
+        return (hidden - self.mean) @ self.encoder
+
+    def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
+        """Weighted sum of directions plus the mean."""
+        return codes @ self.decoder + self.mean
+
+    def decode_kept(self, codes: Float[Tensor, "b m"], kept: Tensor) -> Float[Tensor, "b d"]:
+        """The same from the kept latents alone."""
+        return codes @ self.decoder[kept] + self.mean

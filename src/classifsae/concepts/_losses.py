@@ -1,0 +1,90 @@
+"""The terms that concept methods minimise: pure functions of tensors, each a scalar.
+
+Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its authors published.
+"""
+
+from torch.nn.functional import cross_entropy
+
+from classifsae.tensors import Bool, Float, Int, Tensor
+
+_TINY = 1e-6
+
+
+def normalised_square(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    """Squared error of each entry over the distance of the true row from the batch mean.
+
+        sq_bi = (guess - truth)_bi^2 / (||truth_b - mean over the batch of truth|| + 1e-6)
+
+    Args:
+        guess: the reconstruction.
+        truth: what it should be.
+    Returns:
+        Entries >= 0, in units of the hidden state.
+    """
+    spread = (truth - truth.mean(dim=0)).norm(dim=1, keepdim=True)
+    return (guess - truth).square() / (spread + _TINY)
+
+
+def reconstruction(rebuilt: Float[Tensor, "b d"], hidden: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Dense-batch normalised error: entries of ``normalised_square`` summed over d, averaged over b."""
+    return normalised_square(rebuilt, hidden).sum(dim=1).mean()
+
+
+def ghost(
+    rebuilt: Float[Tensor, "b d"],
+    hidden: Float[Tensor, "b d"],
+    pre_codes: Float[Tensor, "b p"],
+    directions: Float[Tensor, "p d"],
+    dead: Bool[Tensor, " p"],
+) -> Float[Tensor, ""]:
+    """Ghost gradients: dead latents learn to explain what the living leave over.
+
+        r = hidden - rebuilt;  g = exp(pre_codes[:, dead]) directions[dead], scaled per row to ||r|| / 2
+        q = normalised_square(g, r);  L = mean of q * sg(normalised_square(rebuilt, hidden) / (q + 1e-6))
+
+    Args:
+        rebuilt: the reconstruction from the living latents.
+        hidden: what it should be.
+        pre_codes: values of all latents before the selection of the top k.
+        directions: decoder directions of all latents.
+        dead: the latents that have not fired of late.
+    Returns:
+        A number >= 0; exactly 0, without gradient, when nothing is dead (the published code counts
+        a constant there).
+    """
+    if not dead.any():
+        return rebuilt.new_zeros(())
+    residual = hidden - rebuilt
+    guess = pre_codes[:, dead].exp() @ directions[dead]
+    scale = residual.norm(dim=1, keepdim=True) / (2 * guess.norm(dim=1, keepdim=True) + _TINY)
+    q = normalised_square(guess * scale.detach(), residual.detach())
+    weight = normalised_square(rebuilt, hidden) / (q + _TINY)
+    return (q * weight.detach()).mean()
+
+
+def activation_rate(codes: Float[Tensor, "b p"], *, rate: float) -> Float[Tensor, ""]:
+    """What each latent activates beyond its share of the batch.
+
+        L = sum over p of (sum of codes - sum of its floor(b * rate) largest) / b
+
+    Args:
+        codes: activations >= 0.
+        rate: share of sentences in [0, 1) on which a latent may fire for free.
+    """
+    n_free = int(codes.shape[0] * rate)
+    return (codes.sum() - codes.topk(n_free, dim=0).values.sum()) / codes.shape[0]
+
+
+def imitation(logits: Float[Tensor, "b c"], predictions: Int[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Cross-entropy, in nats, of a concept-based classifier with the labels the classifier predicted."""
+    return cross_entropy(logits, predictions)
+
+
+def without_row_component(gradient: Float[Tensor, "p d"], rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
+    """The part of a gradient that turns unit rows without stretching them."""
+    return gradient - (gradient * rows).sum(dim=1, keepdim=True) * rows
+
+
+def unit_rows(rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
+    """Rows scaled to length 1."""
+    return rows / rows.norm(dim=1, keepdim=True)

@@ -1,0 +1,296 @@
+"""One contract for all: a frozen recipe learns a coder, chooses its concepts on training data, and is done.
+
+recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (b, m) -> (b, d).
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Self, final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from torch import nn
+
+from classifsae.activations import Activations, Source, check_finite
+from classifsae.concepts._optimise import Run
+from classifsae.errors import ConfigError, DataError, StorageError, one_line
+from classifsae.registry import import_object
+from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
+from classifsae.tensors import Float, Int, Tail, Tensor
+
+ALIVE = 1e-6
+"""A concept whose mean |activation| on the sentences it is chosen on is not above this is dead."""
+
+TENSORS = "concepts.safetensors"
+CURVES = "curves.json"
+_CURVES = TypeAdapter(dict[str, list[float]])
+_CHUNK = 8192
+
+
+class Coder(nn.Module, ABC):
+    """A dictionary of p latents: codes from hidden states, and hidden states from codes.
+
+    ``decode`` may return states at any scale: only their direction is used, because the bottleneck
+    gives each one the norm of the state it stands for.
+
+    A subclass takes its tensors, and its ``settings``, as keyword arguments of the same names.
+    """
+
+    @property
+    @abstractmethod
+    def n_latents(self) -> int:
+        """Number of latents p."""
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """Constructor arguments that are not tensors."""
+        return {}
+
+    @abstractmethod
+    def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """Activation of every latent on every state; no row depends on another."""
+
+    @abstractmethod
+    def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
+        """States rebuilt from activations of all latents."""
+
+    def decode_kept(self, codes: Float[Tensor, "b m"], kept: Int[Tensor, " m"]) -> Float[Tensor, "b d"]:
+        """States rebuilt from the kept latents, all others being zero."""
+        wide = codes.new_zeros(codes.shape[0], self.n_latents)
+        return self.decode(wide.index_copy(1, kept, codes))
+
+
+@final
+class Concepts(nn.Module):
+    """The m concepts that were kept, and the class that each belongs to.
+
+    Args:
+        coder: the dictionary they are taken from.
+        kept: their latents, in order.
+        class_activation: mean |activation| of each concept on the sentences of each class.
+        activation: mean |activation| of each concept on all sentences.
+        source: where the hidden states came from; scores refuse states from elsewhere.
+        method: name of the method that learned them.
+    """
+
+    kept: Int[Tensor, " m"]
+    class_activation: Float[Tensor, "m c"]
+    activation: Float[Tensor, " m"]
+
+    def __init__(
+        self,
+        *,
+        coder: Coder,
+        kept: Int[Tensor, " m"],
+        class_activation: Float[Tensor, "m c"],
+        activation: Float[Tensor, " m"],
+        source: Source,
+        method: str,
+        curves: dict[str, list[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.coder, self.source, self.method, self.curves = coder, source, method, curves or {}
+        self.register_buffer("kept", kept)
+        self.register_buffer("class_activation", class_activation)
+        self.register_buffer("activation", activation)
+        self.requires_grad_(False)
+        self.eval()
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
+        """Activations of the kept concepts."""
+        return self.coder.encode(hidden.to(self.activation.dtype))[:, self.kept]
+
+    def decode(self, codes: Float[Tensor, "b m"]) -> Float[Tensor, "b d"]:
+        """States rebuilt from the kept concepts alone, up to a factor per row."""
+        return self.coder.decode_kept(codes, self.kept)
+
+    @property
+    def class_shares(self) -> Float[Tensor, "m c"]:
+        """Share of each class in a concept's mean activation; rows sum to 1, uniform for a silent concept."""
+        total = self.class_activation.sum(dim=1, keepdim=True)
+        uniform = torch.full_like(self.class_activation, 1 / self.class_activation.shape[1])
+        return torch.where(total > 0, self.class_activation / total.clamp_min(1e-45), uniform)
+
+    @property
+    def segment_of(self) -> Int[Tensor, " m"]:
+        """The class that each concept belongs to: the one with the largest share, the first on a tie."""
+        return self.class_shares.argmax(dim=1)
+
+    @property
+    def segments(self) -> list[list[int]]:
+        """Positions of the concepts of each class, the most active first."""
+        order = self.activation.argsort(descending=True, stable=True).tolist()
+        segment_of = self.segment_of.tolist()
+        n_classes = self.class_activation.shape[1]
+        return [[j for j in order if segment_of[j] == c] for c in range(n_classes)]
+
+    def save(self, folder: Path, *, inputs: str = "", facts: dict[str, Json] | None = None) -> Manifest:
+        """Write the concepts as an artefact.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        write_tensors(folder / TENSORS, self.state_dict())
+        write_text(folder / CURVES, _CURVES.dump_json(self.curves).decode())
+        kind = type(self.coder)
+        record = ConceptsRecord(
+            method=self.method,
+            coder=f"{kind.__module__}:{kind.__qualname__}",
+            settings=self.coder.settings,
+            source=self.source,
+        )
+        return finish(folder, inputs=inputs, record=record.model_dump() | (facts or {}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read concepts back, bit for bit.
+
+        Raises:
+            StorageError: the folder is unfinished or does not hold concepts.
+        """
+        manifest = manifest_of(folder)
+        if manifest is None:
+            raise StorageError(f"{folder} holds no finished concepts; run the fit stage again.")
+        record, tensors = ConceptsRecord.model_validate(manifest.record), read_tensors(folder / TENSORS)
+        kind = import_object(record.coder)
+        if not (isinstance(kind, type) and issubclass(kind, Coder)):
+            raise StorageError(f"{folder} names {record.coder!r}, which is not a Coder.")
+        own = {name.removeprefix("coder."): t for name, t in tensors.items() if name.startswith("coder.")}
+        rest = {name: t for name, t in tensors.items() if not name.startswith("coder.")}
+        return cls(
+            coder=kind(**own, **record.settings),
+            **rest,
+            source=record.source,
+            method=record.method,
+            curves=_CURVES.validate_json((folder / CURVES).read_bytes()),
+        )
+
+
+class ConceptsRecord(BaseModel, extra="ignore"):
+    """What the manifest of saved concepts says of them."""
+
+    method: str
+    coder: str
+    settings: dict[str, Json]
+    source: Source
+
+
+class ConceptMethod(BaseModel, ABC):
+    """A recipe for concepts: frozen, keyword-only, unknown options refused.
+
+    A method is one file that defines ``learn`` and, if its concepts are not simply all latents in
+    order, ``choose``. Checks, removal of dead concepts and segmentation are the same for all.
+
+    Attributes:
+        n_concepts: m, concepts to keep at most; None where the method has no such choice.
+        seed: of everything random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_concepts: PositiveInt | None = 20
+    seed: NonNegativeInt = 42
+
+    def __init__(self, **options: object) -> None:
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(f"{self.method_name()}: {one_line(error)}") from error
+
+    @classmethod
+    def method_name(cls) -> str:
+        """Name of the method: that of its file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def learn(self, train: Activations, tail: Tail, run: Run) -> Coder:
+        """Fit the dictionary on hidden states, logits and predictions of the training split."""
+
+    def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+        """Latents that are the concepts, in order; by default all of them."""
+        return torch.arange(coder.n_latents, device=chosen_on.hidden.device)
+
+    @final
+    def fit(
+        self,
+        train: Activations,
+        tail: Tail,
+        *,
+        run: Run | None = None,
+        published_choice: Activations | None = None,
+    ) -> Concepts:
+        """Learn the concepts of a classifier.
+
+        Args:
+            train: activations of the training split.
+            tail: the rest of the classifier from the hook layer on.
+            run: progress and checkpoint.
+            published_choice: reproduces the published protocol, for comparison only: choose and
+                segment the concepts on these activations (there, the test split) by their ground
+                truth, rather than on the training split by the classifier's predictions.
+        Returns:
+            At most ``n_concepts`` concepts, fewer if some are dead.
+        Raises:
+            ConfigError: more concepts than sentences or latents.
+            DataError: NaN or infinite states, one predicted class only, or every concept dead.
+        """
+        run = run or Run()
+        self._check(train)
+        coder = self.learn(train.to(train.hidden.device), tail, run)
+        if published_choice is None:
+            return self._keep(coder, train, train.predictions, run)
+        return self._keep(coder, published_choice, published_choice.labels, run)
+
+    def _check(self, train: Activations) -> None:
+        check_finite(train.hidden, train.ids)
+        if self.n_concepts is not None and self.n_concepts > len(train):
+            raise ConfigError(
+                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {len(train)} "
+                f"training sentences; lower n_concepts or add sentences."
+            )
+        if len(torch.bincount(train.predictions).nonzero()) < 2:
+            raise DataError(
+                f"{self.method_name()}: the classifier predicts one class only for all {len(train)} training "
+                f"sentences, so there is no decision to explain; check its training and the data."
+            )
+
+    def _keep(self, coder: Coder, on: Activations, classes: Int[Tensor, " n"], run: Run) -> Concepts:
+        with torch.no_grad():
+            chosen = self.choose(coder, on, classes)
+            by_class = _mean_activation(coder, chosen, on, classes)
+        counts = torch.bincount(classes, minlength=on.n_classes).to(by_class)
+        overall = (by_class * counts).sum(dim=1) / counts.sum()
+        alive = overall > ALIVE
+        if not alive.any():
+            raise DataError(
+                f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |z| at most {ALIVE:g}); "
+                f"train longer, or lower the weight of the activation-rate loss."
+            )
+        return Concepts(
+            coder=coder,
+            kept=chosen[alive],
+            class_activation=by_class[alive],
+            activation=overall[alive],
+            source=on.source,
+            method=self.method_name(),
+            curves=run.curves,
+        )
+
+
+def _mean_activation(
+    coder: Coder, chosen: Int[Tensor, " m"], on: Activations, classes: Int[Tensor, " n"]
+) -> Float[Tensor, "m c"]:
+    """Mean |activation| of the chosen latents on the sentences of each class, 0 for an absent class."""
+    total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
+    for start in range(0, len(on), _CHUNK):
+        codes = coder.encode(on.hidden[start : start + _CHUNK].float())[:, chosen]
+        total.index_add_(0, classes[start : start + _CHUNK], codes.abs().double())
+    counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
+    return (total / counts[:, None]).T.float().contiguous()
+
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""A share in [0, 1)."""

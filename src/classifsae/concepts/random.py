@@ -1,0 +1,40 @@
+"""Random unit directions under TopK: the floor of each table, what any directions would give."""
+
+import torch
+from pydantic import PositiveInt
+
+from classifsae.activations import Activations
+from classifsae.concepts._autoencoder import SparseCoder
+from classifsae.concepts._losses import unit_rows
+from classifsae.concepts._optimise import Run, generator
+from classifsae.concepts.base import ConceptMethod
+from classifsae.errors import ConfigError
+from classifsae.tensors import Tail
+
+
+class Random(ConceptMethod):
+    """Project on m random unit directions, keep the k largest positive projections.
+
+    Attributes:
+        top_k: k, at most m.
+    """
+
+    n_concepts: PositiveInt = 20
+    top_k: PositiveInt = 10
+
+    def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:
+        """Draw directions uniformly from the unit sphere."""
+        if self.top_k > self.n_concepts:
+            raise ConfigError(
+                f"random: top_k is {self.top_k}, but there are {self.n_concepts} directions; lower top_k."
+            )
+        width = train.hidden.shape[1]
+        directions = unit_rows(torch.randn(self.n_concepts, width, generator=generator(self.seed)))
+        directions = directions.to(train.hidden.device)
+        return SparseCoder(
+            W_enc=directions.T.contiguous(),
+            b_enc=directions.new_zeros(self.n_concepts),
+            W_dec=directions,
+            b_dec=directions.new_zeros(width),
+            top_k=self.top_k,
+        )
