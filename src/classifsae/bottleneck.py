@@ -1,0 +1,148 @@
+"""The classifier with its hidden state rebuilt from concepts. Ablation lives here and nowhere else."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from classifsae.activations import Activations, check_finite
+from classifsae.concepts.base import Concepts
+from classifsae.errors import DataError
+from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
+
+_TINY = 1e-9
+_ENTRIES_PER_BATCH = 1 << 22
+
+
+def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b d"]:
+    """Give every rebuilt state the norm of the state it stands for.
+
+    rebuilt * norm / (||rebuilt|| + 1e-9)
+    """
+    return rebuilt * norms / (rebuilt.norm(dim=1, keepdim=True) + _TINY)
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Class logits from concept activations: p(z) = tail(rescale(decode(z))).
+
+    Attributes:
+        concepts: what is left of the hidden state.
+        tail: the rest of the classifier.
+    """
+
+    concepts: Concepts
+    tail: Tail
+
+    def logits(self, codes: Float[Tensor, "b m"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b c"]:
+        """Logits of one batch of codes, whose states had these norms."""
+        return self.tail(rescale(self.concepts.decode(codes), norms)).float()
+
+
+@dataclass(frozen=True)
+class View:
+    """One test set seen through the concepts; every score is a function of it.
+
+    Attributes:
+        bottleneck: concepts and tail.
+        codes: activations of the m kept concepts.
+        norms: norm of each hidden state.
+        rebuilt: class logits through the concepts.
+        original: the classifier's own logits.
+        labels: ground truth.
+        width: d of the hidden states.
+        on_step: told how far a score has come.
+    """
+
+    bottleneck: Bottleneck
+    codes: Float[Tensor, "n m"]
+    norms: Float[Tensor, "n 1"]
+    rebuilt: Float[Tensor, "n c"]
+    original: Float[Tensor, "n c"]
+    labels: Int[Tensor, " n"]
+    width: int
+    on_step: OnStep | None = None
+
+    @property
+    def concepts(self) -> Concepts:
+        """The concepts looked through."""
+        return self.bottleneck.concepts
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes c."""
+        return self.original.shape[1]
+
+    def without_one(
+        self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
+        """Logits of sentence ``rows[i]`` with its concept ``columns[i]`` set to zero, in batches of i."""
+
+        def ablated(part: slice) -> tuple[Tensor, Tensor]:
+            codes = self.codes[rows[part]]
+            codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
+            return codes, self.norms[rows[part]]
+
+        return self._logits_of(len(rows), ablated)
+
+    def without_many(self, columns: list[int]) -> Float[Tensor, "n c"]:
+        """Logits of every sentence with all these concepts set to zero."""
+
+        def ablated(part: slice) -> tuple[Tensor, Tensor]:
+            codes = self.codes[part].clone()
+            codes[:, columns] = 0
+            return codes, self.norms[part]
+
+        return torch.cat([logits for _, logits in self._logits_of(len(self.codes), ablated)])
+
+    def _logits_of(
+        self, n: int, codes_and_norms: Callable[[slice], tuple[Tensor, Tensor]]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        for part in batches(n, self.width):
+            with torch.no_grad():
+                yield part, self.bottleneck.logits(*codes_and_norms(part))
+
+
+def look_through(concepts: Concepts, tail: Tail, test: Activations, *, on_step: OnStep | None = None) -> View:
+    """Encode a test set and run the rest of the classifier on what the concepts rebuild.
+
+    Args:
+        concepts: fitted on activations of the same source.
+        tail: of the classifier that made the activations.
+        test: activations of the test split.
+        on_step: told how far scores have come.
+    Raises:
+        MismatchError: concepts and activations have different sources.
+        DataError: hidden states or rebuilt logits are not finite.
+    """
+    concepts.source.require(test.source, this="the concepts", that="the activations")
+    check_finite(test.hidden, test.ids)
+    device = test.hidden.device
+    concepts = concepts.to(device)
+    bottleneck = Bottleneck(concepts, tail)
+    codes, norms, rebuilt = [], [], []
+    for part in batches(len(test), test.hidden.shape[1]):
+        hidden = test.hidden[part].float()
+        with torch.no_grad():
+            codes.append(concepts.encode(hidden))
+            norms.append(hidden.norm(dim=1, keepdim=True))
+            rebuilt.append(bottleneck.logits(codes[-1], norms[-1]))
+    view = View(
+        bottleneck=bottleneck,
+        codes=torch.cat(codes),
+        norms=torch.cat(norms),
+        rebuilt=torch.cat(rebuilt),
+        original=test.logits.float(),
+        labels=test.labels,
+        width=test.hidden.shape[1],
+        on_step=on_step,
+    )
+    if not torch.isfinite(view.rebuilt).all():
+        raise DataError("the classifier's tail returns NaN or infinity on rebuilt states; run it in float32.")
+    return view
+
+
+def batches(n: int, width: int) -> Iterator[slice]:
+    """Slices of n rows whose tensors of this width stay small."""
+    size = max(64, _ENTRIES_PER_BATCH // width)
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -1,0 +1,122 @@
+"""What a score is: numbers that know their unit, their range and which way is better."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from classifsae.bottleneck import View
+from classifsae.registry import ClassRegistry
+from classifsae.storage import Json
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number means.
+
+    Attributes:
+        says: one sentence for a reader of the table.
+        unit: "fraction", "percent", "nats" or "count".
+        low, high: the range.
+        better: which way is better, if either is.
+    """
+
+    says: str
+    unit: Literal["fraction", "percent", "nats", "count"]
+    low: float
+    high: float
+    better: Literal["higher", "lower", "neither"] = "neither"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its meaning; NaN where it is undefined."""
+
+    name: str
+    value: float
+    quantity: Quantity
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one metric: a dataclass whose numbers are ``Annotated[float, Quantity(...)]``.
+
+    A field ``Annotated[Mapping[int, float], Quantity(...)]`` gives one number per key; every other
+    field is a detail.
+    """
+
+    def scores(self) -> Iterator[Score]:
+        """Its numbers, in the order of the fields."""
+        for name, quantity in quantities(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                yield from (Score(f"{name}_{key}", number, quantity) for key, number in value.items())
+            else:
+                yield Score(name, value, quantity)
+
+    def as_json(self) -> dict[str, Json]:
+        """Everything: each number with its unit, range and meaning, and the details."""
+        numbers: dict[str, Json] = {score.name: _described(score) for score in self.scores()}
+        known = quantities(type(self))
+        details = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
+        return numbers | {name: _plain(value) for name, value in details.items()}
+
+
+class Metric(BaseModel, ABC):
+    """A recipe for scores: frozen options, and a pure function of a view."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def measure(self, view: View) -> Result:
+        """Score the concepts of a view."""
+
+
+METRICS: ClassRegistry[Metric] = ClassRegistry("metric", "classifsae.metrics", Metric)
+
+
+def quantities(kind: type[Result]) -> dict[str, Quantity]:
+    """The annotated number fields of a result, in order."""
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        for extra in get_args(hint) if get_origin(hint) is Annotated else ():
+            if isinstance(extra, Quantity):
+                found[name] = extra
+    return found
+
+
+def mean(values: list[float], weights: list[float] | None = None) -> float:
+    """Weighted mean; not a number where there is nothing to average."""
+    weights = weights or [1.0] * len(values)
+    total = math.fsum(weights)
+    return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / total if total else math.nan
+
+
+def number(value: float) -> float | None:
+    """A number as JSON holds it: null for not a number."""
+    return value if math.isfinite(value) else None
+
+
+def _described(score: Score) -> dict[str, Json]:
+    q = score.quantity
+    return {
+        "value": number(score.value),
+        "unit": q.unit,
+        "range": [number(q.low), number(q.high)],
+        "better": q.better,
+        "says": q.says,
+    }
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(item) for name, item in asdict(value).items()}  # type: ignore[call-overload]
+    assert value is None or isinstance(value, (bool, int, str)), f"{value!r} has no place in a report"
+    return value
