@@ -1,0 +1,112 @@
+"""What a data set is: where its texts are, which columns to take, and how much of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+
+from classifsae.data.planted import PlantedOptions
+from classifsae.errors import ConfigError, UnknownNameError
+
+Values = Mapping[str, object]
+
+
+class DatasetConfig(BaseModel):
+    """A data set in data form; a preset is one of these in YAML.
+
+    Attributes:
+        name: a preset, a Hub name (owner/name), a file, a folder with train.* and test.* files, or a YAML
+            file with these fields; free to choose where ``train`` is a file.
+        config: the Hub data set's configuration, such as ``offensive``.
+        train: training split, or several with + between them; or a file.
+        test: test split, or several with + between them; or a file. Without one, a part of the training rows.
+        text_column: column of texts; found by its usual names if not given.
+        label_column: column of labels; found by its usual names if not given.
+        id_column: column of row ids; ``id`` if there is one; "#" numbers the rows.
+        concepts_column: column of true concepts; ``concepts`` if there is one.
+        label_names: names of the classes, in the order of their indices; found if not given.
+        test_fraction: share of each class that goes to the test part, where there is none.
+        max_train: draw this many training rows, with the classes in proportion.
+        max_test: draw this many test rows, with the classes in proportion.
+        seed: decides the split and the draws.
+        revision: Hub revision: a commit hash, tag or branch.
+        options: knobs of ``planted``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    name: str = Field(min_length=1)
+    config: str | None = None
+    train: str | None = None
+    test: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    id_column: str | None = None
+    concepts_column: str | None = None
+    label_names: tuple[str, ...] | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    max_train: PositiveInt | None = None
+    max_test: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    revision: str | None = None
+    options: PlantedOptions | None = None
+
+    @field_validator("label_names")
+    @classmethod
+    def _different(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (len(set(names)) < len(names) or len(names) < 2 or "" in names):
+            raise ValueError(f"needs at least two different names, got {list(names)}")
+        return names
+
+    def stated(self) -> dict[str, object]:
+        """The fields that differ from the defaults."""
+        return self.model_dump(exclude_defaults=True)
+
+    def over(self, base: Self) -> Self:
+        """This data set's fields on top of another's; the name, where the data is, stays the other's."""
+        merged = {**base.stated(), **self.stated(), "name": base.name}
+        if base.options is not None and self.options is not None:
+            merged["options"] = {**base.options.stated(), **self.options.stated()}
+        return type(self).model_validate(merged)
+
+
+def check_config(values: Values, *, where: str = "data set") -> DatasetConfig:
+    """Validate fields given by a user.
+
+    Raises:
+        UnknownNameError: a field that does not exist, with the closest that does.
+        ConfigError: values that cannot be; all of them at once.
+    """
+    try:
+        return DatasetConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise _config_error(error, where) from error
+
+
+def _config_error(error: ValidationError, where: str) -> ConfigError:
+    problems = error.errors()
+    for problem in problems:
+        if problem["type"] == "extra_forbidden":
+            *above, given = (str(step) for step in problem["loc"])
+            fields = PlantedOptions.model_fields if above else DatasetConfig.model_fields
+            return UnknownNameError(f"{'planted' if above else where} option", given, fields)
+    parts = [f"{'.'.join(str(step) for step in p['loc'])}: {p['msg']}, got {p['input']!r}" for p in problems]
+    return ConfigError(f"{where}: {'; '.join(parts)}. Correct these options.")
+
+
+def read_config(path: Path) -> DatasetConfig:
+    """Read a data set's YAML file.
+
+    Raises:
+        ConfigError: it is not YAML, not a mapping, or not a data set.
+    """
+    try:
+        values: object = yaml.safe_load(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"cannot read {path}: {why}; correct the YAML.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a mapping of data set options, such as 'name: reviews.csv'.")
+    return check_config({str(key): value for key, value in values.items()}, where=str(path))
