@@ -1,1 +1,75 @@
-"""ClassifSAE."""
+"""ClassifSAE: open up a fine-tuned text classifier.
+
+    data     = cs.load_dataset("ag_news")
+    model    = cs.finetune("minilm", data.train)
+    train    = cs.capture(model, data.train)
+    test     = cs.capture(model, data.test)
+    concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)
+    scores   = cs.score(concepts, model.tail, test)
+
+Names are imported when they are first used, so that ``import classifsae`` is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from classifsae.activations import Activations
+    from classifsae.classifier import Classifier, capture, finetune
+    from classifsae.concepts import Coder, ConceptMethod, Concepts
+    from classifsae.concepts.classifsae import ClassifSAE
+    from classifsae.concepts.identity import Identity
+    from classifsae.concepts.random import Random
+    from classifsae.concepts.sae import SAE
+    from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.metrics import Scores, score
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Activations": "activations",
+    "Classifier": "classifier",
+    "capture": "classifier",
+    "finetune": "classifier",
+    "Coder": "concepts",
+    "ConceptMethod": "concepts",
+    "Concepts": "concepts",
+    "ClassifSAE": "concepts.classifsae",
+    "Identity": "concepts.identity",
+    "Random": "concepts.random",
+    "SAE": "concepts.sae",
+    "Dataset": "data",
+    "Texts": "data",
+    "load_dataset": "data",
+    "Scores": "metrics",
+    "score": "metrics",
+}
+
+__all__ = [
+    "SAE",
+    "Activations",
+    "ClassifSAE",
+    "Classifier",
+    "Coder",
+    "ConceptMethod",
+    "Concepts",
+    "Dataset",
+    "Identity",
+    "Random",
+    "Scores",
+    "Texts",
+    "capture",
+    "finetune",
+    "load_dataset",
+    "score",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'classifsae' has no attribute {name!r}")
+    return getattr(import_module(f"classifsae.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

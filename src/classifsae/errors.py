@@ -53,4 +53,6 @@ def _complaint(
     path = ".".join(map(str, where))
     if kind == "extra_forbidden":
         return str(UnknownNameError("option", path, known))
+    if kind == "value_error":
+        return f"{path}: {message.removeprefix('Value error, ')}".removeprefix(": ")
     return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"

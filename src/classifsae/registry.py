@@ -72,6 +72,10 @@ class ClassRegistry(Generic[T]):
             return self._checked(point.load(), name)
         return self._defined_in(f"{self.package}.{name}", name)
 
+    def about(self, name: str) -> str:
+        """What a class says of itself in its first line."""
+        return (self.load(name).__doc__ or "").partition("\n")[0]
+
     def _defined_in(self, module: str, name: str) -> type[T]:
         own = [
             value
@@ -107,6 +111,12 @@ class PresetRegistry:
         """The file of a preset, or None if there is no such preset."""
         by_spelling = {canonical(n): path for n, path in self._paths().items()}
         return by_spelling.get(canonical(name))
+
+    def about(self, name: str) -> str:
+        """What a preset says of itself: the comment in its first line."""
+        path = self._paths()[name]
+        first, _, _ = path.read_text("utf-8").partition("\n")
+        return first.removeprefix("#").strip() if first.startswith("#") else ""
 
     def _paths(self) -> dict[str, Path]:
         folder = resources.files("classifsae") / "presets" / self.folder

@@ -1,1 +1,6 @@
-"""."""
+"""Concept methods: one public file each. ``recipe.fit(train, tail)`` gives fitted concepts."""
+
+from classifsae.concepts._optimise import Run
+from classifsae.concepts.base import METHODS, Coder, ConceptMethod, Concepts
+
+__all__ = ["METHODS", "Coder", "ConceptMethod", "Concepts", "Run"]

@@ -14,7 +14,7 @@ from torch import nn
 from classifsae.activations import Activations, Source, check_finite
 from classifsae.concepts._optimise import Run
 from classifsae.errors import ConfigError, DataError, StorageError, one_line
-from classifsae.registry import import_object
+from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
 from classifsae.tensors import Float, Int, Tail, Tensor
 
@@ -198,7 +198,8 @@ class ConceptMethod(BaseModel, ABC):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            raise ConfigError(f"{self.method_name()}: {one_line(error)}") from error
+            complaints = one_line(error, known=type(self).model_fields)
+            raise ConfigError(f"{self.method_name()}: {complaints}") from error
 
     @classmethod
     def method_name(cls) -> str:
@@ -291,6 +292,8 @@ def _mean_activation(
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
     return (total / counts[:, None]).T.float().contiguous()
 
+
+METHODS: ClassRegistry[ConceptMethod] = ClassRegistry("method", "classifsae.concepts", ConceptMethod)
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share in [0, 1)."""

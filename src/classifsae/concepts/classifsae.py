@@ -108,7 +108,6 @@ class ClassifSAE(SparseMethod):
 
     def _head(self, train: Activations) -> nn.Linear:
         head = nn.Linear(self.n_concepts, train.n_classes)
-        bound = self.n_concepts**-0.5
-        for parameter in head.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator=generator(self.seed, 1))
+        nn.init.kaiming_uniform_(head.weight, generator=generator(self.seed, 1))
+        nn.init.zeros_(head.bias)
         return head

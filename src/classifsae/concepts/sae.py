@@ -79,11 +79,12 @@ def probe_strength(
         Norm over classes of each latent's coefficients, >= 0, on the CPU.
     Source: Le Bail et al. 2025, selection of the plain SAE's features.
     """
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 (heavy)
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
-    from sklearn.model_selection import GridSearchCV  # noqa: PLC0415
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+    from joblib import parallel_config
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     probe = LogisticRegression(
         l1_ratio=1.0, solver="saga", class_weight="balanced", max_iter=1000, tol=1e-3, random_state=seed
@@ -91,9 +92,11 @@ def probe_strength(
     search = GridSearchCV(
         make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=3
     )
-    with warnings.catch_warnings():
+    live = (codes > 0).any(dim=0).cpu()  # the others are constant: their coefficients are 0
+    with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=-1):
         # The iteration limit is part of the published procedure, so reaching it is no news.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        search.fit(codes.cpu().numpy(), classes.cpu().numpy())
-    coefficients = torch.from_numpy(search.best_estimator_[-1].coef_)
-    return coefficients.norm(dim=0).float()
+        search.fit(codes.cpu()[:, live].numpy(), classes.cpu().numpy())
+    strength = torch.zeros(codes.shape[1])
+    strength[live] = torch.from_numpy(search.best_estimator_[-1].coef_).norm(dim=0).float()
+    return strength

@@ -1,1 +1,1 @@
-"""."""
+"""Scores for people: tables."""

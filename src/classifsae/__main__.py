@@ -1,0 +1,5 @@
+"""``python -m classifsae``."""
+
+from classifsae.cli import main
+
+main()

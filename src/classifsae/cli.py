@@ -1,0 +1,190 @@
+"""The command line: the stages' own words, each command a few lines."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from classifsae.errors import ClassifSAEError, UnknownNameError
+from classifsae.tensors import OnStep
+
+if TYPE_CHECKING:
+    from classifsae.experiment import Stop
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Open up a text classifier: concepts that reproduce, change and explain its decisions.",
+)
+console, errors = Console(), Console(stderr=True)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="key=value changes, such as dataset=reviews.csv or seeds=[1,2,3].", show_default=False
+    ),
+]
+
+
+@app.command()
+def run(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """Run all stages; a second call does nothing."""
+    _run(experiment, settings, until="score")
+
+
+@app.command()
+def finetune(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """Train the classifier."""
+    _run(experiment, settings, until="finetune")
+
+
+@app.command()
+def capture(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """Train the classifier and capture its activations."""
+    _run(experiment, settings, until="capture")
+
+
+@app.command()
+def fit(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """All stages up to the concepts."""
+    _run(experiment, settings, until="fit")
+
+
+@app.command()
+def score(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """All stages up to the scores, the same as run."""
+    _run(experiment, settings, until="score")
+
+
+@app.command()
+def show(experiment: ExperimentFile, settings: Settings = None) -> None:
+    """Print the resolved experiment, one document per point of its sweep; changes nothing."""
+    import yaml
+
+    from classifsae.config import load_experiment
+
+    for point in load_experiment(experiment, settings or []):
+        stated = point.model_dump(mode="json", exclude_defaults=True)
+        console.out("---\n" + yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or metrics", show_default=False)],
+) -> None:
+    """List what there is."""
+    for name, about in _listed(kind):
+        console.out(f"{name:<20} {about}")
+
+
+def main() -> None:
+    """Entry point: exit status 0 done, 2 the input is wrong, 1 anything else."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        app(arguments)
+    except ClassifSAEError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        _complain("stopped; run the same command again to go on from here.")
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
+        raise SystemExit(1) from error
+
+
+def _complain(message: str) -> None:
+    errors.print(
+        f"classifsae: {' '.join(message.split())}",
+        style="bold red",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _run(path: Path, settings: list[str] | None, *, until: "Stop") -> None:
+    from classifsae.config import load_experiment
+    from classifsae.experiment import TABLE
+    from classifsae.experiment import run as run_experiment
+    from classifsae.report.table import terminal
+
+    for point in load_experiment(path, settings or []):
+        outcome = run_experiment(point, until=until, watch=Bars())
+        for note in outcome.notes:
+            console.print(note, highlight=False)
+        if outcome.n_done == 0:
+            console.print(
+                f"Nothing to do: all {outcome.n_kept} stages of {outcome.folder} are up to date.",
+                highlight=False,
+            )
+        if outcome.records:
+            console.print(terminal(outcome.records))
+            console.print(
+                f"Table, scores and summary: {outcome.folder / TABLE}", highlight=False, soft_wrap=True
+            )
+
+
+class Bars:
+    """One line per stage: a bar while it runs on a terminal, a plain line when it ends."""
+
+    @contextmanager
+    def stage(self, name: str, /) -> Iterator[OnStep]:
+        """Show a stage while it runs."""
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+        )
+        begin = time.monotonic()
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(name, total=None, numbers="")
+            yield _to_bar(progress, task)
+        console.print(f"{name:<28} {time.monotonic() - begin:7.1f} s", highlight=False)
+
+    def kept(self, name: str, /) -> None:
+        """Say that a stage is up to date."""
+        console.print(f"{name:<28}  up to date", style="dim", highlight=False)
+
+
+def _to_bar(progress: Progress, task: TaskID) -> OnStep:
+    def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
+        numbers = "  ".join(f"{key} {value:.3g}" for key, value in values.items())
+        progress.update(task, completed=done, total=total, numbers=numbers)
+
+    return on_step
+
+
+def _listed(kind: str) -> list[tuple[str, str]]:
+    """Names of one kind, each with the first line of what it says of itself."""
+    from classifsae.classifier.config import BACKBONES
+    from classifsae.concepts import METHODS, ConceptMethod
+    from classifsae.data.load import PRESETS
+    from classifsae.metrics import METRICS, Metric
+    from classifsae.registry import ClassRegistry, PresetRegistry
+
+    registries: dict[str, ClassRegistry[ConceptMethod] | ClassRegistry[Metric] | PresetRegistry] = {
+        "methods": METHODS,
+        "metrics": METRICS,
+        "backbones": BACKBONES,
+        "datasets": PRESETS,
+    }
+    if kind not in registries:
+        raise UnknownNameError("kind", kind, registries)
+    registry = registries[kind]
+    return [(name, registry.about(name)) for name in registry.names()]
