@@ -1,0 +1,251 @@
+"""Models and tokenizers, loaded or made from a configuration, and checked to be of use as a classifier."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from classifsae.classifier._bpe import train_tokenizer
+from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
+from classifsae.classifier._quiet import quiet, seeded
+from classifsae.classifier._surgery import blocks_of
+from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
+from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.storage import Json
+
+_AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the tokenizer that it reads with."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    kind: Kind
+
+
+def load_trained(config: BackboneConfig) -> Loaded:
+    """A model that is a classifier already.
+
+    Raises:
+        ConfigError: no such model; weights that are missing, such as those of a classification head; several
+            labels at once, or a regression.
+    """
+    with quiet():
+        hf_config = _hf_config(config)
+        kind = _kind(config, hf_config)
+        _check_task(config, hf_config)
+        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype))
+        if missing:
+            raise ConfigError(
+                f"{config.name} is no trained classifier, it lacks {missing[0]} "
+                f"(and {len(missing) - 1} more); fine-tune it first (tuning: full)."
+            )
+        return Loaded(model, _tokenizer(config, hf_config), kind)
+
+
+def load_untrained(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+    """A pretrained model with a head for these classes, fresh where it had none of that size; float32.
+
+    Raises:
+        ConfigError: no such model, or one whose blocks have no weights in the file.
+    """
+    with quiet(), seeded(config.seed):
+        hf_config = _hf_config(config)
+        kind = _kind(config, hf_config)
+        _set_labels(hf_config, label_names)
+        model, missing = _pretrained(config, hf_config, kind, dtype=torch.float32)
+        _check_body(config, model, missing)
+        return Loaded(model, _tokenizer(config, hf_config), kind)
+
+
+def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str], kind: Kind) -> Loaded:
+    """A model with random weights and a tokenizer trained on the prompts."""
+    options = config.tokenizer or TokenizerOptions()
+    tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=options.vocab_size)
+    hf_config = _architecture(config.architecture or {})
+    for name, value in {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+    }.items():
+        setattr(hf_config, name, value)
+    _set_labels(hf_config, label_names)
+    with quiet(), seeded(config.seed):
+        model = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
+    return Loaded(model, tokenizer, kind)
+
+
+def kind_of_architecture(config: BackboneConfig) -> Kind:
+    """Encoder or decoder, for a model that is made from scratch."""
+    return _kind(config, _architecture(config.architecture or {}))
+
+
+def token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
+    """Tokens that a model can read, or fewer if asked.
+
+    Raises:
+        ConfigError: more are asked than the model has positions, or there is no limit to take.
+    """
+    positions = _n_positions(loaded.model)
+    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
+    if asked is not None and positions is not None and asked > positions:
+        raise ConfigError(f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it.")
+    if asked is None and own > 10**9:
+        raise ConfigError(f"{name} states no limit of its own; give max_length.")
+    return asked if asked is not None else own
+
+
+def _n_positions(model: PreTrainedModel) -> int | None:
+    """Positions of a model, less those that RoBERTa-like embeddings reserve for padding."""
+    total = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings) - int(module.padding_idx) - 1
+    return None if total is None else int(total)
+
+
+def _hf_config(config: BackboneConfig) -> PreTrainedConfig:
+    location = locate(config)
+    local_only = location == config.model and not hub_is_reachable()
+    try:
+        found = AutoConfig.from_pretrained(location, revision=config.revision, local_files_only=local_only)
+    except (OSError, ValueError) as error:
+        why = "the hub cannot be reached from here" if local_only else _first_sentence(error)
+        raise unknown_backbone(config.model or "", why) from error
+    if found.is_encoder_decoder:
+        raise ConfigError(
+            f"{config.name} is an encoder-decoder ({found.model_type}); choose an encoder or a decoder."
+        )
+    return found
+
+
+def _kind(config: BackboneConfig, hf_config: PreTrainedConfig) -> Kind:
+    """The kind that is asked for, else the one the model was saved as, else the one its family is."""
+    if config.kind != "auto":
+        return config.kind
+    saved_as = (hf_config.architectures or [""])[0]
+    if saved_as.endswith("ForSequenceClassification"):
+        return "encoder"
+    if saved_as.endswith(("ForCausalLM", "LMHeadModel")):
+        return "decoder"
+    family = hf_config.model_type
+    if family in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "encoder"
+    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "decoder"
+    if family in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        return "encoder"
+    raise ConfigError(f"{config.name} ({family}) is neither a text encoder nor a decoder; choose another.")
+
+
+def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
+    task = hf_config.problem_type
+    if task in ("multi_label_classification", "regression") or hf_config.num_labels == 1:
+        raise ConfigError(
+            f"{config.name} does {(task or 'regression').replace('_', ' ')}; "
+            f"needs a model that gives one label out of several classes."
+        )
+
+
+def _pretrained(
+    config: BackboneConfig, hf_config: PreTrainedConfig, kind: Kind, *, dtype: torch.dtype
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of weights that its files do not hold."""
+    location = locate(config.model_copy(update={"sha256": None}))
+    try:
+        model, info = _AUTO[kind].from_pretrained(
+            location,
+            config=hf_config,
+            revision=config.revision,
+            dtype=dtype,
+            use_safetensors=True,  # nothing is ever unpickled
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=location == config.model and not hub_is_reachable(),
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"cannot load {config.name} as {kind}: {_first_sentence(error)}.") from error
+    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
+    return model, sorted({*info["missing_keys"], *mismatched})
+
+
+def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:
+    blocks = blocks_of(model, name=config.name)
+    path = next(name for name, module in model.named_modules() if module is blocks)
+    lost = [name for name in missing if name.startswith(f"{path}.")]
+    if lost:
+        raise ConfigError(
+            f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
+            f"they are of another architecture, or damaged."
+        )
+
+
+def _tokenizer(config: BackboneConfig, hf_config: PreTrainedConfig) -> PreTrainedTokenizerFast:
+    location = locate(config.model_copy(update={"sha256": None}))
+    local_only = location == config.model and not hub_is_reachable()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=config.revision, local_files_only=local_only, config=hf_config
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"cannot load the tokenizer of {config.name}: {_first_sentence(error)}.") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(
+            f"{config.name} has no fast tokenizer (tokenizer.json); convert it, or choose another."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ConfigError(f"the tokenizer of {config.name} has neither a pad nor an end token; give it one.")
+    return tokenizer
+
+
+def _architecture(fields: dict[str, Json]) -> PreTrainedConfig:
+    """A Hugging Face configuration from its fields, which it would otherwise take whatever they are called.
+
+    Raises:
+        ConfigError: unknown model type or field, or values that the configuration refuses.
+    """
+    given = dict(fields)
+    family = str(given.pop("model_type", ""))
+    if family not in CONFIG_MAPPING:
+        raise UnknownNameError("model_type", family, CONFIG_MAPPING.keys())
+    blank = CONFIG_MAPPING[family]()
+    known = {*blank.to_dict(), *blank.attribute_map}
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"field of {family}", name, known)
+    try:
+        return CONFIG_MAPPING[family].from_dict(given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"architecture: {_first_sentence(error)}.") from error
+
+
+def _set_labels(hf_config: PreTrainedConfig, label_names: Sequence[str]) -> None:
+    hf_config.id2label = dict(enumerate(label_names))
+    hf_config.label2id = {name: index for index, name in enumerate(label_names)}
+    hf_config.problem_type = "single_label_classification"
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(". ")[0].rstrip(".:")

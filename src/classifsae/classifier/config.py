@@ -1,0 +1,174 @@
+"""What a backbone is and how it is tuned: a preset, path, hub id or mapping becomes one checked record."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from classifsae.errors import ConfigError
+from classifsae.registry import PresetRegistry
+from classifsae.storage import Json
+
+Kind = Literal["encoder", "decoder"]
+
+BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
+DEFAULT_EPOCHS = 3.0
+
+
+class TokenizerOptions(BaseModel, frozen=True, extra="forbid"):
+    """A byte-level BPE tokenizer trained on the training texts; every digit is a token of its own.
+
+    Attributes:
+        vocab_size: number of tokens at most, at least the 256 bytes and the special tokens.
+    """
+
+    vocab_size: Annotated[int, Field(ge=300)] = 8192
+
+
+class BackboneConfig(BaseModel):
+    """A backbone and how it is aligned with the task. Published values: spec section 2.
+
+    Attributes:
+        model: a preset, a local folder, a hub id, or ``package:NAME`` for weights inside a Python package.
+        sha256: SHA-256 that ``model.safetensors`` must have, checked before use.
+        revision: branch, tag or commit on the hub.
+        architecture: instead of ``model``: ``model_type`` and fields of its Hugging Face configuration;
+            the weights start at random.
+        tokenizer: for an ``architecture``: the tokenizer to train.
+        kind: "encoder" (any sequence classifier, also a decoder with a score head), "decoder" (a causal
+            language model that answers with a label token), or "auto": whichever the model was made as.
+        layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
+            L - 1 for a decoder.
+        template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
+        max_length: tokens at most; None: the model's limit.
+        dtype: precision in which a model that is not tuned is loaded.
+        tuning: "full" trains all weights; "none" means that the model is a classifier already.
+        n_steps: optimiser steps; excludes ``n_epochs``.
+        n_epochs: passes over the training texts; 3 if neither is given.
+        batch_size: texts per forward pass.
+        gradient_accumulation: forward passes per optimiser step.
+        learning_rate: peak of a cosine schedule.
+        weight_decay: decoupled weight decay of AdamW.
+        warmup: share of the steps in which the rate rises linearly.
+        clip: largest gradient norm.
+        gradient_checkpointing: recompute instead of store, to save memory.
+        precision: of the forward and backward pass; weights stay in float32.
+        optimizer: AdamW, with 32-bit or 8-bit states (the latter needs bitsandbytes).
+        class_weights: weigh class c by N / (C n_c).
+        seed: of initial weights, order and dropout.
+        max_tokens: padded tokens per batch when activations are captured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = None
+    sha256: str | None = None
+    revision: str | None = None
+    architecture: dict[str, Json] | None = None
+    tokenizer: TokenizerOptions | None = None
+    kind: Literal["auto", "encoder", "decoder"] = "auto"
+    layer: int | None = None
+    template: str | None = None
+    max_length: PositiveInt | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    tuning: Literal["full", "none"] = "full"
+    n_steps: PositiveInt | None = None
+    n_epochs: PositiveFloat | None = None
+    batch_size: PositiveInt = 16
+    gradient_accumulation: PositiveInt = 1
+    learning_rate: PositiveFloat = 2e-6
+    weight_decay: NonNegativeFloat = 0.01
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    clip: PositiveFloat = 1.0
+    gradient_checkpointing: bool = False
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    class_weights: bool = False
+    seed: int = 42
+    max_tokens: PositiveInt = 16384
+
+    @property
+    def name(self) -> str:
+        """What to call the backbone in messages and folders."""
+        if self.model is not None:
+            return self.model.removeprefix("package:")
+        return str((self.architecture or {}).get("model_type"))
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.model is None) == (self.architecture is None):
+            raise ValueError("give exactly one of model and architecture")
+        if self.architecture is None and self.tokenizer is not None:
+            raise ValueError("tokenizer is for an architecture; a model brings its own")
+        if self.architecture is not None and self.tuning == "none":
+            raise ValueError("an architecture has random weights; tuning must be full")
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.n_steps is not None and self.n_epochs is not None:
+            raise ValueError("give one of n_steps and n_epochs, not both")
+        return self
+
+
+def resolve_backbone(
+    given: str | Path | Mapping[str, Json] | BackboneConfig, **overrides: Json
+) -> BackboneConfig:
+    """The full record behind what a user may write for a backbone.
+
+    Args:
+        given: a preset, local folder or hub id; or fields, whose ``model`` may name a preset to start from.
+        overrides: fields that replace those of ``given``.
+    Raises:
+        ConfigError: unknown or contradictory fields.
+    """
+    fields = _fields(given)
+    model = fields.get("model")
+    preset = BACKBONES.find(model) if isinstance(model, str) else None
+    if preset is not None:
+        fields = _overlay(_read_preset(preset), {k: v for k, v in fields.items() if k != "model"})
+    return _validated(_overlay(fields, overrides))
+
+
+def _fields(given: str | Path | Mapping[str, Json] | BackboneConfig) -> dict[str, Json]:
+    if isinstance(given, BackboneConfig):
+        return given.model_dump(mode="json", exclude_unset=True)
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {"model": str(given)}
+
+
+def _overlay(base: dict[str, Json], top: dict[str, Json]) -> dict[str, Json]:
+    """``top`` over ``base``; a new budget, in steps or in epochs, replaces the old one."""
+    budget = {"n_steps", "n_epochs"}
+    dropped = budget if any(top.get(name) is not None for name in budget) else set()
+    return {**{k: v for k, v in base.items() if k not in dropped}, **top}
+
+
+def _read_preset(path: Path) -> dict[str, Json]:
+    fields: dict[str, Json] = yaml.safe_load(path.read_text("utf-8"))
+    return fields
+
+
+def _validated(fields: dict[str, Json]) -> BackboneConfig:
+    try:
+        return BackboneConfig.model_validate(fields)
+    except ValidationError as error:
+        faults = "; ".join(_fault(e["loc"], e["msg"]) for e in error.errors())
+        raise ConfigError(f"backbone: {faults}.") from error
+
+
+def _fault(place: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(map(str, place))
+    return f"{where}: {message}" if where else message.removeprefix("Value error, ")
