@@ -22,6 +22,7 @@ from classifsae.tensors import Float, Int, OnStep, Tensor
 Curves: TypeAlias = dict[str, list[float]]
 
 _CHECKPOINT_SECONDS = 30.0
+_PAUSE_PER_SAVE = 20  # at most a twentieth of the time goes into saving
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class _Saver:
         begin = time.monotonic()
         write_tensors(self._run.checkpoint, self._state(step))
         self._last = time.monotonic()
-        self._pause = max(_CHECKPOINT_SECONDS, 20 * (self._last - begin))
+        self._pause = max(_CHECKPOINT_SECONDS, _PAUSE_PER_SAVE * (self._last - begin))
 
     def restore(self) -> int:
         """Put the saved state in place; returns the step to go on with."""

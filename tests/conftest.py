@@ -1,0 +1,45 @@
+"""Small activations with a known decision, and a linear tail: no transformers, milliseconds."""
+
+import pytest
+import torch
+from torch import nn
+
+from classifsae.activations import Activations, Source
+
+WIDTH, N_CLASSES = 16, 3
+SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
+
+
+@pytest.fixture(scope="session")
+def tail() -> nn.Linear:
+    """Reads the first three neurons as class logits."""
+    linear = nn.Linear(WIDTH, N_CLASSES)
+    with torch.no_grad():
+        linear.weight.copy_(3 * torch.eye(N_CLASSES, WIDTH))
+        linear.bias.zero_()
+    return linear.requires_grad_(False)
+
+
+def blobs(tail: nn.Linear, *, n: int, seed: int) -> Activations:
+    """One cloud of hidden states per class; every tenth label is wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % N_CLASSES
+    hidden = torch.randn(n, WIDTH, generator=generator) + 4 * torch.eye(N_CLASSES, WIDTH)[labels]
+    labels[::10] = (labels[::10] + 1) % N_CLASSES
+    return Activations(
+        hidden=hidden,
+        logits=tail(hidden),
+        labels=labels,
+        ids=tuple(f"row-{i}" for i in range(n)),
+        source=SOURCE,
+    )
+
+
+@pytest.fixture(scope="session")
+def train(tail: nn.Linear) -> Activations:
+    return blobs(tail, n=120, seed=0)
+
+
+@pytest.fixture(scope="session")
+def test(tail: nn.Linear) -> Activations:
+    return blobs(tail, n=64, seed=1)
