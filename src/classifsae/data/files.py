@@ -141,7 +141,7 @@ def _decoded(path: Path) -> str:
 
 
 def _read_parquet(path: Path) -> Table:
-    from pyarrow import parquet  # type: ignore[import-untyped]  # noqa: PLC0415 (slow to import)
+    from pyarrow import parquet  # type: ignore[import-untyped]
 
     try:
         table = parquet.ParquetFile(path).read()

@@ -1,7 +1,8 @@
 """Tables from the Hugging Face Hub, or from a local folder in the Hub's layout."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     import datasets
 
 
-def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[str, Table]:
-    """Every split of a Hub data set, or of a local folder in the Hub's layout.
+def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[str, Callable[[], Table]]:
+    """Openers of every split of a Hub data set, or of a local folder in the Hub's layout.
 
     Raises:
         DataError: it is not there, cannot be reached, or cannot be read; one line, with the reason.
     """
-    import datasets  # noqa: PLC0415 (slow to import)
+    import datasets
 
     try:
         if not Path(name).exists():
@@ -28,7 +29,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[
         splits = datasets.load_dataset(name, config, revision=revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise cannot_load(name, error) from error
-    return {str(split): _table(f"{name} ({split})", rows) for split, rows in splits.items()}
+    return {str(split): partial(_table, f"{name} ({split})", rows) for split, rows in splits.items()}
 
 
 def cannot_load(name: str, error: Exception) -> DataError:
@@ -48,7 +49,7 @@ def _require_reachable(name: str) -> None:
     Raises:
         OSError: says why the Hub cannot be reached.
     """
-    from datasets import config  # noqa: PLC0415 (slow to import)
+    from datasets import config
 
     cached = Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")
     if config.HF_HUB_OFFLINE or cached.exists():
@@ -63,7 +64,7 @@ def _require_reachable(name: str) -> None:
 
 
 def _table(where: str, rows: "datasets.Dataset") -> Table:
-    import datasets  # noqa: PLC0415 (slow to import)
+    import datasets
 
     classes = {n: tuple(f.names) for n, f in rows.features.items() if isinstance(f, datasets.ClassLabel)}
     return Table(where, tuple(rows.column_names), len(rows), lambda name: list(rows[name][:]), classes)

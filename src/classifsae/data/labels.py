@@ -76,19 +76,19 @@ def _integer(label: str) -> int:
     return int(label.partition(".")[0])
 
 
-def check_classes(labels: Sequence[int], label_names: Sequence[str], *, part: str, where: str) -> None:
+def check_classes(labels: Sequence[int], label_names: Sequence[str], *, where: str) -> None:
     """Refuse a part in which a class has no sentence.
 
     Raises:
-        DataError: names the class and the part.
+        DataError: names the classes and the part.
     """
-    counts = Counter(labels)
-    absent = [name for index, name in enumerate(label_names) if index not in counts]
+    found = set(labels)
+    absent = [name for index, name in enumerate(label_names) if index not in found]
     if absent:
-        present = [name for index, name in enumerate(label_names) if index in counts]
+        present = [name for index, name in enumerate(label_names) if index in found]
         raise DataError(
-            f"{where}: the {part} part has no sentence of class {listed(absent)}, only of {listed(present)}; "
-            f"add some to it, or remove the class from label_names and from the other part."
+            f"{where}: no sentence of class {listed(absent)}, only of {listed(present)}; every class must be "
+            f"in the training and in the test part: add sentences, or leave the class out of both."
         )
 
 

@@ -140,14 +140,15 @@ def _sentences(
     n: int, options: PlantedOptions, rng: np.random.Generator, taken: set[str]
 ) -> tuple[PlantedSentence, ...]:
     """n sentences with texts that are not taken yet, classes in equal shares and random order."""
-    writer = _Writer(_vocabulary(), options, rng)
     labels = rng.permutation(np.arange(n) % len(_vocabulary().classes)).tolist()
-    return tuple(_new_sentence(writer, label, taken) for label in labels)
+    # A second text for a taken one comes from a stream of its own: the sentences after it stay what they are.
+    first, again = (_Writer(_vocabulary(), options, stream) for stream in (rng, rng.spawn(1)[0]))
+    return tuple(_new_sentence(first, again, label, taken) for label in labels)
 
 
-def _new_sentence(writer: "_Writer", label: int, taken: set[str]) -> PlantedSentence:
-    for _ in range(_MAX_TRIES):
-        sentence = writer.sentence(label)
+def _new_sentence(first: "_Writer", again: "_Writer", label: int, taken: set[str]) -> PlantedSentence:
+    for attempt in range(_MAX_TRIES):
+        sentence = (again if attempt else first).sentence(label)
         if sentence.text not in taken:
             taken.add(sentence.text)
             return sentence

@@ -1,0 +1,106 @@
+"""Class names, label indices and splits, by hand and by property."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifsae.data.labels import infer_label_names, label_indices, split_off, subsample
+from classifsae.data.rows import Rows, listed, rows_listed
+from classifsae.errors import DataError
+
+
+def rows(*labels: str, class_names: tuple[str, ...] | None = None) -> Rows:
+    n = len(labels)
+    ids = tuple(str(i) for i in range(n))
+    return Rows("data.csv", ("text",) * n, labels, ids, class_names=class_names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("b", "a", "b"), ("a", "b")),
+        (("10", "9", "-1"), ("-1", "9", "10")),
+        (("1.0", "0.0"), ("0", "1")),
+        (("true", "false"), ("false", "true")),
+        (("1", "x"), ("1", "x")),
+        (("007", "7"), ("007", "7")),
+    ],
+)
+def test_inferred_names(labels: tuple[str, ...], names: tuple[str, ...]):
+    assert infer_label_names([rows(*labels)]) == names
+    indices = label_indices(rows(*labels), names)
+    assert sorted(set(indices)) == list(range(len(names)))
+
+
+def test_names_are_inferred_from_all_parts():
+    assert infer_label_names([rows("b"), rows("a")]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "indices"),
+    [
+        (("pos", "neg"), ("neg", "pos"), (1, 0)),
+        (("1", "0"), ("neg", "pos"), (1, 0)),
+        (("1.0", "0.0"), ("neg", "pos"), (1, 0)),
+        (("True", "false"), ("no", "yes"), (1, 0)),
+        (("0", "1"), ("1", "0"), (1, 0)),
+        (("1.0", "2.0"), ("1.0", "2.0"), (0, 1)),
+    ],
+)
+def test_declared_names(labels: tuple[str, ...], names: tuple[str, ...], indices: tuple[int, ...]):
+    assert label_indices(rows(*labels), names) == indices
+
+
+def test_labels_out_of_range_are_named():
+    message = r"data\.csv: 2 rows have labels that are not declared: '2'; allowed are 'a', 'b', or 0 to 1"
+    with pytest.raises(DataError, match=message):
+        label_indices(rows("0", "1", "2", "2"), ("a", "b"))
+
+
+def test_parts_that_declare_other_classes():
+    with pytest.raises(
+        DataError, match=r"declares the classes 'b', 'a', data\.csv 'a', 'b'; set label_names"
+    ):
+        infer_label_names([rows("0", class_names=("a", "b")), rows("0", class_names=("b", "a"))])
+
+
+labellings = st.lists(st.integers(0, 3), min_size=8, max_size=60).map(
+    lambda ls: [*ls, 0, 0, 1, 1, 2, 2, 3, 3]
+)
+
+
+@given(labellings, st.floats(0.05, 0.95), st.integers(0, 5))
+def test_split_keeps_every_row_once_and_every_class_twice(labels: list[int], fraction: float, seed: int):
+    first, second = split_off(labels, fraction, np.random.default_rng(seed))
+    assert sorted(first + second) == list(range(len(labels)))
+    assert (first, second) == (sorted(first), sorted(second))
+    counts, drawn = Counter(labels), Counter(labels[i] for i in second)
+    for c, n in counts.items():
+        assert 1 <= drawn[c] <= n - 1
+        assert drawn[c] in (round(fraction * n), 1, n - 1)
+
+
+@given(labellings, st.data())
+def test_draw_has_the_wanted_size_and_every_class(labels: list[int], data: st.DataObject):
+    n = data.draw(st.integers(4, len(labels)))
+    chosen = subsample(labels, n, np.random.default_rng(0))
+    assert len(set(chosen)) == len(chosen) == n
+    drawn, counts = Counter(labels[i] for i in chosen), Counter(labels)
+    for c in counts:
+        assert 1 <= drawn[c] <= counts[c]
+        assert drawn[c] <= counts[c] * n / len(labels) + 1 or drawn[c] == 1
+
+
+def test_draw_of_everything_is_everything():
+    assert subsample([0, 1, 0, 1], 4, np.random.default_rng(0)) == [0, 1, 2, 3]
+
+
+def test_lists_in_messages_are_cut():
+    assert rows_listed([1, 2]) == "1, 2"
+    assert rows_listed(list(range(9))) == "0, 1, 2, 3, 4 and 4 more"
+    assert listed(["a" * 50], most=1) == repr("a" * 37 + "...")
+    assert listed("abc", most=2) == "'a', 'b' and 1 more"
+    assert listed([]) == "none"
