@@ -242,8 +242,8 @@ class ConceptMethod(BaseModel, ABC):
         self._check(train)
         coder = self.learn(train.to(train.hidden.device), tail, run)
         if published_choice is None:
-            return self._keep(coder, train, train.predictions, run)
-        return self._keep(coder, published_choice, published_choice.labels, run)
+            return self.keep(coder, train, train.predictions, run=run)
+        return self.keep(coder, published_choice, published_choice.labels, run=run)
 
     def _check(self, train: Activations) -> None:
         check_finite(train.hidden, train.ids)
@@ -258,7 +258,15 @@ class ConceptMethod(BaseModel, ABC):
                 f"sentences, so there is no decision to explain; check its training and the data."
             )
 
-    def _keep(self, coder: Coder, on: Activations, classes: Int[Tensor, " n"], run: Run) -> Concepts:
+    @final
+    def keep(
+        self, coder: Coder, on: Activations, classes: Int[Tensor, " n"], *, run: Run | None = None
+    ) -> Concepts:
+        """Choose the concepts of a coder, drop the dead ones and assign each to a class.
+
+        Raises:
+            DataError: every concept is dead.
+        """
         with torch.no_grad():
             chosen = self.choose(coder, on, classes)
             by_class = _mean_activation(coder, chosen, on, classes)
@@ -277,7 +285,7 @@ class ConceptMethod(BaseModel, ABC):
             activation=overall[alive],
             source=on.source,
             method=self.method_name(),
-            curves=run.curves,
+            curves=run.curves if run else {},
         )
 
 

@@ -96,6 +96,8 @@ def probe_strength(
     with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=-1):
         # The iteration limit is part of the published procedure, so reaching it is no news.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # A class with fewer sentences than folds is missing from some folds; the others still count.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         search.fit(codes.cpu()[:, live].numpy(), classes.cpu().numpy())
     strength = torch.zeros(codes.shape[1])
     strength[live] = torch.from_numpy(search.best_estimator_[-1].coef_).norm(dim=0).float()
