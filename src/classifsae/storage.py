@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, Literal
 
 import torch
@@ -218,6 +219,20 @@ def manifest_of(folder: Path) -> Manifest | None:
         (folder / n).is_file() and (folder / n).stat().st_size == f.size for n, f in manifest.files.items()
     )
     return manifest if whole else None
+
+
+def begin(folder: Path) -> None:
+    """Take a folder into work: make it, see that it can be written, and withdraw its manifest.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            (folder / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def clear(folder: Path) -> None:

@@ -92,8 +92,8 @@ def _position_read(logits: Float[Tensor, "1 *t c"], state: Float[Tensor, "1 t d"
     read = gradient[0].abs().sum(dim=1).nonzero().flatten().tolist()
     if read not in ([0], [state.shape[1] - 1]):
         raise ConfigError(
-            f"{name}: its head reads {len(read)} of {state.shape[1]} positions, needs only the first or last; "
-            f"a head that pools over tokens has no one sentence vector: choose another model or pooling."
+            f"{name}: its head reads {len(read)} of {state.shape[1]} positions, must read the first or last; "
+            f"a head that pools over tokens has no single sentence vector: choose another model or pooling."
         )
     return 0 if read == [0] else -1
 

@@ -162,6 +162,14 @@ class ClassifierTrainer(Trainer):
         if self.args.should_save and output_dir is not None:
             self.accelerator.unwrap_model(self.model).save_pretrained(output_dir, state_dict=state_dict)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Read weights as models do: the original leaves out those whose names differ in the file."""
+        made = self.accelerator.unwrap_model(self.model)
+        saved = type(made).from_pretrained(
+            resume_from_checkpoint, config=made.config, dtype=torch.float32, use_safetensors=True
+        )
+        made.load_state_dict(saved.state_dict())
+
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint, declare it whole, then remove the ones before."""
         super()._save_checkpoint(model, trial)
@@ -177,15 +185,15 @@ class ClassifierTrainer(Trainer):
             return
         optimizer = self.optimizer.state_dict()
         values = {f"{i}.{name}": v for i, slots in optimizer["state"].items() for name, v in slots.items()}
-        facts = _TrainingState(
-            groups=optimizer["param_groups"],
-            slots={k: v for k, v in values.items() if not isinstance(v, Tensor)},
-            scheduler=self.lr_scheduler.state_dict(),
-        )
+        facts: dict[str, Json] = {
+            "groups": optimizer["param_groups"],
+            "slots": {k: v for k, v in values.items() if not isinstance(v, Tensor)},
+            "scheduler": self.lr_scheduler.state_dict(),
+        }
         write_tensors(
             Path(output_dir) / STATE_TENSORS, {k: v for k, v in values.items() if isinstance(v, Tensor)}
         )
-        write_json(Path(output_dir) / STATE_FACTS, facts.model_dump(mode="json"))
+        write_json(Path(output_dir) / STATE_FACTS, facts)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or self.optimizer is None or self.lr_scheduler is None:

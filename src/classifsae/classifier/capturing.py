@@ -14,7 +14,7 @@ from classifsae.classifier.classifier import Classifier, States
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
-    MANIFEST,
+    begin,
     concatenate_files,
     fingerprint,
     manifest_of,
@@ -124,7 +124,7 @@ class _Pass:
     def in_folder(self, folder: Path, inputs: str) -> Activations:
         """The record, memory-mapped from a finished artefact."""
         own = self.inputs
-        (folder / MANIFEST).unlink(missing_ok=True)
+        begin(folder)
         parts = folder / f"shards-{own[:16]}"
         for other in folder.glob("shards-*"):
             if other != parts:

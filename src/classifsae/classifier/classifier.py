@@ -98,8 +98,8 @@ class Classifier:
             max_length=token_limit(loaded, max_length, name=name),
             reads=self._anatomy.reads,
         )
-        self.reader.check_room()
         self.answers = self.reader.answers(name=name) if self.kind == "decoder" else ()
+        self.reader.check_room()
 
     @classmethod
     def load(

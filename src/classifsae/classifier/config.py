@@ -40,6 +40,7 @@ class BackboneConfig(BaseModel):
     """A backbone and how it is aligned with the task. Published values: spec section 2.
 
     Attributes:
+        preset: the preset that these options started from; set by ``resolve_backbone``.
         model: a preset, a local folder, a hub id, or ``package:NAME`` for weights inside a Python package.
         sha256: SHA-256 that ``model.safetensors`` must have, checked before use.
         revision: branch, tag or commit on the hub.
@@ -72,6 +73,7 @@ class BackboneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: str | None = None
     model: str | None = None
     sha256: str | None = None
     revision: str | None = None
@@ -100,9 +102,11 @@ class BackboneConfig(BaseModel):
 
     @property
     def name(self) -> str:
-        """What to call the backbone in messages and folders."""
+        """What to call the backbone in messages, tables and folders."""
+        if self.preset is not None:
+            return self.preset
         if self.model is not None:
-            return self.model.removeprefix("package:")
+            return self.model.rstrip("/").split("/")[-1].removeprefix("package:")
         return str((self.architecture or {}).get("model_type"))
 
     @model_validator(mode="after")
@@ -137,7 +141,8 @@ def resolve_backbone(
     model = fields.get("model")
     preset = BACKBONES.find(model) if isinstance(model, str) else None
     if preset is not None:
-        fields = _overlay(_read_preset(preset), {k: v for k, v in fields.items() if k != "model"})
+        given_fields = {k: v for k, v in fields.items() if k != "model"}
+        fields = _overlay({**_read_preset(preset), "preset": preset.stem}, given_fields)
     return _validated(_overlay(fields, overrides))
 
 

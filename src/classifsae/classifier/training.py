@@ -23,7 +23,7 @@ from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError
-from classifsae.storage import Json, fingerprint, hash_tensors
+from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
 CHECKPOINTS = "checkpoints"
@@ -59,6 +59,8 @@ def finetune(
         StorageError: the folder cannot be written.
     """
     config = resolve_backbone(backbone, **overrides)
+    if folder is not None:
+        begin(folder)
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
@@ -184,7 +186,6 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         optim=_OPTIMIZERS[config.optimizer],
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
-        gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
         use_cpu=device.type == "cpu",
         save_strategy="no",
@@ -193,6 +194,8 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+    # Set afterwards, as versions disagree on the name of the argument and warn about the other.
+    arguments.gradient_checkpointing = arguments.activation_checkpointing = config.gradient_checkpointing
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
@@ -220,7 +223,7 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(mode="json"),
+        config.model_dump(mode="json", exclude={"preset", "layer", "dtype", "max_tokens"}),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
         [torch.__version__, transformers.__version__, untrained.device.type],

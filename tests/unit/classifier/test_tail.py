@@ -1,0 +1,175 @@
+"""Hidden states and the tail, against the models' own outputs, for every family."""
+
+import pytest
+import torch
+from tiny_models import DECODERS, ENCODERS, N_LAYERS, NAMES, SENTENCES, build
+
+from classifsae.classifier._surgery import replaced_forward
+from classifsae.classifier.classifier import Classifier
+from classifsae.errors import ConfigError
+
+FAMILIES = [*ENCODERS, *DECODERS]
+SCORE_HEADS = ["gpt2", "llama", "gpt_neox"]
+
+
+def full_outputs(model: Classifier, text: str):
+    """What the model itself says of one text, alone and unpadded: hidden states at all layers, and logits."""
+    ids = torch.tensor(model.reader.encode([text]).ids)
+    with torch.no_grad():
+        output = model.model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+    return output.hidden_states, output.logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_and_logits_equal_the_models_own_whatever_the_padding(tiny, family):
+    for layer in range(1, N_LAYERS):
+        model = tiny(family, layer=layer)
+        states = model.states(model.batch(SENTENCES[:6]))
+        for row, text in enumerate(SENTENCES[:6]):
+            own_states, own_logits = full_outputs(model, text)
+            position = 0 if family in ENCODERS else -1
+            torch.testing.assert_close(
+                states.hidden[row], own_states[layer][0, position], atol=1e-5, rtol=1e-4
+            )
+            own = own_logits[0] if family in ENCODERS else own_logits[0, -1, list(model.answers)]
+            torch.testing.assert_close(states.logits[row], own, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tail_after_the_last_block_is_the_whole_model(tiny, family):
+    model = tiny(family, layer=N_LAYERS)
+    states = model.states(model.batch(SENTENCES[:8]))
+    assert states.logits.std(dim=0).min() > 1e-3  # the texts differ, so equality says something
+    torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", SCORE_HEADS)
+def test_a_score_head_on_a_decoder_is_read_at_its_last_token(tiny, family):
+    model = tiny(family, kind="encoder", layer=N_LAYERS)
+    assert model.reader.reads == -1
+    states = model.states(model.batch(SENTENCES[:8]))
+    torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
+    alone = torch.cat([model.hidden([text]) for text in SENTENCES[:8]])
+    torch.testing.assert_close(states.hidden, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_flow_through_the_tail_to_the_hidden_states_only(tiny, family):
+    model = tiny(family, layer=1)
+    hidden = model.hidden(SENTENCES[:3]).clone().requires_grad_()
+    model.tail(hidden).square().sum().backward()
+    assert hidden.grad is not None
+    assert hidden.grad.abs().sum(dim=1).min() > 0
+    assert all(weight.grad is None and not weight.requires_grad for weight in model.model.parameters())
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "mistral"])
+def test_other_texts_in_the_batch_do_not_matter(tiny, family):
+    model = tiny(family, layer=2)
+    together, alone = model.hidden(SENTENCES[:9]), model.hidden(SENTENCES[:1])
+    torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_tail_rows_are_independent_and_may_be_none(tiny):
+    model = tiny("gpt_neox", layer=1)
+    hidden = model.hidden(SENTENCES[:4])
+    torch.testing.assert_close(model.tail(hidden)[2:], model.tail(hidden[2:]), atol=1e-6, rtol=1e-5)
+    assert model.tail(hidden[:0]).shape == (0, len(NAMES))
+
+
+def test_tail_answers_in_float32_for_hidden_states_of_half_precision(tiny):
+    model = tiny("bert", layer=2)
+    hidden = model.hidden(SENTENCES[:2])
+    assert model.tail(hidden.bfloat16()).dtype == torch.float32
+
+
+def test_forwards_are_put_back_after_an_exception(tiny):
+    model = tiny("bert", layer=2)
+    before = [vars(module).get("forward") for module in model.model.modules()]
+    with pytest.raises(RuntimeError):
+        model.tail(torch.zeros(2, 7))  # a width that the blocks cannot take
+    assert [vars(module).get("forward") for module in model.model.modules()] == before
+    model.tail(model.hidden(SENTENCES[:2]))
+
+
+def test_an_override_that_was_there_before_is_put_back():
+    module = torch.nn.Linear(2, 2)
+    mine = module.forward = lambda x: x + 1
+    with replaced_forward({module: lambda x: x}):
+        assert module(torch.zeros(1, 2)).sum() == 0
+    assert module.forward is mine
+
+
+def test_layers_count_from_either_end(tiny):
+    assert tiny("bert").layer == N_LAYERS
+    assert tiny("gpt2").layer == N_LAYERS - 1
+    assert tiny("bert", layer=-1).layer == N_LAYERS
+    assert tiny("bert", layer=-N_LAYERS).layer == 1
+
+
+@pytest.mark.parametrize("layer", [0, N_LAYERS + 1, -N_LAYERS - 1])
+def test_a_layer_out_of_range_is_refused(tiny, layer):
+    message = rf"layer is {layer}, but bert has 3 blocks; give 1 to 3, or -3 to -1, counted from the end"
+    with pytest.raises(ConfigError, match=message):
+        tiny("bert", layer=layer)
+
+
+def test_a_head_that_pools_over_tokens_is_refused():
+    pooling = build("modernbert", "encoder", classifier_pooling="mean")
+    with pytest.raises(ConfigError, match="its head reads 4 of 4 positions, must read the first or last"):
+        Classifier(pooling, name="pooling", label_names=NAMES)
+
+
+def test_shared_blocks_are_refused():
+    from transformers import AlbertConfig, AlbertForSequenceClassification
+
+    loaded = build("bert", "encoder")
+    config = AlbertConfig(
+        vocab_size=400, hidden_size=32, embedding_size=16, intermediate_size=32, num_attention_heads=2
+    )
+    shared = type(loaded)(AlbertForSequenceClassification(config), loaded.tokenizer, "encoder")
+    with pytest.raises(ConfigError, match="share a block between layers, such as ALBERT, cannot be opened"):
+        Classifier(shared, name="albert", label_names=NAMES)
+
+
+def test_verify_catches_a_head_that_reads_more_than_the_sentence_vector(tiny):
+    model = tiny("bert")
+    model.verify(SENTENCES)
+    honest = model.model.bert.pooler.forward
+    with (
+        replaced_forward({model.model.bert.pooler: lambda states: honest(states.mean(dim=1, keepdim=True))}),
+        pytest.raises(
+            ConfigError, match=r"bert: given the sentence vector alone, its head is .* off the whole"
+        ),
+    ):
+        model.verify(SENTENCES)
+
+
+def test_answer_tokens_are_the_digits_after_the_prompt(tiny):
+    model = tiny("gpt_neox")
+    assert model.reader.tokenizer.convert_ids_to_tokens(list(model.answers)) == ["0", "1", "2"]
+
+
+def test_an_answer_of_several_tokens_is_refused():
+    names = tuple(f"class {i}" for i in range(11))
+    with pytest.raises(ConfigError, match=r"label 'class 10': its answer '10' is not one token"):
+        Classifier(build("gpt2", "decoder"), name="gpt2", label_names=names)
+
+
+def test_a_decoder_keeps_the_options_and_an_encoder_the_beginning_of_a_long_text(tiny):
+    long = "first " + "words " * 200 + "last"
+    decoder, encoder = tiny("gpt2"), tiny("bert")
+    kept = decoder.reader.tokenizer.decode(decoder.reader.encode([long]).ids[0])
+    assert kept.endswith("last\n\nOPTIONS:\n0(World)\n1(Sports)\n2(Business)\n")
+    assert "first" not in kept
+    assert "first" in encoder.reader.tokenizer.decode(encoder.reader.encode([long]).ids[0])
+    assert decoder.reader.encode([long, "short"]).n_cut == 1
+
+
+def test_a_limit_without_room_for_a_text_is_refused(tiny):
+    with pytest.raises(
+        ConfigError, match=r"max_length is 20, but what is put around a text takes \d+ tokens"
+    ):
+        tiny("gpt2", max_length=20)
+    with pytest.raises(ConfigError, match="max_length is 1000, but bert reads 96 tokens at most"):
+        tiny("bert", max_length=1000)

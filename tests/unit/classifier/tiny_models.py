@@ -1,0 +1,72 @@
+"""Tiny random models of many families, built from configurations: no download."""
+
+import warnings
+
+import torch
+
+from classifsae.classifier._bpe import train_tokenizer
+from classifsae.classifier._models import Loaded
+from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
+from classifsae.data.texts import Texts
+
+N_LAYERS, WIDTH, LIMIT = 3, 32, 96
+NAMES = ("World", "Sports", "Business")
+
+_SHAPE = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": N_LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": LIMIT,
+}
+_GPT = {"n_embd": WIDTH, "n_layer": N_LAYERS, "n_head": 4, "n_positions": LIMIT}
+ENCODERS: dict[str, dict[str, object]] = {
+    "bert": _SHAPE,
+    "roberta": {**_SHAPE, "max_position_embeddings": LIMIT + 1},
+    "deberta-v2": {**_SHAPE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "distilbert": {"dim": WIDTH, "hidden_dim": 48, "n_layers": N_LAYERS, "n_heads": 4},
+    "modernbert": {**_SHAPE, "classifier_pooling": "cls", "global_attn_every_n_layers": 2},
+    "electra": {**_SHAPE, "embedding_size": WIDTH},
+}
+DECODERS: dict[str, dict[str, object]] = {
+    "gpt_neox": _SHAPE,
+    "gptj": {**_GPT, "rotary_dim": 4},
+    "gpt2": _GPT,
+    "llama": {**_SHAPE, "num_key_value_heads": 2},
+    "mistral": {**_SHAPE, "num_key_value_heads": 2, "sliding_window": 40},
+    "qwen2": {**_SHAPE, "num_key_value_heads": 2},
+}
+
+_TEXT = "oil prices fell after the team won a match in paris while markets and players rested 12 days"
+_WORDS = _TEXT.split()
+SENTENCES = tuple(" ".join(_WORDS[(i * 5 + j) % len(_WORDS)] for j in range(2 + i % 9)) for i in range(64))
+
+
+def texts(n: int = 64) -> Texts:
+    labels = tuple(i % len(NAMES) for i in range(n))
+    return Texts(SENTENCES[:n], labels, tuple(f"row-{i}" for i in range(n)), NAMES, dataset="tiny")
+
+
+def build(family: str, kind: str, **fields: object) -> Loaded:
+    """A random model with weights large enough that its logits differ between texts."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    prompts = [fill(DEFAULT_TEMPLATE, text, NAMES) for text in SENTENCES]
+    tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=400)
+    shape = {**ENCODERS, **DECODERS}[family]
+    config = CONFIG_MAPPING[family](
+        **{**shape, **fields},
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        num_labels=len(NAMES),
+        id2label=dict(enumerate(NAMES)),
+        initializer_range=0.2,
+    )
+    auto = AutoModelForCausalLM if kind == "decoder" else AutoModelForSequenceClassification
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # DeBERTa compiles two functions when it is imported, by a way that torch is about to remove.
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        torch.manual_seed(0)
+        return Loaded(auto.from_config(config, dtype=torch.float32), tokenizer, kind)
