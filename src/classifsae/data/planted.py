@@ -262,17 +262,17 @@ class _Writer:
         if self._chance(self._options.second_rate):
             concepts = (topic, self._pick([t for t in self._own[name] if t != topic]))
         aside = "" if short or not self._chance(self._options.distractor_rate) else self._aside(name)
-        return self._clause(name, *concepts, aside=aside) + self._ending(
-            name, concepts, short=short
-        ), concepts
+        clause = self._clause(name, *concepts, aside=aside)
+        timed = "<weekday>" in clause or "<month>" in clause
+        return clause + self._ending(name, concepts, short=short, timed=timed), concepts
 
-    def _ending(self, name: str, concepts: Sequence[str], *, short: bool) -> str:
+    def _ending(self, name: str, concepts: Sequence[str], *, short: bool, timed: bool) -> str:
         """A phrase typical of the class, where nothing else tells it or by chance; else a time or nothing."""
         ambiguous = all(topic in self._shared for topic in concepts)
         if ambiguous or (not short and self._chance(self._options.angle_rate)):
             angle = self._pick(self._words.classes[name].angles)
             return angle if angle.startswith(",") else f" {angle}"
-        return f" {self._pick(self._words.whens)}" if not short and self._chance(0.3) else ""
+        return f" {self._pick(self._words.whens)}" if not (short or timed) and self._chance(0.4) else ""
 
     def _clause(self, name: str, *topics: str, aside: str = "") -> str:
         """Subject and predicate: an event of the sub-topic, or people busy with one or two sub-topics."""
