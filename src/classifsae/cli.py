@@ -124,15 +124,13 @@ def _run(path: Path, settings: list[str] | None, *, until: "Stop") -> None:
 
     for point in load_experiment(path, settings or []):
         outcome = run_experiment(point, until=until, watch=Bars())
-        for note in outcome.notes:
-            console.print(note, highlight=False)
         if outcome.n_done == 0:
             console.print(
                 f"Nothing to do: all {outcome.n_kept} stages of {outcome.folder} are up to date.",
                 highlight=False,
             )
         if outcome.records:
-            console.print(terminal(outcome.records))
+            console.print(terminal(outcome.records, notes=outcome.notes))
             console.print(
                 f"Table, scores and summary: {outcome.folder / TABLE}", highlight=False, soft_wrap=True
             )

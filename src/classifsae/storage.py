@@ -95,9 +95,9 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> StorageError:
+def cannot_write(path: Path, error: Exception) -> StorageError:
     """The one message for a place that cannot be written."""
-    why = error.strerror or str(error)
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return StorageError(
         f"cannot write {path}: {why}; choose a folder that you may write to, with space left."
     )
@@ -136,8 +136,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part)
         part.replace(path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}; choose a folder that you may write to.") from error
+        raise cannot_write(path, error) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

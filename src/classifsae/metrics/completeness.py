@@ -109,7 +109,7 @@ def class_scores(
     predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], *, n_classes: int
 ) -> list[ClassScores]:
     """Recall, precision and F1 of every class, in order."""
-    from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415 (heavy)
+    from sklearn.metrics import precision_recall_fscore_support
 
     classes = list(range(n_classes))
     table = precision_recall_fscore_support(labels.cpu(), predicted.cpu(), labels=classes, zero_division=0.0)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from classifsae.storage import Json
@@ -40,7 +41,7 @@ COLUMNS = (
     Column("global_flip_rate_100", "global flip rate", "0-1", "↑"),
 )
 
-ROLES = {"identity": "ceiling", "random": "floor"}
+ROLES = {"identity": "the ceiling (every neuron a concept)", "random": "the floor (random directions)"}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None]:
@@ -69,7 +70,7 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
     """Method and cells, in the order of the records."""
     labels = list(dict.fromkeys(str(r["method"]) for r in records))
     by_label = {label: [r for r in records if r["method"] == label] for label in labels}
-    return [[_called(label), *(cell(by_label[label], c) for c in COLUMNS)] for label in labels]
+    return [[label, *(cell(by_label[label], c) for c in COLUMNS)] for label in labels]
 
 
 def caption(records: Sequence[Record]) -> str:
@@ -92,22 +93,33 @@ def markdown(records: Sequence[Record], *, notes: Sequence[str]) -> str:
         _line(["-" * w for w in widths], widths),
         *(_line(r, widths) for r in body),
     ]
-    return "\n".join([caption(records), "", *lines, *(["", *notes] if notes else []), ""])
+    return "\n".join([caption(records), "", *lines, "", *roles(records), *notes, ""])
 
 
-def terminal(records: Sequence[Record]) -> Table:
-    """The table for a terminal."""
-    table = Table(title=caption(records), title_justify="left", title_style="bold")
-    table.add_column("method", no_wrap=True)
+def terminal(records: Sequence[Record], *, notes: Sequence[str]) -> Table:
+    """The table for a terminal of 80 columns."""
+    table = Table(
+        title=caption(records),
+        title_justify="left",
+        title_style="bold",
+        caption="\n".join([*roles(records), *notes]),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("method", no_wrap=True, vertical="bottom")
     for c in COLUMNS:
-        table.add_column(f"{c.title} {c.arrow}\n({c.unit})", justify="right")
+        head = "\n".join([*c.title.replace("conditional", "cond.").rsplit(" ", 1), f"{c.unit} {c.arrow}"])
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows(records):
-        table.add_row(*row)
+        table.add_row(*(text.replace(" ±", "\n±") for text in row))
     return table
 
 
-def _called(label: str) -> str:
-    return f"{label} ({ROLES[label]})" if label in ROLES else label
+def roles(records: Sequence[Record]) -> list[str]:
+    """What the methods at either end of the table are for."""
+    labels = dict.fromkeys(str(r["method"]) for r in records)
+    return [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

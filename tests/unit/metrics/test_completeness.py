@@ -1,0 +1,67 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from classifsae.activations import Activations
+from classifsae.bottleneck import look_through
+from classifsae.concepts.identity import Identity
+from classifsae.concepts.random import Random
+from classifsae.errors import UnknownNameError
+from classifsae.metrics import METRICS, score
+from classifsae.metrics.completeness import Completeness, class_scores
+
+
+def test_the_identity_recovers_every_decision(train: Activations, test: Activations, tail: nn.Linear):
+    complete = score(Identity().fit(train, tail), tail, test).completeness
+    assert complete.recovery_accuracy == 1.0
+    assert complete.rebuilt_accuracy == complete.accuracy
+    assert complete.rebuilt_cross_entropy == pytest.approx(complete.cross_entropy, rel=1e-4)
+    assert complete.activation_rate == pytest.approx(100.0)
+
+
+def test_recovery_is_agreement_with_the_classifier_and_not_with_the_truth(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
+    view = look_through(concepts, tail, test)
+    other = dataclasses.replace(view, labels=(view.labels + 1) % 3)
+    one, two = Completeness().measure(view), Completeness().measure(other)
+    hits = [int(a.argmax() == b.argmax()) for a, b in zip(view.rebuilt, view.original, strict=True)]
+    assert one.recovery_accuracy == two.recovery_accuracy == pytest.approx(sum(hits) / len(hits))
+    assert one.accuracy != two.accuracy
+
+
+def test_activation_rate_counts_sentences(train: Activations, test: Activations, tail: nn.Linear):
+    concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
+    view = look_through(concepts, tail, test)
+    rates = [100 * sum(abs(z) > 1e-6 for z in column) / len(test) for column in view.codes.T.tolist()]
+    result = Completeness().measure(view)
+    assert result.activation_rate == pytest.approx(sum(rates) / len(rates))
+    assert result.max_activation_rate == pytest.approx(max(rates))
+
+
+def test_class_scores_by_hand():
+    predicted, labels = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
+    first, second, absent = class_scores(predicted, labels, n_classes=3)
+    assert (first.recall, first.precision, first.f1) == pytest.approx((1.0, 0.5, 2 / 3))
+    assert (second.recall, second.precision, second.f1) == pytest.approx((2 / 3, 1.0, 0.8))
+    assert (absent.support, absent.predicted, absent.f1) == (0, 0, 0.0)
+
+
+def test_every_number_is_written_with_its_unit_and_range(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    scores = score(Random(n_concepts=12, top_k=4).fit(train, tail), tail, test)
+    written = json.loads(json.dumps({name: result.as_json() for name, result in scores.results.items()}))
+    entry = written["completeness"]["recovery_accuracy"]
+    assert entry["value"] == scores.completeness.recovery_accuracy
+    assert (entry["unit"], entry["range"], entry["better"]) == ("fraction", [0, 1], "higher")
+    assert len(written["causality"]["concepts"]) == scores.causality.n_alive
+
+
+def test_an_unknown_metric_is_refused():
+    with pytest.raises(UnknownNameError, match=r"unknown metric 'casuality'. Did you mean 'causality'\?"):
+        METRICS.load("casuality")

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifsae import storage
+from classifsae.activations import Activations
+from classifsae.errors import StorageError
+from classifsae.storage import (
+    MANIFEST,
+    clear,
+    concatenate_files,
+    fingerprint,
+    finish,
+    hash_tensors,
+    manifest_of,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+
+def test_a_folder_without_its_manifest_is_unfinished(tmp_path: Path):
+    write_text(tmp_path / "a.txt", "text")
+    assert manifest_of(tmp_path) is None
+    finish(tmp_path, inputs="x", record={"n": 1})
+    manifest = manifest_of(tmp_path)
+    assert manifest is not None
+    assert (manifest.inputs, manifest.record) == ("x", {"n": 1})
+    assert manifest.files["a.txt"].size == 4
+
+
+@pytest.mark.parametrize("harm", ["cut", "remove"])
+def test_a_file_that_was_cut_or_removed_makes_a_folder_unfinished(tmp_path: Path, harm: str):
+    write_text(tmp_path / "a.txt", "text")
+    finish(tmp_path, inputs="x", record={})
+    (tmp_path / "a.txt").write_text("te") if harm == "cut" else (tmp_path / "a.txt").unlink()
+    assert manifest_of(tmp_path) is None
+
+
+def test_a_damaged_manifest_is_an_error_that_says_what_to_do(tmp_path: Path):
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(
+        StorageError, match=r"is not a manifest of this version; delete .* to have it made again"
+    ):
+        manifest_of(tmp_path)
+
+
+def test_identity_is_that_of_the_contents(tmp_path: Path):
+    identities = []
+    for folder, text in (("a", "same"), ("b", "same"), ("c", "other")):
+        write_text(tmp_path / folder / "f", text)
+        identities.append(finish(tmp_path / folder, inputs=folder, record={}).identity)
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(ValueError, match="no"):
+        storage.atomic_write(tmp_path / "a", lambda stream: (stream.write(b"ne"), _fail()))
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def _fail() -> None:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    "write", [lambda p: write_text(p, ""), lambda p: write_tensors(p, {"a": torch.ones(1)})]
+)
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path, write):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StorageError, match=r"cannot write .*file/x: .*; choose a folder that you may write to"
+    ):
+        write(tmp_path / "file" / "x")
+
+
+def test_missing_and_damaged_files_say_so(tmp_path: Path):
+    for read in (read_json, read_tensors):
+        with pytest.raises(StorageError, match=r"cannot read .*; delete the folder to have it made again"):
+            read(tmp_path / "nothing")
+        (tmp_path / "bad").write_bytes(b"\x00garbage")
+        with pytest.raises(StorageError, match="cannot read"):
+            read(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
+def test_joined_files_equal_the_joined_tensors(tmp_path: Path, dtype: torch.dtype):
+    parts = [{"h": torch.randn(n, 3).to(dtype), "y": torch.arange(n)} for n in (4, 1, 7)]
+    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path, part in zip(paths, parts, strict=True):
+        write_tensors(path, part)
+    concatenate_files(tmp_path / "all.safetensors", paths)
+    joined = read_tensors(tmp_path / "all.safetensors")
+    for name in ("h", "y"):
+        assert torch.equal(joined[name], torch.cat([part[name] for part in parts]))
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False), max_size=5))
+def test_a_fingerprint_ignores_the_order_of_keys(value: dict[str, int | str | float]):
+    assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
+
+
+def test_a_fingerprint_knows_lone_surrogates_and_nesting():
+    assert fingerprint("\ud800") != fingerprint("\ud801")
+    assert fingerprint(["a", "b"]) != fingerprint(["a"], ["b"])
+
+
+def test_tensors_hash_by_name_shape_type_and_value():
+    one = torch.zeros(2, 3)
+    hashes = {
+        hash_tensors([("a", one)]),
+        hash_tensors([("b", one)]),
+        hash_tensors([("a", one.reshape(3, 2))]),
+        hash_tensors([("a", one.half())]),
+        hash_tensors([("a", one + 1)]),
+    }
+    assert len(hashes) == 5
+    assert hash_tensors([("a", one.clone())]) in hashes
+
+
+def test_json_keeps_texts_as_they_are(tmp_path: Path):
+    texts = ["naïve 漢字 \u2028", "</script>", "\ud83d\ude00", "\x00"]
+    write_json(tmp_path / "t.json", texts)
+    assert read_json(tmp_path / "t.json") == texts
+
+
+def test_clearing_removes_the_manifest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_text(tmp_path / "a" / "f", "x")
+    finish(tmp_path / "a", inputs="", record={})
+    monkeypatch.setattr(storage.shutil, "rmtree", lambda path: None)  # killed before the rest went
+    clear(tmp_path / "a")
+    assert manifest_of(tmp_path / "a") is None
+
+
+def test_activations_survive_the_disk_and_are_mapped(tmp_path: Path, train: Activations):
+    train.save(tmp_path / "train", inputs="x")
+    again = Activations.load(tmp_path / "train")
+    for name in ("hidden", "logits", "labels"):
+        assert torch.equal(getattr(again, name), getattr(train, name))
+    assert (again.ids, again.source) == (train.ids, train.source)
+    assert torch.equal(again.predictions, train.logits.argmax(dim=1))
+
+
+def test_unfinished_activations_are_refused(tmp_path: Path, train: Activations):
+    train.save(tmp_path / "train")
+    (tmp_path / "train" / MANIFEST).unlink()
+    with pytest.raises(StorageError, match="holds no finished activations; run the capture stage again"):
+        Activations.load(tmp_path / "train")
+
+
+def test_nothing_in_the_package_unpickles():
+    source = Path(storage.__file__).parent
+    text = "".join(path.read_text() for path in source.rglob("*.py"))
+    assert not any(f"{word}(" in text for word in ("torch.load", "pickle.load", "joblib.load"))
