@@ -54,9 +54,7 @@ def test_class_names_noted_in_a_parquet_file_are_used(hub_folder: Path):
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://localhost:9")
-    with pytest.raises(
-        DataError, match=r"^cannot load 'a/b' from the Hub \(\w+: .*\); check the"
-    ) as caught:
+    with pytest.raises(DataError, match=r"^cannot load 'a/b' from the Hub \(\w+: .*\); check the") as caught:
         read_hub("a/b", config=None, revision=None)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"^cannot load 'fancyzhx/ag_news' from the Hub"):
