@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from classifsae.classifier import Classifier, capture, finetune
     from classifsae.concepts import Coder, ConceptMethod, Concepts
     from classifsae.concepts.classifsae import ClassifSAE
+    from classifsae.concepts.conceptshap import ConceptSHAP
+    from classifsae.concepts.hiconcept import HIConcept
+    from classifsae.concepts.ica import ICA
     from classifsae.concepts.identity import Identity
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
@@ -35,6 +38,9 @@ _HOMES = {
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
     "ClassifSAE": "concepts.classifsae",
+    "ConceptSHAP": "concepts.conceptshap",
+    "HIConcept": "concepts.hiconcept",
+    "ICA": "concepts.ica",
     "Identity": "concepts.identity",
     "Random": "concepts.random",
     "SAE": "concepts.sae",
@@ -46,14 +52,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "ICA",
     "SAE",
     "Activations",
     "ClassifSAE",
     "Classifier",
     "Coder",
     "ConceptMethod",
+    "ConceptSHAP",
     "Concepts",
     "Dataset",
+    "HIConcept",
     "Identity",
     "Random",
     "Scores",

@@ -6,20 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from classifsae.activations import Activations, check_finite
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError
 from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
 
-_TINY = 1e-9
 _ENTRIES_PER_BATCH = 1 << 22
-
-
-def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b d"]:
-    """Give every rebuilt state the norm of the state it stands for.
-
-    rebuilt * norm / (||rebuilt|| + 1e-9)
-    """
-    return rebuilt * norms / (rebuilt.norm(dim=1, keepdim=True) + _TINY)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its authors published.
 """
 
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from classifsae.tensors import Bool, Float, Int, Tensor
 
@@ -78,6 +78,54 @@ def activation_rate(codes: Float[Tensor, "b p"], *, rate: float) -> Float[Tensor
 def imitation(logits: Float[Tensor, "b c"], predictions: Int[Tensor, " b"]) -> Float[Tensor, ""]:
     """Cross-entropy, in nats, of a concept-based classifier with the labels the classifier predicted."""
     return cross_entropy(logits, predictions)
+
+
+def resemblance(similarities: Float[Tensor, "b m"]) -> Float[Tensor, ""]:
+    """R_sim: each concept should resemble the quarter of the batch that is closest to it.
+
+        R_sim = - mean over m of the mean of the top floor(b / 4), at least 1, of its similarities
+
+    Args:
+        similarities: of each state to each concept, in [-1, 1].
+    Returns:
+        A number in [-1, 1], smaller for a closer resemblance.
+    """
+    n_closest = max(1, similarities.shape[0] // 4)
+    return -similarities.topk(n_closest, dim=0).values.mean()
+
+
+def crowding(directions: Float[Tensor, "d m"]) -> Float[Tensor, ""]:
+    """R_far: concepts should point away from each other.
+
+        R_far = mean over all m * m entries of (directions^T directions - I)
+
+    Args:
+        directions: unit columns.
+    Returns:
+        Mean cosine of two concepts times (m - 1) / m: at least -1 / m, where they sum to zero.
+    """
+    n_concepts = directions.shape[1]
+    return (directions.sum(dim=1).square().sum() - n_concepts) / n_concepts**2
+
+
+def squared_error(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Mean over all entries of (guess - truth)^2."""
+    return mse_loss(guess, truth)
+
+
+def flip(before: Float[Tensor, "b c"], after: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
+    """Removing concepts should change the decision: minus the L1 distance of the two predictions.
+
+        Flip = - mean over b of sum over c of |softmax(before) - softmax(after)|
+
+    Args:
+        before: logits from all concepts.
+        after: logits from those that were kept.
+    Returns:
+        A number in [-2, 0], minus twice the total variation distance.
+    """
+    gap = before.softmax(dim=1) - after.softmax(dim=1)
+    return -gap.abs().sum(dim=1).mean()
 
 
 def without_row_component(gradient: Float[Tensor, "p d"], rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:

@@ -159,7 +159,8 @@ def _step(
     terms = objective.losses(rows, step)
     total = torch.stack([objective.weights[name] * term for name, term in terms.items()]).sum()
     optimiser.zero_grad()
-    total.backward()  # type: ignore[no-untyped-call]
+    # No further than the parameters: a classifier that the terms run through stays as it is.
+    total.backward(inputs=list(objective.parameters()))
     objective.after_backward()
     values = {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
     if clip is not None:

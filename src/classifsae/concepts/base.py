@@ -4,6 +4,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self, final
 
@@ -25,6 +26,7 @@ TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
 _CURVES = TypeAdapter(dict[str, list[float]])
 _CHUNK = 8192
+_TINY = 1e-9
 
 
 class Coder(nn.Module, ABC):
@@ -243,7 +245,7 @@ class ConceptMethod(BaseModel, ABC):
         coder = self.learn(train.to(train.hidden.device), tail, run)
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
-        return self.keep(coder, published_choice, published_choice.labels, run=run)
+        return self.keep_as_published(coder, published_choice, run=run)
 
     def _check(self, train: Activations) -> None:
         check_finite(train.hidden, train.ids)
@@ -269,14 +271,14 @@ class ConceptMethod(BaseModel, ABC):
         """
         with torch.no_grad():
             chosen = self.choose(coder, on, classes)
-            by_class = _mean_activation(coder, chosen, on, classes)
+            by_class = _mean_by_class(coder, chosen, on, classes, of=torch.abs)
         counts = torch.bincount(classes, minlength=on.n_classes).to(by_class)
         overall = (by_class * counts).sum(dim=1) / counts.sum()
         alive = overall > ALIVE
         if not alive.any():
             raise DataError(
                 f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |z| at most {ALIVE:g}); "
-                f"train longer, or lower the weight of the activation-rate loss."
+                f"train longer, or let codes be denser (a lower threshold or activation-rate weight)."
             )
         return Concepts(
             coder=coder,
@@ -288,17 +290,52 @@ class ConceptMethod(BaseModel, ABC):
             curves=run.curves if run else {},
         )
 
+    @final
+    def keep_as_published(self, coder: Coder, on: Activations, *, run: Run | None = None) -> Concepts:
+        """The published protocol, for comparison only: by ground truth, and shares of *signed* means.
 
-def _mean_activation(
-    coder: Coder, chosen: Int[Tensor, " m"], on: Activations, classes: Int[Tensor, " n"]
+        A concept's share of a class is the mean of its codes there over the sum of these means. Where
+        codes are signed (ICA) that sum may be negative, which turns the order of the classes round.
+
+        Args:
+            coder: fitted.
+            on: the activations to choose on; in the published code, the test split.
+            run: whose curves go with the concepts.
+        Returns:
+            Concepts whose ``class_activation`` holds the signed means, negated where their sum is negative.
+        Raises:
+            DataError: every concept is dead.
+        """
+        concepts = self.keep(coder, on, on.labels, run=run)
+        with torch.no_grad():
+            means = _mean_by_class(coder, concepts.kept, on, on.labels, of=torch.positive)
+        concepts.class_activation = torch.where(means.sum(dim=1, keepdim=True) < 0, -means, means)
+        return concepts
+
+
+def _mean_by_class(
+    coder: Coder,
+    chosen: Int[Tensor, " m"],
+    on: Activations,
+    classes: Int[Tensor, " n"],
+    *,
+    of: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, "m c"]:
-    """Mean |activation| of the chosen latents on the sentences of each class, 0 for an absent class."""
+    """Mean over the sentences of each class of a function of the chosen codes, 0 for an absent class."""
     total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
     for start in range(0, len(on), _CHUNK):
         codes = coder.encode(on.hidden[start : start + _CHUNK].float())[:, chosen]
-        total.index_add_(0, classes[start : start + _CHUNK], codes.abs().double())
+        total.index_add_(0, classes[start : start + _CHUNK], of(codes).double())
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
     return (total / counts[:, None]).T.float().contiguous()
+
+
+def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b d"]:
+    """Give every rebuilt state the norm of the state it stands for.
+
+    rebuilt * norm / (||rebuilt|| + 1e-9)
+    """
+    return rebuilt * norms / (rebuilt.norm(dim=1, keepdim=True) + _TINY)
 
 
 METHODS: ClassRegistry[ConceptMethod] = ClassRegistry("method", "classifsae.concepts", ConceptMethod)
