@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -129,6 +130,11 @@ def _hf_config(config: BackboneConfig) -> PreTrainedConfig:
     try:
         found = AutoConfig.from_pretrained(location, revision=config.revision, local_files_only=local_only)
     except (OSError, ValueError) as error:
+        if Path(location).is_dir():
+            raise ConfigError(
+                f"cannot read a model from {location}: {_first_sentence(error)}; "
+                f"it must hold config.json, model.safetensors and tokenizer.json."
+            ) from error
         why = "the hub cannot be reached from here" if local_only else _first_sentence(error)
         raise unknown_backbone(config.model or "", why) from error
     if found.is_encoder_decoder:
@@ -183,7 +189,10 @@ def _pretrained(
             local_files_only=location == config.model and not hub_is_reachable(),
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"cannot load {config.name} as {kind}: {_first_sentence(error)}.") from error
+        raise ConfigError(
+            f"cannot load {config.name} as {kind}: {_first_sentence(error)}; weights are read from "
+            f"safetensors files only."
+        ) from error
     mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
     return model, sorted({*info["missing_keys"], *mismatched})
 
@@ -212,6 +221,8 @@ def _tokenizer(config: BackboneConfig, hf_config: PreTrainedConfig) -> PreTraine
         raise ConfigError(
             f"{config.name} has no fast tokenizer (tokenizer.json); convert it, or choose another."
         )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up, as the files were missing
+        raise ConfigError(f"{config.name} comes without the vocabulary of its tokenizer; add tokenizer.json.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -18,7 +19,6 @@ from pydantic import (
 
 from classifsae.errors import ConfigError
 from classifsae.registry import PresetRegistry
-from classifsae.storage import Json
 
 Kind = Literal["encoder", "decoder"]
 
@@ -64,7 +64,8 @@ class BackboneConfig(BaseModel):
         warmup: share of the steps in which the rate rises linearly.
         clip: largest gradient norm.
         gradient_checkpointing: recompute instead of store, to save memory.
-        precision: of the forward and backward pass; weights stay in float32.
+        precision: of the forward and backward pass; weights stay in float32. "auto": bf16 where the
+            device has instructions for it, else float32.
         optimizer: AdamW, with 32-bit or 8-bit states (the latter needs bitsandbytes).
         class_weights: weigh class c by N / (C n_c).
         seed: of initial weights, order and dropout.
@@ -77,7 +78,7 @@ class BackboneConfig(BaseModel):
     model: str | None = None
     sha256: str | None = None
     revision: str | None = None
-    architecture: dict[str, Json] | None = None
+    architecture: dict[str, JsonValue] | None = None
     tokenizer: TokenizerOptions | None = None
     kind: Literal["auto", "encoder", "decoder"] = "auto"
     layer: int | None = None
@@ -94,7 +95,7 @@ class BackboneConfig(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     clip: PositiveFloat = 1.0
     gradient_checkpointing: bool = False
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    precision: Literal["float32", "bf16", "fp16", "auto"] = "float32"
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     class_weights: bool = False
     seed: int = 42
@@ -127,7 +128,7 @@ class BackboneConfig(BaseModel):
 
 
 def resolve_backbone(
-    given: str | Path | Mapping[str, Json] | BackboneConfig, **overrides: Json
+    given: str | Path | Mapping[str, JsonValue] | BackboneConfig, **overrides: JsonValue
 ) -> BackboneConfig:
     """The full record behind what a user may write for a backbone.
 
@@ -146,7 +147,7 @@ def resolve_backbone(
     return _validated(_overlay(fields, overrides))
 
 
-def _fields(given: str | Path | Mapping[str, Json] | BackboneConfig) -> dict[str, Json]:
+def _fields(given: str | Path | Mapping[str, JsonValue] | BackboneConfig) -> dict[str, JsonValue]:
     if isinstance(given, BackboneConfig):
         return given.model_dump(mode="json", exclude_unset=True)
     if isinstance(given, Mapping):
@@ -154,19 +155,19 @@ def _fields(given: str | Path | Mapping[str, Json] | BackboneConfig) -> dict[str
     return {"model": str(given)}
 
 
-def _overlay(base: dict[str, Json], top: dict[str, Json]) -> dict[str, Json]:
+def _overlay(base: dict[str, JsonValue], top: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """``top`` over ``base``; a new budget, in steps or in epochs, replaces the old one."""
     budget = {"n_steps", "n_epochs"}
     dropped = budget if any(top.get(name) is not None for name in budget) else set()
     return {**{k: v for k, v in base.items() if k not in dropped}, **top}
 
 
-def _read_preset(path: Path) -> dict[str, Json]:
-    fields: dict[str, Json] = yaml.safe_load(path.read_text("utf-8"))
+def _read_preset(path: Path) -> dict[str, JsonValue]:
+    fields: dict[str, JsonValue] = yaml.safe_load(path.read_text("utf-8"))
     return fields
 
 
-def _validated(fields: dict[str, Json]) -> BackboneConfig:
+def _validated(fields: dict[str, JsonValue]) -> BackboneConfig:
     try:
         return BackboneConfig.model_validate(fields)
     except ValidationError as error:

@@ -184,7 +184,7 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         lr_scheduler_type="cosine",
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
-        bf16=config.precision == "bf16",
+        bf16=config.precision == "bf16" or (config.precision == "auto" and _computes_in_bf16(device)),
         fp16=config.precision == "fp16",
         seed=config.seed,
         use_cpu=device.type == "cpu",
@@ -199,6 +199,13 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16, rather than imitating them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:

@@ -147,7 +147,7 @@ def test_a_pretrained_decoder_is_tuned_on_its_answer_tokens(decoder_folder):
     assert model.logits(SENTENCES[:3]).shape == (3, 3)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16"])
 def test_mixed_precision_checkpointing_and_class_weights_train_and_leave_float32(precision):
     model = finetune(
         DECODER,

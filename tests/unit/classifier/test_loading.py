@@ -74,7 +74,7 @@ def test_a_missing_folder_is_said_to_be_missing():
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(UnknownNameError, match="unknown backbone"):
+    with pytest.raises(ConfigError, match=r"cannot read a model from .*; it must hold config.json"):
         Classifier.load(tmp_path)
 
 
@@ -154,3 +154,12 @@ def test_label_names_must_agree_unless_the_model_has_none():
         agreed_labels(("ham", "spam"), ("no", "yes"), name="m")
     with pytest.raises(ConfigError, match=r"m has 2 classes \(a, b\), the data set 3"):
         agreed_labels(("a", "b"), ("a", "b", "c"), name="m")
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused(encoder_folder, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(encoder_folder / name, tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"comes without the vocabulary of its tokenizer; add tokenizer.json"
+    ):
+        Classifier.load(tmp_path)
