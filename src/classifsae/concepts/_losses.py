@@ -3,6 +3,7 @@
 Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its authors published.
 """
 
+import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from classifsae.tensors import Bool, Float, Int, Tensor
@@ -104,8 +105,7 @@ def crowding(directions: Float[Tensor, "d m"]) -> Float[Tensor, ""]:
     Returns:
         Mean cosine of two concepts times (m - 1) / m: at least -1 / m, where they sum to zero.
     """
-    n_concepts = directions.shape[1]
-    return (directions.sum(dim=1).square().sum() - n_concepts) / n_concepts**2
+    return (directions.T @ directions - torch.eye(directions.shape[1]).to(directions)).mean()
 
 
 def squared_error(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
