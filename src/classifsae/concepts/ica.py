@@ -51,8 +51,7 @@ class ICA(ConceptMethod):
         n, d = train.hidden.shape
         self._require(min(n, d), f"{n} sentences of width {d} span at most {min(n, d)}")
         found = self._fast_ica(train.hidden)
-        spread = 1 / torch.from_numpy(found.whitening_).norm(dim=1)
-        n_wide = int((spread > _RESOLUTION * spread.max()).sum())
+        n_wide = _n_wide(torch.from_numpy(found.whitening_))
         self._require(n_wide, f"the {n} hidden states vary in {n_wide}")
         parts = {"mean": found.mean_, "encoder": found.components_.T, "decoder": found.mixing_.T}
         return LinearCoder(**{name: torch.from_numpy(a.copy()).to(train.hidden) for name, a in parts.items()})
@@ -83,3 +82,9 @@ class ICA(ConceptMethod):
         for warning in caught:
             _LOG.warning("ica: %s", warning.message)
         return ica
+
+
+def _n_wide(whitening: Float[Tensor, "m d"]) -> int:
+    """Directions wider than rounding noise: rows, the widest first, have length 1 / spread, or 0."""
+    lengths = whitening.norm(dim=1)
+    return int(((lengths > 0) & (lengths < lengths[0] / _RESOLUTION)).sum())

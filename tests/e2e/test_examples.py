@@ -1,0 +1,43 @@
+"""The examples run as they stand, on CPU, and are short."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from classifsae.concepts import METHODS, Concepts
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_fits_on_one_screen(path: Path):
+    assert len(path.read_text().splitlines()) <= 40
+
+
+def test_a_method_of_ones_own_is_fitted_and_scored(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "03_own_method.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    values = {line.split()[1].rstrip(":"): float(line.split()[0]) for line in done.stdout.splitlines()}
+    assert values["recovery_accuracy"] > 0.95
+    assert values["n_alive"] == 4
+
+
+def test_a_method_of_ones_own_survives_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("03_own_method")
+    train = example.states(60, seed=0)
+    concepts = METHODS.load("03_own_method:PCA")(n_concepts=4).fit(train, example.tail)
+    concepts.save(tmp_path / "concepts")
+    again = Concepts.load(tmp_path / "concepts")
+    assert torch.equal(again.encode(train.hidden), concepts.encode(train.hidden))
+    assert again.method == "03_own_method"
