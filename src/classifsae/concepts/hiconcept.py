@@ -115,6 +115,8 @@ class HIConcept(ConceptLayerMethod):
                + r1 R_sim + r2 R_far
 
     Flip is counted in the second half of the epochs: from epoch ceil(n_epochs / 2), counted from 0, on.
+    As published, it compares codes with scores that are not masked, so what it rewards is mostly that
+    absent concepts come back, less that present ones go: it is near its least, -2, with nothing removed.
 
     Attributes:
         n_concepts: m, at least 2: one concept alone never has more than an equal share.
