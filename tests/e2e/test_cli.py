@@ -1,0 +1,153 @@
+"""The command line as a user meets it: exit status, and one clear line for whatever is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from classifsae import cli
+from e2e.conftest import write_experiment
+
+MANY = "\n".join(f'"Sentence {i} about {word}.",{word}' for i in range(12) for word in ("sports", "money"))
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str]:
+    """Exit status and what the command printed, on both streams."""
+    monkeypatch.setattr(sys, "argv", ["classifsae", *arguments])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    printed = capsys.readouterr()
+    return int(done.value.code or 0), printed.out + printed.err
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["dataset={name: no/such/file.csv}"], "no such file"),
+        (["dataset={name: plantd}"], "Did you mean 'planted'?"),
+        (["backbone=minilmm"], "Did you mean 'minilm'?"),
+        (["backbone=./no/such/model"], "no such"),
+        (["seed=3"], "unknown option 'seed'. Did you mean 'seeds'?"),
+        (["methods.classifsaes={}"], "unknown method 'classifsaes'. Did you mean 'classifsae'?"),
+        (["methods.sae.n_latent=3"], "unknown option 'n_latent'. Did you mean 'n_latents'?"),
+        (["methods={sae: {n_latents: 4}}"], "n_concepts is 6, but there are only 4 latents"),
+        (
+            ["methods={random: {n_concepts: 500, top_k: 3}}"],
+            "n_concepts is 500, but there are only 120 training",
+        ),
+        (["backbone.layer=9"], "layer is 9"),
+        (["run_dir=/dev/null/run"], "cannot write /dev/null/run"),
+    ],
+)
+def test_wrong_options_are_one_clear_line_and_status_two(
+    settings: list[str],
+    said: str,
+    experiment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), *settings)
+    last = printed.strip().splitlines()[-1]
+    assert (status, last.startswith("classifsae: ")) == (2, True), printed
+    assert said.lower() in last.lower()
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "said"),
+    [
+        ("", [], "empty"),
+        ("text,label\n", [], "no rows"),
+        ("text,label\n" + MANY.replace("money", "sports"), [], "only one class"),
+        ("words,kind\n" + MANY, ["dataset.text_column=word"], "words"),
+        ("text,label\n" + MANY, ["dataset.label_names=[sports, art]"], "money"),
+        ("text,label\n" + MANY, ["dataset.label_names=[sports, money, art]"], "art"),
+    ],
+)
+def test_wrong_data_is_one_clear_line_and_status_two(
+    content: str, settings: list[str], said: str, experiment: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    path = write(experiment.parent / "data.csv", content)
+    config = write_experiment(experiment.parent, dataset={"name": str(path)})
+    status, printed = call(monkeypatch, capsys, "run", str(config), *settings)
+    last = printed.strip().splitlines()[-1]
+    assert (status, last.startswith("classifsae: ")) == (2, True), printed
+    assert said.lower() in last.lower()
+
+
+def test_a_fault_of_ours_is_status_one_and_names_debug(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from classifsae import experiment as stages
+
+    monkeypatch.setattr(stages, "load_dataset", lambda config: 1 / 0)
+    status, printed = call(monkeypatch, capsys, "run", str(experiment))
+    assert status == 1
+    assert "ZeroDivisionError: division by zero (a fault of ClassifSAE; --debug shows where)" in printed
+
+
+def test_debug_shows_the_traceback(experiment: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["classifsae", "run", str(experiment), "seed=3", "--debug"])
+    with pytest.raises(Exception, match="unknown option 'seed'"):
+        cli.main()
+
+
+def test_an_own_csv_runs_and_a_second_call_does_nothing(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = ["seeds=[1]", "methods={random: {top_k: 3}, identity: {}}"]
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), *settings)
+    assert status == 0, printed
+    assert "random" in printed
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), *settings)
+    assert status == 0
+    assert "Nothing to do: all 7 stages" in printed
+
+
+def test_show_prints_the_resolved_experiment_and_changes_nothing(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, "show", str(experiment), "n_concepts=9")
+    assert status == 0
+    assert "n_concepts: 9" in printed
+    assert not (experiment.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("methods", "classifsae"), ("datasets", "planted"), ("backbones", "minilm"), ("metrics", "causality")],
+)
+def test_list_names_what_there_is(
+    kind: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, "list", kind)
+    assert status == 0
+    (line,) = [line for line in printed.splitlines() if line.split()[0] == name]
+    assert len(line.split()) > 3
+
+
+def test_an_unknown_kind_to_list_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, "list", "method")
+    assert status == 2
+    assert "unknown kind 'method'. Did you mean 'methods'?" in printed
+
+
+def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
+    code = (
+        "import sys, classifsae, classifsae.cli\n"
+        "print([m for m in ('torch', 'transformers', 'sklearn', 'pandas', 'pydantic') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

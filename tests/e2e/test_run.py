@@ -1,0 +1,144 @@
+"""All stages on a small experiment: the page of results, no work twice, and what survives a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from classifsae.config import load_experiment
+from classifsae.experiment import run
+from classifsae.tensors import OnStep
+from e2e.conftest import write_experiment
+
+N_STAGES = 1 + 2 + 4 * 2 * 2
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run, by its path."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted, beside its experiment file."""
+    folder = tmp_path_factory.mktemp("finished")
+    (point,) = load_experiment(write_experiment(folder))
+    assert run(point).n_done == N_STAGES
+    return folder
+
+
+def test_the_summary_has_one_flat_record_per_method_and_seed(finished: Path):
+    records = json.loads((finished / "run" / "summary.json").read_text())
+    assert [(r["method"], r["seed"]) for r in records] == [
+        (method, seed) for seed in (1, 2) for method in ("classifsae", "sae", "identity", "random")
+    ]
+    for record in records:
+        assert record["dataset"] == "short"
+        for name in ("backbone", "n_concepts", "accuracy", "recovery_accuracy", "activation_rate",
+                     "conditional_flip_rate", "conditional_tvd", "conditional_accuracy_change",
+                     "global_flip_rate_100"):  # fmt: skip
+            assert name in record
+        assert all(not isinstance(value, (dict, list)) for value in record.values())
+    assert all(r["recovery_accuracy"] > 0.99 for r in records if r["method"] == "identity")
+
+
+def test_the_scores_hold_every_number_with_its_unit_and_each_concept(finished: Path):
+    page = json.loads((finished / "run" / "scores.json").read_text())
+    assert page["label_names"] == ["money", "space", "sports"]
+    assert "texts were longer than the model reads: cut." in page["notes"][0]
+    for result in page["results"]:
+        entry = result["scores"]["completeness"]["recovery_accuracy"]
+        assert (entry["unit"], entry["range"]) == ("fraction", [0, 1])
+        causality = result["scores"]["causality"]
+        assert len(causality["concepts"]) == causality["n_alive"]["value"]
+
+
+def test_the_table_has_a_row_per_method(finished: Path):
+    lines = (finished / "run" / "table.md").read_text().splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("|")][2:] == [
+        "classifsae", "sae", "identity", "random",
+    ]  # fmt: skip
+
+
+def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
+    before = contents(finished / "run")
+    (point,) = load_experiment(finished / "tiny.yaml")
+    outcome = run(point)
+    assert (outcome.n_done, outcome.n_kept) == (0, N_STAGES)
+    assert contents(finished / "run") == before
+
+
+def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experiment: Path):
+    (point,) = load_experiment(experiment, ["seeds=[1]"])
+    assert run(point).n_done == 1 + 2 + 4 * 2
+    (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
+    assert run(changed).n_done == 2
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer:
+    """Stops the run after some steps of a stage whose name begins so."""
+
+    def __init__(self, stage: str, after: int) -> None:
+        self._stage, self._after = stage, after
+
+    @contextmanager
+    def stage(self, name: str, /) -> Iterator[OnStep]:
+        def on_step(done: int, total: int, values: object, /) -> None:
+            if name.startswith(self._stage) and done >= self._after:
+                raise Killed
+
+        yield on_step
+
+    def kept(self, name: str, /) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("stage", "after"),
+    [("finetune", 7), ("capture test", 1), ("fit classifsae seed 2", 100), ("score sae seed 1", 1)],
+)
+def test_a_run_that_was_stopped_ends_bit_for_bit_as_if_it_had_not_been(
+    finished: Path, experiment: Path, stage: str, after: int
+):
+    (point,) = load_experiment(experiment)
+    with pytest.raises(Killed):
+        run(point, watch=Killer(stage, after))
+    run(point)
+    ours, whole = contents(experiment.parent / "run"), contents(finished / "run")
+    ours.pop("experiment.json"), whole.pop("experiment.json")  # they name their own folders
+    assert ours.keys() == whole.keys()
+    assert not [name for name in whole if ours[name] != whole[name]]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_outright_leaves_nothing_broken(finished: Path, experiment: Path):
+    command = [sys.executable, "-m", "classifsae", "run", str(experiment)]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(9)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    ours, whole = contents(experiment.parent / "run"), contents(finished / "run")
+    assert not [n for n in whole if n != "experiment.json" and ours[n] != whole[n]]
+
+
+def test_the_published_protocol_is_an_option(experiment: Path):
+    settings = ["seeds=[1]", "methods={sae: {n_latents: 48, top_k: 4, n_vectors: 5000, n_probe: 80}}"]
+    (ours,) = load_experiment(experiment, settings)
+    (published,) = load_experiment(experiment, [*settings, "protocol=published"])
+    run(ours)
+    assert run(published).n_done == 2
+    assert "published" in json.loads((experiment.parent / "run" / "scores.json").read_text())["protocol"]
