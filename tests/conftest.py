@@ -6,6 +6,9 @@ from torch import nn
 
 from classifsae.activations import Activations, Source
 
+# The tensors here are so small that a second thread costs more than it saves.
+torch.set_num_threads(1)
+
 WIDTH, N_CLASSES = 16, 3
 SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
 

@@ -10,6 +10,7 @@
 Names are imported when they are first used, so that ``import classifsae`` is instant.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
     from classifsae.metrics import Scores, score
+
+logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from classifsae.errors import ClassifSAEError, UnknownNameError
-from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
     from classifsae.experiment import Stop
+    from classifsae.tensors import OnStep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -140,7 +140,7 @@ class Bars:
     """One line per stage: a bar while it runs on a terminal, a plain line when it ends."""
 
     @contextmanager
-    def stage(self, name: str, /) -> Iterator[OnStep]:
+    def stage(self, name: str, /) -> Iterator["OnStep"]:
         """Show a stage while it runs."""
         columns = (
             TextColumn("{task.description:<28}"),
@@ -160,7 +160,7 @@ class Bars:
         console.print(f"{name:<28}  up to date", style="dim", highlight=False)
 
 
-def _to_bar(progress: Progress, task: TaskID) -> OnStep:
+def _to_bar(progress: Progress, task: TaskID) -> "OnStep":
     def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
         numbers = "  ".join(f"{key} {value:.3g}" for key, value in values.items())
         progress.update(task, completed=done, total=total, numbers=numbers)
@@ -172,7 +172,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     """Names of one kind, each with the first line of what it says of itself."""
     from classifsae.classifier.config import BACKBONES
     from classifsae.concepts import METHODS, ConceptMethod
-    from classifsae.data.load import PRESETS
+    from classifsae.data.sources import PRESETS
     from classifsae.metrics import METRICS, Metric
     from classifsae.registry import ClassRegistry, PresetRegistry
 

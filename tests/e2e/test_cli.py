@@ -34,8 +34,8 @@ def write(path: Path, text: str) -> Path:
     [
         (["dataset={name: no/such/file.csv}"], "no such file"),
         (["dataset={name: plantd}"], "Did you mean 'planted'?"),
-        (["backbone=minilmm"], "Did you mean 'minilm'?"),
-        (["backbone=./no/such/model"], "no such"),
+        (["backbone={model: minilmm}"], "Did you mean 'minilm'?"),
+        (["backbone={model: ./no/such/model}"], "no such"),
         (["seed=3"], "unknown option 'seed'. Did you mean 'seeds'?"),
         (["methods.classifsaes={}"], "unknown method 'classifsaes'. Did you mean 'classifsae'?"),
         (["methods.sae.n_latent=3"], "unknown option 'n_latent'. Did you mean 'n_latents'?"),

@@ -32,6 +32,7 @@ class Anatomy:
     reads: int
 
 
+@torch.enable_grad()
 def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) -> Anatomy:
     """Learn a classifier's structure from one run on one row of tokens.
 
@@ -55,8 +56,7 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
     handles = [block.register_forward_hook(note) for block in blocks]
     handles.append(blocks[-1].register_forward_hook(cut))
     try:
-        with torch.enable_grad():
-            logits: Tensor = model(**inputs).logits
+        logits: Tensor = model(**inputs).logits
     finally:
         for handle in handles:
             handle.remove()
