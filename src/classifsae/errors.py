@@ -54,5 +54,6 @@ def _complaint(
     if kind == "extra_forbidden":
         return str(UnknownNameError("option", path, known))
     if kind == "value_error":
-        return f"{path}: {message.removeprefix('Value error, ')}".removeprefix(": ")
+        said = message.removeprefix("Value error, ")
+        return said if not path or said.startswith(f"{path}: ") else f"{path}: {said}"
     return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"
