@@ -18,16 +18,31 @@ def test_an_example_fits_on_one_screen(path: Path):
     assert len(path.read_text().splitlines()) <= 40
 
 
+def run_example(name: str, folder: Path) -> list[str]:
+    """The lines that an example prints when it is run in a folder."""
+    command = [sys.executable, str(EXAMPLES / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, timeout=600)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_the_quickstart_prints_its_scores_and_five_sentences(tmp_path: Path):
+    lines = run_example("01_quickstart.py", tmp_path)
+    assert sum(line.startswith(" - ") for line in lines) == 5
+    assert "reproduce" in lines[1]
+    assert float(lines[1].split("%")[0].split()[-1]) > 60
+
+
+@pytest.mark.slow
+def test_own_data_is_fitted_and_kept(tmp_path: Path):
+    lines = run_example("02_own_data.py", tmp_path)
+    assert [line.split()[0] for line in lines] == ["classifsae", "random"]
+    assert len(Concepts.load(tmp_path / "own_data" / "classifsae")) >= 1
+
+
 def test_a_method_of_ones_own_is_fitted_and_scored(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "03_own_method.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
-    values = {line.split()[1].rstrip(":"): float(line.split()[0]) for line in done.stdout.splitlines()}
+    lines = run_example("03_own_method.py", tmp_path)
+    values = {line.split()[1].rstrip(":"): float(line.split()[0]) for line in lines}
     assert values["recovery_accuracy"] > 0.95
     assert values["n_alive"] == 4
 

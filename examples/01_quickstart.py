@@ -1,0 +1,22 @@
+"""From text to scored concepts, one line per step. The numbers are low: a minute is too short to learn much."""
+
+import classifsae as cs
+
+data = cs.load_dataset("planted", options={"n_train": 400, "n_test": 200})
+model = cs.finetune("minilm", data.train, n_epochs=4, batch_size=16, max_length=48)
+train, test = cs.capture(model, data.train), cs.capture(model, data.test)
+
+concepts = cs.ClassifSAE(n_concepts=20, n_vectors=400_000).fit(train, model.tail)
+scores = cs.score(concepts, model.tail, test)
+
+print(f"the classifier is right on         {scores.completeness.accuracy:.1%} of the test sentences")
+print(
+    f"{len(concepts)} concepts reproduce           {scores.completeness.recovery_accuracy:.1%} of its decisions"
+)
+print(f"removing one flips, where it fires {scores.causality.conditional_flip_rate:.1%} of them")
+
+strongest = max(scores.causality.concepts, key=lambda c: c.flip_rate * c.support)
+codes = concepts.encode(test.hidden)[:, strongest.position]
+print(f"\nThe concept that flips most belongs to {data.label_names[strongest.class_index]}. It fires on:")
+for row in codes.argsort(descending=True)[:5].tolist():
+    print(" -", data.test.texts[row])
