@@ -1,4 +1,4 @@
-"""From text to scored concepts, one line per step. The numbers are low: a minute is too short to learn much."""
+"""From text to scored concepts, one line per step; a minute of training, so the numbers are modest."""
 
 import classifsae as cs
 
@@ -9,11 +9,10 @@ train, test = cs.capture(model, data.train), cs.capture(model, data.test)
 concepts = cs.ClassifSAE(n_concepts=20, n_vectors=400_000).fit(train, model.tail)
 scores = cs.score(concepts, model.tail, test)
 
-print(f"the classifier is right on         {scores.completeness.accuracy:.1%} of the test sentences")
-print(
-    f"{len(concepts)} concepts reproduce           {scores.completeness.recovery_accuracy:.1%} of its decisions"
-)
-print(f"removing one flips, where it fires {scores.causality.conditional_flip_rate:.1%} of them")
+complete, causal = scores.completeness, scores.causality
+print(f"the classifier is right on         {complete.accuracy:.1%} of the test sentences")
+print(f"{len(concepts):2} concepts reproduce             {complete.recovery_accuracy:.1%} of its decisions")
+print(f"removing one flips, where it fires {causal.conditional_flip_rate:.1%} of them")
 
 strongest = max(scores.causality.concepts, key=lambda c: c.flip_rate * c.support)
 codes = concepts.encode(test.hidden)[:, strongest.position]
