@@ -8,7 +8,10 @@ import torch
 from classifsae.activations import Activations, check_finite
 from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError
-from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
+from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
+
+CodesOf = Callable[[slice], tuple[Tensor, Tensor]]
+"""Codes of a batch, changed in some way, and the norms of their states."""
 
 _ENTRIES_PER_BATCH = 1 << 22
 
@@ -25,9 +28,13 @@ class Bottleneck:
     concepts: Concepts
     tail: Tail
 
+    def states(self, codes: Float[Tensor, "b m"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b d"]:
+        """Hidden states rebuilt from one batch of codes, at these norms."""
+        return rescale(self.concepts.decode(codes), norms)
+
     def logits(self, codes: Float[Tensor, "b m"], norms: Float[Tensor, "b 1"]) -> Float[Tensor, "b c"]:
         """Logits of one batch of codes, whose states had these norms."""
-        return self.tail(rescale(self.concepts.decode(codes), norms)).float()
+        return self.tail(self.states(codes, norms)).float()
 
 
 @dataclass(frozen=True)
@@ -68,30 +75,61 @@ class View:
         self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
     ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
         """Logits of sentence ``rows[i]`` with its concept ``columns[i]`` set to zero, in batches of i."""
+        return self._stream(self.bottleneck.logits, len(rows), self._one_removed(rows, columns))
 
+    def without_many(self, columns: list[int]) -> Float[Tensor, "n c"]:
+        """Logits of every sentence with all these concepts set to zero."""
+        return self._joined(self.bottleneck.logits, self._many_removed(columns))
+
+    def with_only(
+        self, rows: Int[Tensor, " q"], kept: Bool[Tensor, "q m"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
+        """Logits of sentence ``rows[i]`` with all concepts but ``kept[i]`` set to zero, in batches of i."""
+
+        def left(part: slice) -> tuple[Tensor, Tensor]:
+            return self.codes[rows[part]] * kept[part], self.norms[rows[part]]
+
+        return self._stream(self.bottleneck.logits, len(rows), left)
+
+    def states(self) -> Float[Tensor, "n d"]:
+        """The hidden state of every sentence, rebuilt from its concepts."""
+        return self.states_without_many([])
+
+    def states_without_one(
+        self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
+        """The states behind the logits of ``without_one``."""
+        return self._stream(self.bottleneck.states, len(rows), self._one_removed(rows, columns))
+
+    def states_without_many(self, columns: list[int]) -> Float[Tensor, "n d"]:
+        """The states behind the logits of ``without_many``."""
+        return self._joined(self.bottleneck.states, self._many_removed(columns))
+
+    def _one_removed(self, rows: Tensor, columns: Tensor) -> CodesOf:
         def ablated(part: slice) -> tuple[Tensor, Tensor]:
             codes = self.codes[rows[part]]
             codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
             return codes, self.norms[rows[part]]
 
-        return self._logits_of(len(rows), ablated)
+        return ablated
 
-    def without_many(self, columns: list[int]) -> Float[Tensor, "n c"]:
-        """Logits of every sentence with all these concepts set to zero."""
-
+    def _many_removed(self, columns: list[int]) -> CodesOf:
         def ablated(part: slice) -> tuple[Tensor, Tensor]:
             codes = self.codes[part].clone()
             codes[:, columns] = 0
             return codes, self.norms[part]
 
-        return torch.cat([logits for _, logits in self._logits_of(len(self.codes), ablated)])
+        return ablated
 
-    def _logits_of(
-        self, n: int, codes_and_norms: Callable[[slice], tuple[Tensor, Tensor]]
+    def _joined(self, through: Callable[[Tensor, Tensor], Tensor], codes_of: CodesOf) -> Tensor:
+        return torch.cat([made for _, made in self._stream(through, len(self.codes), codes_of)])
+
+    def _stream(
+        self, through: Callable[[Tensor, Tensor], Tensor], n: int, codes_of: CodesOf
     ) -> Iterator[tuple[slice, Tensor]]:
         for part in batches(n, self.width):
             with torch.no_grad():
-                yield part, self.bottleneck.logits(*codes_and_norms(part))
+                yield part, through(*codes_of(part))
 
 
 def look_through(concepts: Concepts, tail: Tail, test: Activations, *, on_step: OnStep | None = None) -> View:

@@ -148,7 +148,7 @@ class Causality(Metric):
 
 def conditional_effects(view: View) -> list[ConceptEffect]:
     """Effect of removing each concept on the sentences where it fires, all in one stream of batches."""
-    columns, rows = (view.codes.T.abs() > FIRES).nonzero(as_tuple=True)
+    rows, columns = firings(view)
     totals = torch.zeros(len(view.concepts), 3, dtype=torch.float64, device=rows.device)
     for part, after in view.without_one(rows, columns):
         here = rows[part]
@@ -160,6 +160,12 @@ def conditional_effects(view: View) -> list[ConceptEffect]:
     means = (totals / support[:, None]).tolist()
     latents, classes = view.concepts.kept.tolist(), view.concepts.segment_of.tolist()
     return [ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())]
+
+
+def firings(view: View) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
+    """Sentence and concept of every firing, concept by concept."""
+    columns, rows = (view.codes.T.abs() > FIRES).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def global_effects(view: View) -> list[SegmentEffect]:

@@ -1,0 +1,206 @@
+"""What would removing anything at all do? Causality of random changes as frequent and as large."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from pydantic import NonNegativeInt
+from torch.nn.functional import normalize
+
+from classifsae.bottleneck import View, batches
+from classifsae.metrics.base import Metric, Quantity, Result, mean
+from classifsae.metrics.causality import changes, firings
+from classifsae.tensors import Float, Int, Tensor
+
+N_DIRECTIONS = 1024
+"""Random directions that the changes are made in."""
+
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class ControlEffect:
+    """What random changes do that are as frequent and as large as the removal of one concept.
+
+    Attributes:
+        position: of the concept among those kept.
+        support: sentences on which it fires, and so as many random ones.
+        shift: mean size of the change, as a share of the state's norm, in [0, 2].
+        flip_rate: share of the random sentences whose label changed, in [0, 1].
+        tvd: mean total variation distance there, in [0, 1].
+    """
+
+    position: int
+    support: int
+    shift: float
+    flip_rate: float
+    tvd: float
+
+
+_SHIFT = Quantity(
+    "distance that removing a concept moves a state, over its norm, mean over concepts", "fraction", 0, 2
+)
+_FLIP = Quantity("conditional flip rate of random changes as frequent and as large", "fraction", 0, 1)
+_TVD = Quantity("conditional TVD of random changes as frequent and as large", "fraction", 0, 1)
+_WEIGHTED = Quantity("the same, concepts weighted by how often they fire", "fraction", 0, 1)
+_GLOBAL_FLIP = Quantity("global flip rate (100 %) of random changes as large", "fraction", 0, 1)
+_GLOBAL_TVD = Quantity("global TVD (100 %) of random changes as large", "fraction", 0, 1)
+
+
+@final
+@dataclass(frozen=True)
+class ControlResult(Result):
+    """The control of causality on one test set."""
+
+    removal_shift: Annotated[float, _SHIFT]
+    control_flip_rate: Annotated[float, _FLIP]
+    control_tvd: Annotated[float, _TVD]
+    control_flip_rate_weighted: Annotated[float, _WEIGHTED]
+    control_tvd_weighted: Annotated[float, _WEIGHTED]
+    control_global_flip_rate: Annotated[float, _GLOBAL_FLIP]
+    control_global_tvd: Annotated[float, _GLOBAL_TVD]
+    concepts: tuple[ControlEffect, ...]
+
+
+@final
+class Control(Metric):
+    """Causality of random directions of matched activation rate and norm.
+
+    Removing concept j takes the rebuilt state h of a sentence to h', and by the rescaling both have the
+    norm of the original state: the change is a turn, of size s = ||h - h'|| / ||h||. The control of j
+    fires on as many sentences, drawn at random, and turns each by one of these sizes towards a
+    random direction u (uniform on the sphere, made orthogonal to h):
+
+        control(h) = cos(a) h + sin(a) ||h|| u,   a = 2 arcsin(s / 2),   so ||h - control(h)|| = s ||h||.
+
+    The global control does the same with the removal of all of a class's concepts on all sentences.
+    Flip rates and TVD are then averaged as in causality. A concept whose removal does no more than
+    its control matters for its size, not for its direction. A rebuilt state of norm zero has no
+    direction to turn from, and is not drawn unless a concept fires on it.
+
+    Attributes:
+        seed: of sentences and directions.
+    """
+
+    seed: NonNegativeInt = 42
+
+    def measure(self, view: View) -> ControlResult:
+        """Score the concepts of a view."""
+        drawn = Draws.of(view, seed=self.seed)
+        concepts = conditional_control(view, drawn)
+        flip, tvd = global_control(view, drawn)
+        firing = [c for c in concepts if c.support]
+        weights = [float(c.support) for c in firing]
+        return ControlResult(
+            removal_shift=mean([c.shift for c in firing]),
+            control_flip_rate=mean([c.flip_rate for c in firing]),
+            control_tvd=mean([c.tvd for c in firing]),
+            control_flip_rate_weighted=mean([c.flip_rate for c in firing], weights),
+            control_tvd_weighted=mean([c.tvd for c in firing], weights),
+            control_global_flip_rate=flip,
+            control_global_tvd=tvd,
+            concepts=tuple(concepts),
+        )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random.
+
+    Attributes:
+        states: rebuilt states, none of them changed.
+        sentences: those that may be drawn.
+        directions: random unit vectors.
+        generator: of whatever is drawn, on the CPU so that a GPU draws the same.
+    """
+
+    states: Float[Tensor, "n d"]
+    sentences: Int[Tensor, " e"]
+    directions: Float[Tensor, "u d"]
+    generator: torch.Generator
+
+    @classmethod
+    def of(cls, view: View, *, seed: int) -> "Draws":
+        """What may be drawn for one view."""
+        states, generator = view.states(), torch.Generator().manual_seed(seed)
+        may_turn = (states.norm(dim=1) > 0) | (view.codes != 0).any(dim=1)
+        directions = normalize(torch.randn(N_DIRECTIONS, states.shape[1], generator=generator), dim=1)
+        return cls(states, may_turn.nonzero()[:, 0], directions.to(states), generator)
+
+    def some_sentences(self, count: int) -> Int[Tensor, " b"]:
+        """So many different sentences, in random order."""
+        order = torch.randperm(len(self.sentences), generator=self.generator)[:count]
+        return self.sentences[order.to(self.sentences.device)]
+
+    def some_directions(self, count: int) -> Float[Tensor, "b d"]:
+        """So many random directions, which may repeat."""
+        chosen = torch.randint(len(self.directions), (count,), generator=self.generator)
+        return self.directions[chosen.to(self.directions.device)]
+
+
+def conditional_control(view: View, drawn: Draws) -> list[ControlEffect]:
+    """For each concept, what its matched random changes do to as many random sentences."""
+    rows, columns = firings(view)
+    support = torch.bincount(columns, minlength=len(view.concepts))
+    shifts = _shifts_without_one(view, drawn.states, rows, columns)
+    # Concept by concept, as rows and columns are; the draw is in random order, so sizes need no shuffling.
+    sentences = torch.cat([drawn.some_sentences(int(count)) for count in support])
+    totals = torch.zeros(len(support), 3, dtype=torch.float64, device=rows.device)
+    totals[:, 0].index_add_(0, columns, shifts.double())
+    for part, moved in _turned(view, drawn, sentences, shifts):
+        totals[:, 1:].index_add_(0, columns[part], moved)
+    means = (totals / support[:, None]).tolist()
+    return [ControlEffect(j, n, *means[j]) for j, n in enumerate(support.tolist())]
+
+
+def global_control(view: View, drawn: Draws) -> tuple[float, float]:
+    """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
+    total = torch.zeros(2, dtype=torch.float64, device=view.codes.device)
+    for segment in filter(None, view.concepts.segments):
+        shifts = relative_change(drawn.states, view.states_without_many(segment))[drawn.sentences]
+        for _, moved in _turned(view, drawn, drawn.some_sentences(len(shifts)), shifts):
+            total += moved.sum(dim=0)
+    flip, tvd = (total / len(view.codes) / view.n_classes).tolist()
+    return flip, tvd
+
+
+def relative_change(before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    """||before - after|| over the larger of the two norms per row, in [0, 2]; 0 for two rows of zero."""
+    norms = torch.maximum(before.norm(dim=1), after.norm(dim=1))
+    return (before - after).norm(dim=1) / norms.clamp_min(_TINY)
+
+
+def turn(
+    states: Float[Tensor, "b d"], shifts: Float[Tensor, " b"], towards: Float[Tensor, "b d"]
+) -> Float[Tensor, "b d"]:
+    """Turn each state towards a direction until it has moved by a share of its norm; the norm stays.
+
+    cos(a) h + sin(a) ||h|| u,  a = 2 arcsin(shift / 2),  u the unit part of the direction orthogonal to h
+    """
+    along = normalize(states, dim=1)
+    across = normalize(towards - (towards * along).sum(dim=1, keepdim=True) * along, dim=1)
+    angles = 2 * (shifts / 2).clamp(max=1).asin()[:, None]
+    return angles.cos() * states + angles.sin() * states.norm(dim=1, keepdim=True) * across
+
+
+def _shifts_without_one(
+    view: View, states: Float[Tensor, "n d"], rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
+) -> Float[Tensor, " q"]:
+    """How far each state moves when one of its concepts is removed."""
+    found = [relative_change(states[rows[p]], after) for p, after in view.states_without_one(rows, columns)]
+    return torch.cat([states.new_empty(0), *found])
+
+
+def _turned(
+    view: View, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
+) -> Iterator[tuple[slice, Float[Tensor, "b 2"]]]:
+    """Flip and TVD of each turned state, in batches."""
+    for part in batches(len(sentences), view.width):
+        rows = sentences[part]
+        turned = turn(drawn.states[rows], shifts[part], drawn.some_directions(len(rows)))
+        with torch.no_grad():
+            after = view.bottleneck.tail(turned).float()
+        if view.on_step:
+            view.on_step(part.stop, len(sentences), {})
+        yield part, changes(view.rebuilt[rows], after, view.labels[rows])[:, :2]
