@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from classifsae.errors import ClassifSAEError, UnknownNameError
 
@@ -143,14 +144,16 @@ class Bars:
     def stage(self, name: str, /) -> Iterator["OnStep"]:
         """Show a stage while it runs."""
         columns = (
-            TextColumn("{task.description:<28}"),
-            BarColumn(),
+            TextColumn("{task.description:<25}", table_column=Column(no_wrap=True, min_width=25)),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+            # What does not fit beside the bar is cut off, never the bar.
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, ratio=1)),
         )
         begin = time.monotonic()
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        shown = console.is_terminal
+        with Progress(*columns, console=console, transient=True, expand=True, disable=not shown) as progress:
             task = progress.add_task(name, total=None, numbers="")
             yield _to_bar(progress, task)
         console.print(f"{name:<28} {time.monotonic() - begin:7.1f} s", highlight=False)
@@ -162,7 +165,8 @@ class Bars:
 
 def _to_bar(progress: Progress, task: TaskID) -> "OnStep":
     def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
-        numbers = "  ".join(f"{key} {value:.3g}" for key, value in values.items())
+        first = sorted(values, key=lambda name: name not in ("loss", "dead"))
+        numbers = "  ".join(f"{name} {values[name]:.3g}" for name in first)
         progress.update(task, completed=done, total=total, numbers=numbers)
 
     return on_step
