@@ -1,9 +1,9 @@
 """Time of `shapley` and of `control` beside causality: 20 concepts, 2,000 sentences, MiniLM's tail.
 
 Random states of width 384; the tail is Linear(384, 384), tanh, Linear(384, 4), or with --classifier that
-of the packaged MiniLM under a random head. Dense codes are the worst case: no set is a repetition.
+of a fine-tuned MiniLM of a run. Dense codes are the worst case: no set is a repetition.
 
-    python benchmarks/shapley.py [--classifier]
+    python benchmarks/shapley.py [--classifier runs/ag_news/minilm/classifier]
 """
 
 import argparse
@@ -42,11 +42,11 @@ def states(tail: Tail) -> Activations:
 def main() -> None:
     """Print one line per method."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--classifier", action="store_true")
+    options.add_argument("--classifier", help="folder of a trained MiniLM, width 384")
     torch.manual_seed(0)
     tail: Tail = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, N_CLASSES))
-    if options.parse_args().classifier:
-        tail = Classifier.load("minilm", label_names=list("abcd"), device="cpu").tail
+    if folder := options.parse_args().classifier:
+        tail = Classifier.load(folder, device="cpu").tail
     test = states(tail)
     methods: dict[str, ConceptMethod] = {
         "ica (dense)": ICA(),
