@@ -1,6 +1,7 @@
 """Experiment files: composable YAML to frozen, checked objects. All that is wrong is said at once."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
@@ -81,6 +82,23 @@ class Experiment(BaseModel):
         if isinstance(given, list):
             return {str(name): {} for name in given}
         return {k: v if v is not None else {} for k, v in given.items()} if isinstance(given, dict) else given
+
+    @field_validator("methods")
+    @classmethod
+    def _usable_as_folders(cls, given: dict[str, Tree]) -> dict[str, Tree]:
+        for label in given:
+            if not re.fullmatch(r"\w[\w.+-]*", label):
+                raise ValueError(
+                    f"label {label!r} names a folder: use letters, digits and . _ + -, a letter first"
+                )
+        return given
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, given: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError(f"must differ from each other, got {list(given)}")
+        return given
 
     @field_validator("run_dir")
     @classmethod

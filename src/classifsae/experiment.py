@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol
 
+import torch
+
 from classifsae.activations import Activations
 from classifsae.classifier import Classifier, capture, finetune
 from classifsae.classifier.classifier import pick_device
@@ -19,6 +21,7 @@ from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
+from classifsae.errors import ConfigError
 from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.report.table import Record, markdown
@@ -103,6 +106,7 @@ class _Stages:
     notes: list[str] = field(default_factory=list)
 
     def run(self, until: Stop) -> Outcome:
+        self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
         write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []
@@ -131,6 +135,8 @@ class _Stages:
     @cached_property
     def device(self) -> str:
         chosen = self.experiment.device
+        if chosen == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device is cuda, but torch finds no GPU here; use device=cpu or device=auto.")
         return str(pick_device(None if chosen == "auto" else chosen))
 
     @cached_property

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from classifsae import cli
 from e2e.conftest import write_experiment
@@ -45,6 +46,11 @@ def write(path: Path, text: str) -> Path:
             "n_concepts is 500, but there are only 120 training",
         ),
         (["backbone.layer=9"], "layer is 9"),
+        pytest.param(
+            ["device=cuda"],
+            "torch finds no GPU here; use device=cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
         (["run_dir=/dev/null/run"], "cannot write /dev/null/run"),
     ],
 )

@@ -135,6 +135,8 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
         ),
         ({"methods": {"sae": {"top_k": 0}}}, r"methods.sae: sae: top_k: .* greater than 0, got 0"),
         ({"methods": {"sae": {"seed": 3}}}, r"seed is set for all methods together, by seeds"),
+        ({"methods": {"a/../b": {"method": "sae"}}}, r"methods: label 'a/../b' names a folder: use letters"),
+        ({"seeds": [1, 2, 1]}, r"seeds: must differ from each other, got \[1, 2, 1\]"),
         ({"methods": {}}, r"methods: .* at least 1 item"),
         ({"metrics": {"completness": {}}}, r"unknown metric 'completness'. Did you mean 'completeness'\?"),
         ({"backbone": {"model": "minilm", "layr": 1}}, r"backbone.*layr"),
