@@ -34,6 +34,9 @@ Settings = Annotated[
     ),
 ]
 
+RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
+TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
+
 
 @app.command()
 def run(experiment: ExperimentFile, settings: Settings = None) -> None:
@@ -63,6 +66,19 @@ def fit(experiment: ExperimentFile, settings: Settings = None) -> None:
 def score(experiment: ExperimentFile, settings: Settings = None) -> None:
     """All stages up to the scores, the same as run."""
     _run(experiment, settings, until="score")
+
+
+@app.command()
+def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
+    """Put finished runs side by side in one table: Markdown, LaTeX, CSV and JSON."""
+    from classifsae.report import load_groups, save_tables
+    from classifsae.report.table import terminal
+
+    groups = load_groups(runs)
+    save_tables(groups, to)
+    for group in groups:
+        console.print(terminal(group.records, title=group.title, notes=group.notes))
+    console.print(f"Tables as md, tex, csv and json: {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -1,12 +1,14 @@
-"""The table of a run: one row per method, means over seeds with their confidence interval."""
+"""The table of one run: one row per method, means over seeds with their confidence interval."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from classifsae.storage import Json
 
@@ -23,6 +25,7 @@ class Column:
         unit: below the title.
         arrow: which way is better, "" if neither is.
         digits: after the point.
+        optional: left out where no record has it.
     """
 
     name: str
@@ -30,6 +33,12 @@ class Column:
     unit: str
     arrow: str
     digits: int = 3
+    optional: bool = False
+
+    @property
+    def head(self) -> str:
+        """Title, arrow and unit in one line."""
+        return f"{self.title} {self.arrow} ({self.unit})".replace("  ", " ")
 
 
 COLUMNS = (
@@ -39,9 +48,54 @@ COLUMNS = (
     Column("conditional_flip_rate", "conditional flip rate", "0-1", "↑"),
     Column("conditional_tvd", "conditional TVD", "0-1", "↑"),
     Column("global_flip_rate_100", "global flip rate", "0-1", "↑"),
+    Column("control_flip_rate", "control flip", "0-1", "", optional=True),
+    Column("control_tvd", "control TVD", "0-1", "", optional=True),
+    Column("control_global_flip_rate", "control global flip", "0-1", "", optional=True),
+    Column("completeness_score", "completeness score", "≤1", "↑", optional=True),
+    Column("shapley_max", "largest Shapley", "≤1", "", optional=True),
 )
 
 ROLES = {"identity": "the ceiling (every neuron a concept)", "random": "the floor (random directions)"}
+
+BOLD = "Bold: the best mean of the group, ceiling and floor left out."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score of one method over seeds.
+
+    Attributes:
+        values: one per seed for which it is defined.
+        column: the score.
+        best: whether no method beats it, the ceiling and the floor left out.
+    """
+
+    values: tuple[float, ...]
+    column: Column
+    best: bool = False
+
+    @property
+    def interval(self) -> tuple[float, float | None]:
+        """Mean and half of the confidence interval."""
+        return interval(self.values)
+
+    def __str__(self) -> str:
+        """Mean and confidence interval; a dash where it is undefined."""
+        if not self.values:
+            return "-"
+        mean, half = self.interval
+        if self.column.name == "n_alive" and half in (None, 0.0):
+            return f"{mean:.0f}"
+        text = f"{mean:.{self.column.digits}f}"
+        return text if half is None else f"{text} ± {half:.{self.column.digits}f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """All scores of one method."""
+
+    method: str
+    cells: tuple[Cell, ...]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None]:
@@ -54,23 +108,38 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def cell(records: Sequence[Record], column: Column) -> str:
-    """Mean and confidence interval of one score over seeds; a dash where it is undefined."""
-    values = [v for r in records if isinstance(v := r.get(column.name), (int, float))]
-    if not values:
-        return "-"
-    mean, half = interval(values)
-    if column.name == "n_alive" and half in (None, 0.0):
-        return f"{mean:.0f}"
-    text = f"{mean:.{column.digits}f}"
-    return text if half is None else f"{text} ± {half:.{column.digits}f}"
+def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
+    """The columns of a table of these records: optional ones only where a record has a number."""
+    return tuple(c for c in COLUMNS if not c.optional or any(r.get(c.name) is not None for r in records))
 
 
-def rows(records: Sequence[Record]) -> list[list[str]]:
-    """Method and cells, in the order of the records."""
-    labels = list(dict.fromkeys(str(r["method"]) for r in records))
+def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> list[Row]:
+    """One row per method, in the order of the records, ceiling and floor last; the best cells marked."""
+    columns = columns_of(records) if columns is None else columns
+    labels = sorted(dict.fromkeys(str(r["method"]) for r in records), key=ROLES.__contains__)
     by_label = {label: [r for r in records if r["method"] == label] for label in labels}
-    return [[label, *(cell(by_label[label], c) for c in COLUMNS)] for label in labels]
+    table = [Row(label, tuple(_cell(by_label[label], c) for c in columns)) for label in labels]
+    marked = [_with_best([row.cells[i] for row in table], labels) for i in range(len(columns))]
+    return [Row(row.method, tuple(column[k] for column in marked)) for k, row in enumerate(table)]
+
+
+def _cell(records: Sequence[Record], column: Column) -> Cell:
+    values = [v for r in records if isinstance(v := r.get(column.name), (int, float))]
+    return Cell(tuple(values), column)
+
+
+def _with_best(cells: list[Cell], labels: Sequence[str]) -> list[Cell]:
+    """One column with its best cells marked: those that round to the best mean, if any two compete."""
+    column = cells[0].column
+    sign = {"↑": 1, "↓": -1, "": 0}[column.arrow]
+    means = {
+        k: sign * round(cell.interval[0], column.digits)
+        for k, (cell, label) in enumerate(zip(cells, labels, strict=True))
+        if cell.values and label not in ROLES
+    }
+    if not sign or len(means) < 2:
+        return cells
+    return [replace(cell, best=means.get(k) == max(means.values())) for k, cell in enumerate(cells)]
 
 
 def caption(records: Sequence[Record]) -> str:
@@ -84,46 +153,67 @@ def caption(records: Sequence[Record]) -> str:
 
 
 def markdown(records: Sequence[Record], *, notes: Sequence[str]) -> str:
-    """The table as Markdown, aligned, with its caption above and notes below."""
-    heads = ["method", *(f"{c.title} {c.arrow} ({c.unit})".replace("  ", " ") for c in COLUMNS)]
-    body = rows(records)
+    """The table as Markdown, aligned, with its caption above and notes below; the best in bold."""
+    heads = ["method", *(c.head for c in columns_of(records))]
+    lines = markdown_lines(heads, [markdown_cells(row) for row in rows(records)])
+    return "\n".join([caption(records), "", *lines, "", *footnotes(records), *notes, ""])
+
+
+def markdown_cells(row: Row) -> list[str]:
+    """A row as Markdown: method and scores, the best in bold."""
+    return [escaped(row.method), *(f"**{cell}**" if cell.best else str(cell) for cell in row.cells)]
+
+
+def escaped(text: str) -> str:
+    """Text that ends no cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def markdown_lines(heads: Sequence[str], body: Sequence[Sequence[str]], *, n_left: int = 1) -> list[str]:
+    """A Markdown table, its columns aligned: the first ones on the left, numbers on the right."""
     widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-    lines = [
-        _line(heads, widths),
-        _line(["-" * w for w in widths], widths),
-        *(_line(r, widths) for r in body),
-    ]
-    return "\n".join([caption(records), "", *lines, "", *roles(records), *notes, ""])
+    rule = ["-" * w if i < n_left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return [_line(line, widths, n_left) for line in [heads, rule, *body]]
 
 
-def terminal(records: Sequence[Record], *, notes: Sequence[str]) -> Table:
-    """The table for a terminal of 80 columns."""
+def _line(cells: Sequence[str], widths: Sequence[int], n_left: int) -> str:
+    padded = (
+        c.ljust(w) if i < n_left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "| " + " | ".join(padded) + " |"
+
+
+def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> Group:
+    """The table for a terminal of 80 columns; optional columns in a second one below."""
+    columns = columns_of(records)
+    parts = [[c for c in columns if not c.optional], [c for c in columns if c.optional]]
+    tables = [_part(records, part) for part in parts if part]
+    tables[0].title = Text(title or caption(records))
+    tables[-1].caption = Text("\n".join([*footnotes(records), *notes]))
+    return Group(*tables)
+
+
+def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
     table = Table(
-        title=caption(records),
         title_justify="left",
         title_style="bold",
-        caption="\n".join([*roles(records), *notes]),
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("method", no_wrap=True, vertical="bottom")
-    for c in COLUMNS:
+    for c in columns:
         head = "\n".join([*c.title.replace("conditional", "cond.").rsplit(" ", 1), f"{c.unit} {c.arrow}"])
         table.add_column(head, justify="right", no_wrap=True)
-    for row in rows(records):
-        table.add_row(*(text.replace(" ±", "\n±") for text in row))
+    for row in rows(records, columns):
+        texts = [Text(str(c).replace(" ±", "\n±"), style="bold" if c.best else "") for c in row.cells]
+        table.add_row(Text(row.method), *texts)
     return table
 
 
-def roles(records: Sequence[Record]) -> list[str]:
-    """What the methods at either end of the table are for."""
+def footnotes(records: Sequence[Record]) -> list[str]:
+    """What the methods at either end of the table are for, and what is bold."""
     labels = dict.fromkeys(str(r["method"]) for r in records)
-    return [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (
-        c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "| " + " | ".join([first, *rest]) + " |"
+    ends = [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
+    compete = any(cell.best for row in rows(records) for cell in row.cells)
+    return [*ends, BOLD] if compete else ends
