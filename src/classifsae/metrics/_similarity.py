@@ -93,11 +93,10 @@ def strongest(codes: Float[Tensor, "n m"]) -> Int[Tensor, "n q"]:
     """Each sentence's concepts by position: its min(5, m) largest signed activations that are not 0.
 
     Returns:
-        Positions; m stands in places that are left over.
+        Positions; -1 in places that are left over.
     """
-    m = codes.shape[1]
-    top = codes.topk(min(N_STRONGEST, m), dim=1)
-    return top.indices.where(top.values != 0, m).sort(dim=1).values
+    top = codes.topk(min(N_STRONGEST, codes.shape[1]), dim=1)
+    return top.indices.where(top.values != 0, -1).sort(dim=1).values
 
 
 def sentence_similarity(
@@ -132,10 +131,11 @@ def sentence_similarity(
 
 
 def _holders(groups: Int[Tensor, "g q"]) -> Int[Tensor, "p g"]:
-    """One row per concept that occurs, 1 where a group has it; the last row, for places left over, is 0."""
+    """One row per concept, 1 where a group has it; the last row, which -1 leads to, is 0."""
     n_concepts = int(groups.max()) + 1
     holders = torch.zeros(n_concepts + 1, len(groups), dtype=torch.uint8, device=groups.device)
-    holders.scatter_(0, groups.T, 1)
+    holders.scatter_(0, groups.where(groups >= 0, n_concepts).T, 1)
+    holders[-1] = 0
     return holders
 
 
