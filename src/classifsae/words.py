@@ -162,7 +162,7 @@ def _phrases(words: Term, max_length: int) -> Iterator[Term]:
 
 
 def as_written(terms: Sequence[Term], sentences: Sequence[Tokens]) -> list[str]:
-    """How each phrase is written most often in these sentences: "united states" for the lemmas unite, state."""
+    """How each phrase is written most often here, such as "united states" for the lemmas unite, state."""
     spellings: dict[Term, Counter[Term]] = {term: Counter() for term in terms}
     longest = max(map(len, terms), default=0)
     for tokens in sentences:

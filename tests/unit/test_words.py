@@ -23,7 +23,7 @@ def lemmas(text: str, options: WordOptions) -> list[str]:
         ("Oil PRICES rising; an ox did not.", ["oil", "price", "rise"]),
         ("We don't, they\N{RIGHT SINGLE QUOTATION MARK}re 42 abc123 no_w", []),
         ("Moody's rating", ["moody", "rating"]),
-        ("&lt;b&gt;gold&lt;/b&gt; <i>medal</i> #39;quot;tree quot; http://a.bc/def @someone", ["gold", "medal", "tree"]),
+        ("&lt;b&gt;gold&lt;/b&gt; #39;quot;tree quot; http://a.bc/def @someone", ["gold", "tree"]),
         ("", []),
         ("\N{GRINNING FACE}\N{FIRE} 123 !!", []),
     ],
@@ -56,7 +56,7 @@ def test_the_languages_are_those_that_have_both_stop_words_and_lemmas():
 
     from classifsae.words import LANGUAGES
 
-    assert LANGUAGES == SUPPORTED_LANGUAGES & LANGUAGE_MAPPING.keys()
+    assert SUPPORTED_LANGUAGES & LANGUAGE_MAPPING.keys() == LANGUAGES
 
 
 def test_a_corpus_is_split_once():
