@@ -22,6 +22,7 @@ from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
 from classifsae.errors import ConfigError
+from classifsae.finished import EXPERIMENT, open_classifier, place_of
 from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.report.table import Record, markdown
@@ -107,7 +108,7 @@ class _Stages:
 
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
-        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []
         self.trained  # noqa: B018 (a stage is run by asking for it)
@@ -142,14 +143,8 @@ class _Stages:
     @cached_property
     def classifier(self) -> Classifier:
         """The trained classifier, loaded when something needs it."""
-        backbone = self.experiment.backbone
         names = self.data.label_names
-        if backbone.tuning == "none":
-            return Classifier.load(backbone, label_names=names, device=self.device)
-        reading = backbone.model_dump(include={"layer", "template", "max_length"}, exclude_none=True)
-        return Classifier.load(
-            str(self.folder / "classifier"), label_names=names, device=self.device, **reading
-        )
+        return open_classifier(self.experiment, self.folder, label_names=names, device=self.device)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The classifier's tail; the classifier is loaded if a method calls it."""
@@ -275,7 +270,7 @@ class _Stages:
     # --------------------------------------------------------------- machinery
 
     def _place(self, kind: str, label: str, seed: int) -> Path:
-        return self.folder / kind / label / f"seed-{seed}"
+        return place_of(self.folder, kind, label, seed)
 
     def _stage(
         self, name: str, folder: Path, inputs: str, make: Callable[[Path, OnStep | None], object]

@@ -9,7 +9,7 @@ from tiny_models import NAMES, SENTENCES, texts
 
 from classifsae.activations import Activations
 from classifsae.classifier import capture, n_cut_of
-from classifsae.classifier.capturing import batches_by_length
+from classifsae.classifier._reader import batches_by_length
 from classifsae.classifier.classifier import Classifier, States
 from classifsae.errors import ConfigError, DataError
 from classifsae.storage import manifest_of
