@@ -6,6 +6,7 @@
     test     = cs.capture(model, data.test)
     concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)
     scores   = cs.score(concepts, model.tail, test)
+    cs.explain(model, concepts, "Oil prices fell after ...")
 
 Names are imported when they are first used, so that ``import classifsae`` is instant.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.explain import Explanation, explain
     from classifsae.metrics import Scores, score
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -49,6 +51,8 @@ _HOMES = {
     "SAE": "concepts.sae",
     "Dataset": "data",
     "Texts": "data",
+    "Explanation": "explain",
+    "explain": "explain",
     "load_dataset": "data",
     "Scores": "metrics",
     "score": "metrics",
@@ -65,12 +69,14 @@ __all__ = [
     "ConceptSHAP",
     "Concepts",
     "Dataset",
+    "Explanation",
     "HIConcept",
     "Identity",
     "Random",
     "Scores",
     "Texts",
     "capture",
+    "explain",
     "finetune",
     "load_dataset",
     "score",

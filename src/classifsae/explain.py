@@ -265,10 +265,9 @@ class Explainer:
         """Explain one text.
 
         Raises:
-            DataError: it is empty, or the model gives NaN or infinity for it.
+            DataError: it is empty or no valid Unicode, or the model gives NaN or infinity for it.
         """
-        if not text.strip():
-            raise DataError("cannot explain an empty text; give one with at least one word.")
+        check_text(text)
         span = self.model.span(text)
         words = words_of(text, span) if self.words else []
         words = words if len(words) > 1 else []
@@ -366,6 +365,22 @@ class _Sentence:
         return Prediction(self.label_names[int(probabilities.argmax())], by_label)
 
 
+def check_text(text: str) -> None:
+    """Refuse a text that cannot be explained.
+
+    Raises:
+        DataError: it is empty, or holds half a character.
+    """
+    if not text.strip():
+        raise DataError("cannot explain an empty text; give one with at least one word.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text {text[:40]!a} is not valid Unicode ({error.reason}); give it as UTF-8."
+        ) from error
+
+
 def words_of(text: str, span: tuple[int, int]) -> list[tuple[int, int]]:
     """The words that begin or end within a span: runs without a space, single characters in Han and Kana."""
     found = (match.span() for match in _WORD.finditer(text))
@@ -420,9 +435,9 @@ def smallest_flip(sentence: _Sentence) -> Flip:
         if left < 0:
             break
         best, after = _hardest(sentence, list(combinations(fired, size)))
-        searched = size
         if after.argmax() != sentence.label:
-            return Flip(best, sentence.prediction(after), proven=True, searched=searched - 1)
+            return Flip(best, sentence.prediction(after), proven=True, searched=size)
+        searched = size
     for _ in range(searched, len(fired)):
         best, after = _hardest(sentence, [(*best, j) for j in fired if j not in best])
         if after.argmax() != sentence.label:

@@ -105,7 +105,9 @@ class Finished:
         """
         labels = self.fitted
         if not labels:
-            raise StorageError(f"{self.folder} holds no finished concepts; run its experiment to the end first.")
+            raise StorageError(
+                f"{self.folder} holds no finished concepts; run its experiment to the end first."
+            )
         if asked is not None:
             if asked not in labels:
                 raise UnknownNameError("method", asked, labels, hint=f"These have concepts in {self.folder}.")
