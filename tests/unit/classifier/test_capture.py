@@ -147,3 +147,32 @@ def test_batches_hold_every_row_once_within_the_bound():
     assert sorted(row for batch in batches for row in batch) == list(range(7))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 20
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt_neox"])
+def test_read_gives_every_text_its_row_and_runs_equal_ones_once(tiny, family, monkeypatch):
+    model = tiny(family)
+    one_by_one = torch.cat([model.hidden([text]) for text in SENTENCES[:5]])
+    n_rows: list[int] = []
+    run = Classifier.states
+    monkeypatch.setattr(
+        Classifier, "states", lambda self, batch: n_rows.append(len(batch.positions)) or run(self, batch)
+    )
+    found = model.read([*SENTENCES[:5], *SENTENCES[:5]], max_tokens=100)
+    assert sum(n_rows) == 5
+    torch.testing.assert_close(found.hidden, torch.cat([one_by_one] * 2), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt_neox"])
+def test_the_span_is_what_is_read_of_a_text(tiny, family):
+    model = tiny(family)
+    long = "".join(f"number {i}, naïve 🙂, " for i in range(100))
+    assert model.span("short 🙂") == (0, 7)
+    start, end = model.span(long)
+    assert (start == 0) == (family == "bert")  # a decoder is cut on the left
+    assert (end == len(long.rstrip())) or family == "bert"
+    assert 40 < end - start < len(long)
+    read, other = model.hidden([long]), model.hidden([long[start:end]])
+    torch.testing.assert_close(read, other, atol=0.1, rtol=0.1)
+    beyond = long[:end] + " and more" if family == "bert" else "and more " + long[start:]
+    assert torch.equal(model.hidden([beyond]), read) or family == "gpt_neox"
