@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.encoder import embed, load_encoder
     from classifsae.explain import Explanation, explain
     from classifsae.metrics import Scores, score
+    from classifsae.sentences import Sentences
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -54,8 +56,11 @@ _HOMES = {
     "Explanation": "explain",
     "explain": "explain",
     "load_dataset": "data",
+    "embed": "encoder",
+    "load_encoder": "encoder",
     "Scores": "metrics",
     "score": "metrics",
+    "Sentences": "sentences",
 }
 
 __all__ = [
@@ -74,11 +79,14 @@ __all__ = [
     "Identity",
     "Random",
     "Scores",
+    "Sentences",
     "Texts",
     "capture",
+    "embed",
     "explain",
     "finetune",
     "load_dataset",
+    "load_encoder",
     "score",
 ]
 
