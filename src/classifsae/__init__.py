@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
     from classifsae.encoder import embed, load_encoder
-    from classifsae.explain import Explanation, explain
+    from classifsae.explaining import Explanation, explain
     from classifsae.metrics import Scores, score
     from classifsae.sentences import Sentences
 
@@ -53,8 +53,8 @@ _HOMES = {
     "SAE": "concepts.sae",
     "Dataset": "data",
     "Texts": "data",
-    "Explanation": "explain",
-    "explain": "explain",
+    "Explanation": "explaining",
+    "explain": "explaining",
     "load_dataset": "data",
     "embed": "encoder",
     "load_encoder": "encoder",

@@ -17,7 +17,7 @@ from classifsae.errors import ClassifSAEError, ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from classifsae.experiment import Stop
-    from classifsae.explain import Explanation
+    from classifsae.explaining import Explanation
     from classifsae.tensors import OnStep
 
 app = typer.Typer(

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 from classifsae.classifier import Classifier
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
+from classifsae.describe import load_descriptions
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError, one_line
-from classifsae.explain import Explainer, names_of
+from classifsae.explaining import Explainer, names_of
 from classifsae.registry import canonical
 from classifsae.report.table import ROLES
 from classifsae.storage import manifest_of, read_json
@@ -94,7 +95,8 @@ class Finished:
         concepts = Concepts.load(place_of(self.folder, "concepts", label, seed))
         model = open_classifier(self.experiment, self.folder, label_names=self._label_names(), device=None)
         self._check(model, concepts)
-        return Explainer(model, concepts, names_of(concepts, ()), words=words)
+        descriptions = load_descriptions(self.folder, label, seed) or ()
+        return Explainer(model, concepts, names_of(concepts, descriptions), words=words)
 
     def method(self, asked: str | None) -> str:
         """The label asked for, else classifsae, else the first that is no yardstick.

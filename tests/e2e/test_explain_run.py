@@ -1,18 +1,18 @@
 """`classifsae explain` on a finished run: its answers, its inputs, and whatever a user may get wrong."""
 
-import io
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import classifsae as cs
-from classifsae import cli
 from classifsae.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.config import load_experiment
+from classifsae.describe import load_descriptions
 from classifsae.errors import StorageError
 from classifsae.experiment import run
 from classifsae.finished import Finished
@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines(printed: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in printed.splitlines()]
+    return [json.loads(line) for line in printed.split("\n") if line]
 
 
 def test_a_text_is_explained_in_words(
@@ -58,7 +58,11 @@ def test_json_is_one_object_a_line_and_the_same_as_in_python(
     found, other = lines(printed)
     concepts = Concepts.load(finished / "concepts" / "mine" / "seed-3")  # no yardstick, though it comes first
     model = Classifier.load(finished / "classifier", device="cpu")
-    assert found == json.loads(json.dumps(cs.explain(model, concepts, TEXT).as_json()))
+    described = load_descriptions(finished, "mine", 3)
+    assert described is not None
+    expected = cs.explain(model, concepts, TEXT, descriptions=described)
+    assert found == json.loads(json.dumps(expected.as_json()))
+    assert not expected.concepts[0].name.startswith("concept ")
     assert other["text"] == "a moon 🙂"
 
 
@@ -85,38 +89,21 @@ def test_texts_come_from_a_file(
     ]
 
 
-class Endless(io.RawIOBase):
-    """Standard input that never ends; says how many lines were taken."""
-
-    n_lines = 0
-
-    def __next__(self) -> bytes:
-        self.n_lines += 1
-        return f"the goal and a coach no {self.n_lines}\n".encode()
-
-
-class Closed(io.StringIO):
-    """Standard output whose reader leaves after some lines."""
-
-    def write(self, text: str) -> int:
-        if self.getvalue().count("\n") >= 2:
-            raise BrokenPipeError
-        return super().write(text)
-
-
-def test_explanations_are_printed_as_texts_come_and_a_reader_may_leave(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    endless, out = Endless(), Closed()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setattr(type(sys.stdin), "buffer", endless, raising=False)
-    monkeypatch.setattr(cli.console, "file", out)
-    status, printed = call(
-        monkeypatch, capsys, "explain", str(finished), "--file", "-", "--json", "--no-words"
-    )
-    assert (status, printed) == (1, "")
-    assert [e["text"] for e in lines(out.getvalue())] == [f"the goal and a coach no {i}" for i in (1, 2)]
-    assert endless.n_lines == 3
+def test_explanations_are_printed_as_texts_come_and_a_reader_may_leave(finished: Path):
+    command = [sys.executable, "-m", "classifsae", "explain", str(finished), "--file", "-", "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{TEXT}\n")  # and no end of the input
+        assert json.loads(process.stdout.readline())["text"] == TEXT
+        process.stdout.close()
+        process.stdin.write(f"{TEXT}\n" * 5)
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(

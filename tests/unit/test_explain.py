@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from classifsae import explain as explain_module
+from classifsae import explaining
 from classifsae.activations import Source
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.base import Concepts
 from classifsae.describe import Description
 from classifsae.errors import DataError, MismatchError
-from classifsae.explain import Explainer, explain, names_of, without_word, words_of
+from classifsae.explaining import Explainer, explain, names_of, without_word, words_of
 from classifsae.report.explanation import printed
 from classifsae.tensors import Tensor
 
@@ -148,7 +148,7 @@ def test_no_smaller_set_flips_than_the_one_named(seed: int):
 def test_beyond_the_limit_a_set_that_flips_is_named_but_not_as_the_smallest(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(explain_module, "MOST_SETS", 6)  # sets of one only
+    monkeypatch.setattr(explaining, "MOST_SETS", 6)  # sets of one only
     concepts, text = random_case(seed, m=6)
     flip = explain(Toy(), concepts, text, words=False).flip
     assert not flip.removed or flips(concepts, text, flip.removed)
@@ -259,7 +259,7 @@ def test_concepts_have_their_descriptions_names_and_else_their_latents():
     assert names_of(NEURONS, [described]) == ("concept 0", "banks, loans", "concept 2", "concept 3")
 
 
-def shown(explanation: explain_module.Explanation) -> str:
+def shown(explanation: explaining.Explanation) -> str:
     console = Console(width=80, file=io.StringIO(), legacy_windows=False)
     console.print(printed(explanation, legend=True), highlight=False)
     assert isinstance(console.file, io.StringIO)

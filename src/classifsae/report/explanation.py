@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from classifsae.explain import Carrier, Explanation, Fired, Prediction
+from classifsae.explaining import Carrier, Explanation, Fired, Prediction
 
 SHOWN_CONCEPTS, SHOWN_WORDS, SHOWN_CHARACTERS, SHOWN_CLASSES = 10, 3, 600, 5
 
