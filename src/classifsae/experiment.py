@@ -359,8 +359,8 @@ class _Stages:
         record = self._stage(f"name {label} seed {seed}", place, made_from, make).record
         if n_failed := record.get("n_failed"):
             self.notes.append(
-                f"{label} seed {seed}: {n_failed} of {record['n_named']} names are from words, the first because "
-                f"{record['failure']}; delete {place} to ask again."
+                f"{label} seed {seed}: {n_failed} of {record['n_named']} names are made from words, the "
+                f"first as {record['failure']}; delete {place} to ask again."
             )
 
     def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
