@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_SETS = 1 << 12
 """Sets of concepts that are tried at most before the search for the smallest that flips turns greedy."""
 
-CARRIES = 0.05
+CARRIES = 0.01
 """A word carries a concept if at least this share of the activation goes with it."""
 
 MOST_CARRIERS = 5

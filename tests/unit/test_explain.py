@@ -269,14 +269,19 @@ def shown(explanation: explaining.Explanation) -> str:
 
 
 def test_the_printed_form_says_everything_in_80_columns():
-    names = ("football, goals, matches and whatever else belongs to them", "[bold]banks[/bold]", "2", "3")
+    names = ("football goals", "[bold]banks[/bold]", "2", "3")
     text = shown(Explainer(Toy(), NEURONS, names).explain("goal match bank"))
     assert text.startswith("goal match bank Label: sports 0.84 (money 0.11, space 0.04)")
     assert "75 %" in text
-    assert "→ money 0.92" in text
-    assert "sports 0.92 (+0.08)" in text
+    assert "sports 0.84 → money 0.92" in text
+    assert "sports 0.84 → 0.92" in text
     assert "[bold]banks[/bold]" in text
     assert "alone the label becomes money 0.92." in text
+
+
+def test_a_long_name_is_folded_within_80_columns():
+    names = ("football, goals, matches and whatever else belongs to them in a text of sports", "b", "c", "d")
+    assert "whatever else" in shown(Explainer(Toy(), NEURONS, names).explain("goal match bank"))
 
 
 def test_a_label_that_the_concepts_do_not_give_is_not_explained_by_them():
@@ -287,3 +292,12 @@ def test_a_label_that_the_concepts_do_not_give_is_not_explained_by_them():
 def test_a_label_that_no_removal_changes_is_said_to_stay():
     text = shown(explain(Toy(), NEURONS, "goal"))
     assert "The label stays sports whichever concepts are removed: all sets of them were tried." in text
+
+
+def test_many_concepts_that_must_go_are_not_all_listed():
+    n = 12
+    spread = concepts_of(torch.eye(WIDTH)[:, [0] * n + [1]] / n, torch.eye(WIDTH)[[0] * n + [1]])
+    text = shown(explain(Toy(), spread, "goal match bank bank", words=False))
+    assert "and 3 more that fire" in text
+    assert '"concept 9" and 2 more the label becomes money' in text
+    assert "not all sets of more than 6 were tried." in text

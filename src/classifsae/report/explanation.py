@@ -11,10 +11,13 @@ from classifsae.explaining import Carrier, Explanation, Fired, Prediction
 
 SHOWN_CONCEPTS, SHOWN_WORDS, SHOWN_CHARACTERS, SHOWN_CLASSES = 10, 3, 600, 5
 
+BOLD = 0.05
+"""A word that carries at least this share of a concept's activation is bold in the text."""
+
 LEGEND = (
     "share: how much of what the concepts add to the classifier's state this one adds. without it: what the "
-    "other concepts answer then. words: without the word, at least 5 % of the concept's activation is gone; "
-    "in bold above."
+    "other concepts answer. words: how much of the concept's activation is gone without the word; from 5 % "
+    "on, it is bold in the text."
 )
 
 
@@ -38,7 +41,8 @@ def _text(explanation: Explanation, shown: Sequence[Fired]) -> Text:
     """The beginning of the text, with the words that carry a concept in bold."""
     text = Text(explanation.text)
     for carrier in (c for concept in shown for c in concept.carriers[:SHOWN_WORDS]):
-        text.stylize("bold", carrier.start, carrier.end)
+        if carrier.lost >= BOLD:
+            text.stylize("bold", carrier.start, carrier.end)
     if len(text) > SHOWN_CHARACTERS:
         return text[:SHOWN_CHARACTERS].append(f" … ({len(text):,} characters)", style="dim")
     return text
@@ -78,7 +82,7 @@ def _table(explanation: Explanation, shown: Sequence[Fired]) -> Table:
     table = Table(box=SIMPLE_HEAD, expand=False, pad_edge=False)
     table.add_column("concept", overflow="fold", ratio=None)
     table.add_column("share", justify="right", no_wrap=True)
-    table.add_column(f"without it ({_top(explanation.rebuilt)} with all)", overflow="fold")
+    table.add_column("without it", overflow="fold")
     with_words = explanation.words is not None
     if with_words:
         table.add_column("words that carry it", overflow="fold")
@@ -88,21 +92,20 @@ def _table(explanation: Explanation, shown: Sequence[Fired]) -> Table:
     return table
 
 
+_AROUND = ".,;:!?\"'()[]"
+
+
 def _without(explanation: Explanation, concept: Fired) -> Text:
-    """The label with its probability; bold, with an arrow, where it is another."""
-    rebuilt = explanation.rebuilt
-    if concept.without.label != rebuilt.label:
-        return Text(f"→ {_top(concept.without)}", style="bold")
-    return Text(f"{_top(concept.without)} ({_change(concept.change)})")
-
-
-def _change(change: float) -> str:
-    rounded = round(change, 2)
-    return f"{rounded:+.2f}" if rounded else "no change"
+    """Label and probability before and after; bold where the label is another."""
+    before, after = explanation.rebuilt, concept.without
+    if after.label != before.label:
+        return Text(f"{_top(before)} → {_top(after)}", style="bold")
+    return Text(f"{_top(before)} → {after.probabilities[after.label]:.2f}")
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:
-    return ", ".join(c.text for c in carriers) or "no single word"
+    words = [f"{c.text.strip(_AROUND) or c.text} {100 * c.lost:.0f}%" for c in carriers]
+    return ", ".join(words) or "no single word"
 
 
 def _rest(explanation: Explanation) -> list[Text]:
@@ -117,17 +120,24 @@ def _flip(explanation: Explanation) -> str:
     """The smallest set of concepts that decides, in a sentence."""
     flip, label = explanation.flip, explanation.rebuilt.label
     if flip.without is None:
-        tried = (
-            "all sets of them"
-            if flip.proven
-            else f"all sets of up to {flip.searched}, and one chain of more,"
-        )
+        some = f"all sets of up to {flip.searched}, and one chain of more,"
+        tried = "all sets of them" if flip.proven else some
         return f"The label stays {label} whichever concepts are removed: {tried} were tried."
-    names = {concept.position: concept.name for concept in explanation.concepts}
-    listed = " and ".join(f'"{names[j]}"' for j in flip.removed)
+    names = {concept.position: f'"{concept.name}"' for concept in explanation.concepts}
+    shown = [names[j] for j in flip.removed[:SHOWN_CONCEPTS]]
+    more = len(flip.removed) - len(shown)
+    listed, after = _and([*shown, *([f"{more} more"] if more else [])]), _top(flip.without)
     if len(flip.removed) == 1:
-        return f"Without {listed} alone the label becomes {_top(flip.without)}."
+        return f"Without {listed} alone the label becomes {after}."
+    if len(flip.removed) == len(names) and flip.proven:
+        return f"The label changes only without all {len(names)} that fire: then it is {after}."
     proof = (
-        "no smaller set does this" if flip.proven else f"sets of more than {flip.searched} were not all tried"
+        "no smaller set does this" if flip.proven else f"not all sets of more than {flip.searched} were tried"
     )
-    return f"Without {listed} the label becomes {_top(flip.without)}; {proof}."
+    return f"Without {listed} the label becomes {after}; {proof}."
+
+
+def _and(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
