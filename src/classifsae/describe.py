@@ -17,7 +17,7 @@ from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.metrics._breaks import activating_sets, strongest_rows
 from classifsae.storage import Manifest, finish, manifest_of, write_text
 from classifsae.tensors import Float, Tensor
-from classifsae.words import Term, Tokens, WordOptions, as_written, count_terms, tokenise, weigh
+from classifsae.words import N_READ, Term, Tokens, WordOptions, as_written, count_terms, tokenise, weigh
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,6 @@ class Description:
 
 N_SENTENCES = 10
 N_WORDS = 20
-N_READ = 100
-"""Sentences whose words are counted for one concept: those where it is most active."""
-
 MAX_PHRASE = 3
 """Words of a phrase at most."""
 

@@ -25,6 +25,9 @@ LANGUAGES = frozenset(
 
 MIN_LETTERS = 3
 
+N_READ = 100
+"""Sentences whose words are counted for one concept: those where it is most active."""
+
 _ENTITY = re.compile(r"&?(#\d+|quot|amp|lt|gt|nbsp|apos);")
 _MARKUP = re.compile(r"<[^<>]*>|https?://\S+|www\.\S+|@\w+")
 _CONTRACTION = re.compile(r"\w+['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
