@@ -150,9 +150,9 @@ class Finished:
             raise StorageError(f"{path} is damaged ({one_line(error)}); run the experiment again.") from error
 
     def _check(self, model: Classifier, concepts: Concepts) -> None:
-        """Layer and prompt must agree; the weights are compared by what was noted, not hashed again."""
+        """Model, layer and prompt must agree; weights that were tuned in this run are not hashed again."""
         source, kept = concepts.source, manifest_of(self.folder / "classifier")
-        noted = source.model if kept is None else kept.record.get("fingerprint")
+        noted = model.fingerprint if kept is None else kept.record.get("fingerprint")
         if (noted, model.layer, model.prompt) != (source.model, source.layer, source.prompt):
             raise MismatchError(
                 f"the concepts in {self.folder} are of another classifier than the one there; "
