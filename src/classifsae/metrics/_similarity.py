@@ -199,7 +199,6 @@ class _SharedSets:
                 on_step(min(start + step, width), width, {})
         return found
 
-
     def _members(self) -> tuple[Int[Tensor, " q"], Int[Tensor, " p"]]:
         """Sentences that have each set, set by set, and where each set's begin; places left over last."""
         order = self.ids.flatten().argsort(stable=True)
