@@ -6,6 +6,7 @@
     test     = cs.capture(model, data.test)
     concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)
     scores   = cs.score(concepts, model.tail, test)
+    cs.explain(model, concepts, "Oil prices fell after ...")
 
 Names are imported when they are first used, so that ``import classifsae`` is instant.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
     from classifsae.encoder import embed, load_encoder
+    from classifsae.explaining import Explanation, explain
     from classifsae.metrics import Scores, score
     from classifsae.sentences import Sentences
 
@@ -51,6 +53,8 @@ _HOMES = {
     "SAE": "concepts.sae",
     "Dataset": "data",
     "Texts": "data",
+    "Explanation": "explaining",
+    "explain": "explaining",
     "load_dataset": "data",
     "embed": "encoder",
     "load_encoder": "encoder",
@@ -70,6 +74,7 @@ __all__ = [
     "ConceptSHAP",
     "Concepts",
     "Dataset",
+    "Explanation",
     "HIConcept",
     "Identity",
     "Random",
@@ -78,6 +83,7 @@ __all__ = [
     "Texts",
     "capture",
     "embed",
+    "explain",
     "finetune",
     "load_dataset",
     "load_encoder",

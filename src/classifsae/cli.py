@@ -1,5 +1,6 @@
 """The command line: the stages' own words, each command a few lines."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from classifsae.errors import ClassifSAEError, UnknownNameError
+from classifsae.errors import ClassifSAEError, ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from classifsae.experiment import Stop
+    from classifsae.explaining import Explanation
     from classifsae.tensors import OnStep
 
 app = typer.Typer(
@@ -33,6 +35,19 @@ Settings = Annotated[
         help="key=value changes, such as dataset=reviews.csv or seeds=[1,2,3].", show_default=False
     ),
 ]
+
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
+]
+GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
+TextFile = Annotated[
+    str | None,
+    typer.Option("--file", help="Texts to explain: .txt (one a line), .csv, .jsonl, .parquet; - for stdin."),
+]
+MethodLabel = Annotated[str | None, typer.Option(help="Whose concepts; classifsae if the run has it.")]
+Seed = Annotated[int | None, typer.Option(help="Of which seed; the first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+WithWords = Annotated[bool, typer.Option(help="Say which words carry each concept.")]
 
 RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
@@ -82,6 +97,26 @@ def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
 
 
 @app.command()
+def explain(
+    run: RunFolder,
+    texts: GivenTexts = None,
+    *,
+    file: TextFile = None,
+    method: MethodLabel = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    words: WithWords = True,
+) -> None:
+    """Say what decides a text: the concepts that fire, the answer without each, and their words."""
+    from classifsae.finished import Finished
+
+    given = _given(texts, file)
+    explainer = Finished.open(run).explainer(method, seed, words=words)
+    for number, text in enumerate(given):
+        _print_explanation(explainer.explain(text), as_json=as_json, first=number == 0)
+
+
+@app.command()
 def show(experiment: ExperimentFile, settings: Settings = None) -> None:
     """Print the resolved experiment, one document per point of its sweep; changes nothing."""
     import yaml
@@ -121,6 +156,25 @@ def main() -> None:
             raise
         _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
         raise SystemExit(1) from error
+
+
+def _given(texts: list[str] | None, file: str | None) -> Iterator[str]:
+    """The texts given, or those of the file."""
+    from classifsae.data.stream import stream_texts
+
+    if bool(texts) == (file is not None):
+        raise ConfigError('explain needs either texts, such as "Oil prices fell", or --file FILE.')
+    return iter(texts) if texts else stream_texts(file or "")
+
+
+def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
+    """Print it at once, so that a long list can be read while it grows."""
+    if as_json:
+        console.out(json.dumps(explanation.as_json(), ensure_ascii=False), highlight=False)
+    else:
+        from classifsae.report.explanation import printed
+
+        console.print(printed(explanation, legend=first), highlight=False)
 
 
 def _complain(message: str) -> None:

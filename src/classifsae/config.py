@@ -26,6 +26,7 @@ from classifsae.concepts.base import METHODS, ConceptMethod
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
 from classifsae.metrics.base import METRICS, Metric
+from classifsae.naming import NameOptions
 from classifsae.registry import canonical
 from classifsae.words import WordOptions
 
@@ -50,6 +51,7 @@ class Experiment(BaseModel):
         encoder: of sentences, for the scores that ask what concepts mean: "minilm", or a folder or hub id
             that sentence-transformers can load.
         words: how texts are split into words.
+        names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
@@ -66,6 +68,7 @@ class Experiment(BaseModel):
     metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}, "interpretability": {}}
     encoder: str = "minilm"
     words: WordOptions = WordOptions()
+    names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
@@ -80,6 +83,12 @@ class Experiment(BaseModel):
     @classmethod
     def _dataset(cls, given: str | Tree) -> DatasetConfig:
         return _or_value_error(lambda: check_config(_named("dataset", given)))
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _source_of_names(cls, given: JsonValue) -> JsonValue:
+        """A word alone is where names come from."""
+        return {"from": given} if isinstance(given, str) else given
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod

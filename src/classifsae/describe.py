@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 import yaml
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.bottleneck import batches
@@ -75,9 +75,12 @@ MAX_DESCRIBED = 50
 
 DESCRIPTIONS = "descriptions.json"
 
+NAMED, NAMES = "named", "names.json"
+"""Folder in a run, and file, of the names made by the naming stage."""
+
 _N_NAME_WORDS = 3
 _LIST = TypeAdapter(tuple[Description, ...])
-_NAMES = TypeAdapter(dict[int, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]])
+_OWN_NAMES = TypeAdapter(dict[int, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]])
 
 
 def describe(
@@ -105,7 +108,7 @@ def describe(
         raise MismatchError(
             f"there are {len(texts)} texts and activations of {len(activations)}; give the texts captured."
         )
-    codes = _codes(concepts.to(activations.hidden.device), activations).cpu()
+    codes = codes_of(concepts, activations).cpu()
     rows = strongest_rows(codes, activating_sets(codes), at_most=N_READ)
     words = words_of(tokenise(tuple(texts), options or WordOptions()), rows)
     latents = concepts.kept.tolist()
@@ -118,7 +121,9 @@ def describe(
     return tuple(Description(j, *column) for j, column in enumerate(columns))
 
 
-def _codes(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
+def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
+    """Activations of the kept concepts on every sentence."""
+    concepts = concepts.to(activations.hidden.device)
     with torch.no_grad():
         parts = batches(len(activations), activations.hidden.shape[1])
         return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
@@ -233,7 +238,9 @@ def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inpu
 
 
 def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ...] | None:
-    """How a run describes the concepts of one method and seed; the user's own names replace ours.
+    """How a run describes the concepts of one method and seed.
+
+    Names made in the stage after this one replace those of the description, the user's own replace both.
 
     Returns:
         None where the run has no descriptions, as of a method with more than 50 concepts.
@@ -248,7 +255,28 @@ def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ..
         found = _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no descriptions; delete it to have them made again.") from error
-    return with_names(found, read_names(run / "names" / label / f"seed-{seed}.yaml"))
+    made, known = _made_names(run / NAMED / label / f"seed-{seed}"), {d.latent for d in found}
+    own = read_names(run / "names" / label / f"seed-{seed}.yaml")
+    return with_names(found, {latent: name for latent, name in made.items() if latent in known} | own)
+
+
+class _MadeName(BaseModel, extra="ignore"):
+    latent: int
+    name: str
+
+
+def _made_names(folder: Path) -> dict[int, str]:
+    """The names that the naming stage made; empty where it did not run."""
+    if manifest_of(folder) is None:
+        return {}
+    try:
+        made = _MADE.validate_json((folder / NAMES).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
+    return {name.latent: name.name for name in made}
+
+
+_MADE = TypeAdapter(tuple[_MadeName, ...])
 
 
 def read_names(path: Path) -> dict[int, str]:
@@ -260,7 +288,7 @@ def read_names(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
     try:
-        return _NAMES.validate_python(yaml.safe_load(path.read_text("utf-8-sig")) or {})
+        return _OWN_NAMES.validate_python(yaml.safe_load(path.read_text("utf-8-sig")) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(
             f"{path} must map latents to names, one a line, such as '17: oil prices' "

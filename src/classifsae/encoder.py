@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from classifsae.classifier._origin import hub_is_reachable, locate
 from classifsae.classifier._quiet import quiet
-from classifsae.classifier.capturing import batches_by_length
+from classifsae.classifier._reader import batches_by_length
 from classifsae.classifier.classifier import pick_device
 from classifsae.classifier.config import resolve_backbone
 from classifsae.data.texts import Texts

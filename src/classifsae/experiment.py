@@ -21,11 +21,14 @@ from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
-from classifsae.describe import MAX_DESCRIBED, describe, save_descriptions
-from classifsae.encoder import embed, encoder_fingerprint
+from classifsae.describe import MAX_DESCRIBED, NAMED, describe, save_descriptions
+from classifsae.encoder import embed, encoder_fingerprint, load_encoder
 from classifsae.errors import ConfigError
+from classifsae.finished import EXPERIMENT, open_classifier, place_of
+from classifsae.llm import Ask
 from classifsae.metrics import score
 from classifsae.metrics.base import number
+from classifsae.naming import judge, name_concepts, save_names
 from classifsae.report.table import Record, markdown
 from classifsae.sentences import Sentences
 from classifsae.storage import (
@@ -39,7 +42,7 @@ from classifsae.storage import (
     write_json,
     write_text,
 )
-from classifsae.tensors import Float, OnStep, Tensor
+from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe"]
 Split = Literal["train", "test"]
@@ -113,7 +116,7 @@ class _Stages:
         needs_sentences = until in ("score", "describe") and self.needs_sentences
         if needs_sentences:
             encoder_fingerprint(self.experiment.encoder)  # likewise, a missing encoder
-        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []
         self.trained  # noqa: B018 (a stage is run by asking for it)
@@ -131,6 +134,7 @@ class _Stages:
         if until == "describe":
             for label, seed in fits:
                 self.described(label, seed)
+                self.named(label, seed)
         return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes)
 
     # --------------------------------------------------------------- what the stages work on
@@ -153,14 +157,8 @@ class _Stages:
     @cached_property
     def classifier(self) -> Classifier:
         """The trained classifier, loaded when something needs it."""
-        backbone = self.experiment.backbone
         names = self.data.label_names
-        if backbone.tuning == "none":
-            return Classifier.load(backbone, label_names=names, device=self.device)
-        reading = backbone.model_dump(include={"layer", "template", "max_length"}, exclude_none=True)
-        return Classifier.load(
-            str(self.folder / "classifier"), label_names=names, device=self.device, **reading
-        )
+        return open_classifier(self.experiment, self.folder, label_names=names, device=self.device)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The classifier's tail; the classifier is loaded if a method calls it."""
@@ -181,6 +179,16 @@ class _Stages:
             return None
         self.embedded  # noqa: B018
         return Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The encoder of sentences, loaded when something needs it."""
+        return load_encoder(self.experiment.encoder, device=self.device)
+
+    @cached_property
+    def namer(self) -> Ask | None:
+        """The language model that names concepts, if one does."""
+        return self.experiment.names.ask(self.device)
 
     # --------------------------------------------------------------- the stages
 
@@ -233,7 +241,9 @@ class _Stages:
         made_from = fingerprint(encoder_fingerprint(name), list(texts.texts), _versions())
 
         def make(folder: Path, on_step: OnStep | None) -> None:
-            embed(texts, encoder=name, device=self.device, on_step=on_step).save(folder, inputs=made_from)
+            embed(texts, encoder=self.encoder, device=self.device, on_step=on_step).save(
+                folder, inputs=made_from
+            )
 
         return self._stage("embed test", self.folder / "sentences" / "test", made_from, make).identity
 
@@ -314,6 +324,45 @@ class _Stages:
             f"describe {label} seed {seed}", self._place("descriptions", label, seed), made_from, make
         )
 
+    def named(self, label: str, seed: int) -> None:
+        """Names of the concepts of one method and seed, made on the training split, judged on the test split.
+
+        Names from words are those of the descriptions where no metric has sentences embedded to judge them.
+        """
+        options, words = self.experiment.names, self.experiment.words
+        concepts = Concepts.load(self._place("concepts", label, seed))
+        if len(concepts) > MAX_DESCRIBED or (options.source == "words" and not self.needs_sentences):
+            return
+        made_from = fingerprint(
+            self.fitted(label, seed),
+            [self.captured("train"), self.captured("test"), self.embedded],
+            [words.model_dump(mode="json"), options.identity()],
+            _versions(),
+        )
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            train = self.data.train
+            described = describe(concepts, self.activations("train"), train.texts, options=words)
+            names = name_concepts(
+                described,
+                train.texts,
+                train.label_names,
+                ask=self.namer,
+                made_by=options.source,
+                on_step=on_step,
+            )
+            sentences = Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+            judged = judge(names, concepts, self.activations("test"), sentences, self.encoder)
+            save_names(judged, folder, inputs=made_from)
+
+        place = self._place(NAMED, label, seed)
+        record = self._stage(f"name {label} seed {seed}", place, made_from, make).record
+        if n_failed := record.get("n_failed"):
+            self.notes.append(
+                f"{label} seed {seed}: {n_failed} of {record['n_named']} names are made from words, the "
+                f"first as {record['failure']}; delete {place} to ask again."
+            )
+
     def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Write the page of results: summary, all scores, table."""
         scores: list[Json] = [
@@ -335,7 +384,7 @@ class _Stages:
     # --------------------------------------------------------------- machinery
 
     def _place(self, kind: str, label: str, seed: int) -> Path:
-        return self.folder / kind / label / f"seed-{seed}"
+        return place_of(self.folder, kind, label, seed)
 
     def _stage(
         self, name: str, folder: Path, inputs: str, make: Callable[[Path, OnStep | None], object]

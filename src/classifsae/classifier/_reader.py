@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from classifsae.classifier.config import Kind
-from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
+from classifsae.data.prompt import DEFAULT_TEMPLATE, fill, surroundings
 from classifsae.errors import ConfigError, DataError
 from classifsae.storage import fingerprint
 from classifsae.tensors import Int, Tensor
@@ -108,6 +108,26 @@ class Reader:
         n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
         return Encoded(list(rows["input_ids"]), n_cut)
 
+    def span(self, text: str) -> tuple[int, int]:
+        """The characters of a text that are read, first and one past the last: all, unless it is too long.
+
+        Raises:
+            DataError: the text has no token at all.
+        """
+        encoded = self.encode([text])
+        if encoded.n_cut == 0:
+            return 0, len(text)
+        offsets = self.tokenizer(
+            self._filled(text),
+            truncation=True,
+            max_length=self.max_length,
+            return_offsets_mapping=True,
+            verbose=False,
+        )["offset_mapping"]
+        before = 0 if self.template is None else len(surroundings(self.template, self.label_names)[0])
+        places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
+        return max(min(places), 0), min(max(places), len(text))
+
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of token ids to the longest."""
         width = max(map(len, ids))
@@ -171,6 +191,17 @@ class Reader:
         if self.signature.kind == "decoder":
             return torch.full((len(tokens),), tokens.shape[1] - 1)
         return (torch.arange(tokens.shape[1]) * (tokens != self.signature.pad_id)).argmax(dim=1)
+
+
+def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Rows sorted by length and cut so that rows times the longest stays within ``max_tokens``."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
 
 
 def template_of(kind: Kind, given: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from classifsae.activations import TENSORS, Activations, Source, check_finite, finish_activations
 from classifsae.classifier._labels import agreed_labels
-from classifsae.classifier.classifier import Classifier, States
+from classifsae.classifier.classifier import Classifier
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
@@ -156,20 +155,12 @@ class _Pass:
     def _shard(self, start: int) -> Shard:
         rows = slice(start, start + self.shard_size)
         encoded = self.classifier.reader.encode(self.texts.texts[rows])
-        batches = batches_by_length([len(ids) for ids in encoded.ids], self.max_tokens)
-        done: list[States] = []
-        order: list[int] = []
-        for batch in batches:
-            states = self.classifier.states(self.classifier.reader.collate([encoded.ids[i] for i in batch]))
-            done.append(States(states.hidden.cpu(), states.logits.cpu()))
-            order += batch
-            self._step(start + len(order))
-        back = torch.tensor(order).argsort()
-        hidden = torch.cat([states.hidden for states in done])[back]
-        logits = torch.cat([states.logits for states in done])[back]
-        check_finite(hidden, self.texts.ids[rows])
+        states = self.classifier.states_of(
+            encoded.ids, max_tokens=self.max_tokens, on_rows=lambda done: self._step(start + done)
+        )
+        check_finite(states.hidden, self.texts.ids[rows])
         labels = torch.tensor(self.texts.labels[rows])
-        return Shard({"hidden": hidden, "logits": logits, "labels": labels}, encoded.n_cut)
+        return Shard({"hidden": states.hidden, "logits": states.logits, "labels": labels}, encoded.n_cut)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:
@@ -179,17 +170,6 @@ class _Pass:
         if n_cut:
             limit = self.classifier.reader.max_length
             logger.warning("%d of %d texts were cut at %d tokens", n_cut, len(self.texts), limit)
-
-
-def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Rows sorted by length and cut so that rows times the longest stays within ``max_tokens``."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 def _count(file: Path) -> int:

@@ -1,7 +1,7 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from torch import nn
 from classifsae.classifier._labels import agreed_labels
 from classifsae.classifier._models import Loaded, load_trained, token_limit
 from classifsae.classifier._quiet import quiet
-from classifsae.classifier._reader import Batch, Reader, Signature, template_of
+from classifsae.classifier._reader import Batch, Reader, Signature, batches_by_length, template_of
 from classifsae.classifier._surgery import answering, captured, dissect, entered_at
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import ConfigError, StorageError
@@ -227,6 +227,49 @@ class Classifier:
     def states(self, batch: Batch) -> States:
         """Sentence vectors and logits of a batch, in one pass."""
         return self._states_at(batch, self.layer)
+
+    def read(self, texts: Sequence[str], *, max_tokens: int = 16384) -> States:
+        """Sentence vectors and logits of any number of texts, in their order, on the CPU.
+
+        Texts that are the same tokens once they are cut are run once.
+        """
+        ids = [tuple(row) for row in self.reader.encode(texts).ids]
+        place = {row: i for i, row in enumerate(dict.fromkeys(ids))}
+        states = self.states_of(list(place), max_tokens=max_tokens)
+        rows = torch.tensor([place[row] for row in ids])
+        return States(states.hidden[rows], states.logits[rows])
+
+    def states_of(
+        self,
+        ids: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> States:
+        """Sentence vectors and logits of tokenised texts, in their order, on the CPU.
+
+        Args:
+            ids: token ids of each text.
+            max_tokens: padded tokens per batch.
+            on_rows: told after each batch how many texts are done.
+        """
+        done: list[States] = []
+        order: list[int] = []
+        for batch in batches_by_length([len(row) for row in ids], max_tokens):
+            states = self.states(self.reader.collate([ids[i] for i in batch]))
+            done.append(States(states.hidden.cpu(), states.logits.cpu()))
+            order += batch
+            if on_rows is not None:
+                on_rows(len(order))
+        back = torch.tensor(order).argsort()
+        return States(
+            torch.cat([states.hidden for states in done])[back],
+            torch.cat([states.logits for states in done])[back],
+        )
+
+    def span(self, text: str) -> tuple[int, int]:
+        """The characters of a text that are read, first and one past the last."""
+        return self.reader.span(text)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The rest of the classifier, from the hook layer on, on sequences of length 1 (spec section 5).
