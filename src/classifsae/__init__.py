@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.encoder import embed, load_encoder
     from classifsae.metrics import Scores, score
+    from classifsae.sentences import Sentences
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -50,8 +52,11 @@ _HOMES = {
     "Dataset": "data",
     "Texts": "data",
     "load_dataset": "data",
+    "embed": "encoder",
+    "load_encoder": "encoder",
     "Scores": "metrics",
     "score": "metrics",
+    "Sentences": "sentences",
 }
 
 __all__ = [
@@ -69,10 +74,13 @@ __all__ = [
     "Identity",
     "Random",
     "Scores",
+    "Sentences",
     "Texts",
     "capture",
+    "embed",
     "finetune",
     "load_dataset",
+    "load_encoder",
     "score",
 ]
 

@@ -41,7 +41,7 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 @app.command()
 def run(experiment: ExperimentFile, settings: Settings = None) -> None:
     """Run all stages; a second call does nothing."""
-    _run(experiment, settings, until="score")
+    _run(experiment, settings, until="describe")
 
 
 @app.command()
@@ -64,7 +64,7 @@ def fit(experiment: ExperimentFile, settings: Settings = None) -> None:
 
 @app.command()
 def score(experiment: ExperimentFile, settings: Settings = None) -> None:
-    """All stages up to the scores, the same as run."""
+    """All stages up to the scores."""
     _run(experiment, settings, until="score")
 
 

@@ -27,6 +27,7 @@ from classifsae.data.config import DatasetConfig, check_config
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
 from classifsae.metrics.base import METRICS, Metric
 from classifsae.registry import canonical
+from classifsae.words import WordOptions
 
 Tree = dict[str, JsonValue]
 T = TypeVar("T")
@@ -46,6 +47,9 @@ class Experiment(BaseModel):
         n_concepts: concepts per method, where a method does not say otherwise.
         methods: label to options; the option ``method`` names the method if the label does not.
         metrics: metric to options.
+        encoder: of sentences, for the scores that ask what concepts mean: "minilm", or a folder or hub id
+            that sentence-transformers can load.
+        words: how texts are split into words.
         seeds: every method is fitted once for each.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
@@ -59,7 +63,9 @@ class Experiment(BaseModel):
     dataset: DatasetConfig
     n_concepts: PositiveInt = 20
     methods: Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1)]
-    metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}}
+    metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}, "interpretability": {}}
+    encoder: str = "minilm"
+    words: WordOptions = WordOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
@@ -144,8 +150,11 @@ class Experiment(BaseModel):
         return Path(self.run_dir.format(dataset=dataset, backbone=backbone)).expanduser()
 
     def _metric(self, name: str) -> Metric:
+        kind, options = METRICS.load(name), dict(self.metrics[name])
+        if "words" in kind.model_fields:
+            options.setdefault("words", self.words.model_dump(mode="json"))
         try:
-            return METRICS.load(name)(**self.metrics[name])
+            return kind(**options)
         except ValidationError as error:
             raise ConfigError(one_line(error)) from error
 

@@ -21,10 +21,13 @@ from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
+from classifsae.describe import MAX_DESCRIBED, describe, save_descriptions
+from classifsae.encoder import embed, encoder_fingerprint
 from classifsae.errors import ConfigError
 from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.report.table import Record, markdown
+from classifsae.sentences import Sentences
 from classifsae.storage import (
     Json,
     Manifest,
@@ -38,7 +41,7 @@ from classifsae.storage import (
 )
 from classifsae.tensors import Float, OnStep, Tensor
 
-Stop = Literal["finetune", "capture", "fit", "score"]
+Stop = Literal["finetune", "capture", "fit", "score", "describe"]
 Split = Literal["train", "test"]
 
 SUMMARY, SCORES, TABLE = "summary.json", "scores.json", "table.md"
@@ -86,7 +89,7 @@ class Outcome:
     notes: list[str]
 
 
-def run(experiment: Experiment, *, until: Stop = "score", watch: Watch | None = None) -> Outcome:
+def run(experiment: Experiment, *, until: Stop = "describe", watch: Watch | None = None) -> Outcome:
     """Run all stages up to one of them, leaving out what is up to date.
 
     Raises:
@@ -107,6 +110,9 @@ class _Stages:
 
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
+        needs_sentences = until in ("score", "describe") and self.needs_sentences
+        if needs_sentences:
+            encoder_fingerprint(self.experiment.encoder)  # likewise, a missing encoder
         write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []
@@ -114,12 +120,17 @@ class _Stages:
         if until != "finetune":
             self.captured("train")
             self.captured("test")
-        if until in ("fit", "score"):
+        if needs_sentences:
+            self.embedded  # noqa: B018
+        if until in ("fit", "score", "describe"):
             for label, seed in fits:
                 self.fitted(label, seed)
-        if until == "score":
+        if until in ("score", "describe"):
             records = [self.scored(label, seed) for label, seed in fits]
             self.summarise(records, fits)
+        if until == "describe":
+            for label, seed in fits:
+                self.described(label, seed)
         return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes)
 
     # --------------------------------------------------------------- what the stages work on
@@ -157,6 +168,19 @@ class _Stages:
 
     def activations(self, split: Split) -> Activations:
         return Activations.load(self.folder / "activations" / split).to(self.device)
+
+    @cached_property
+    def needs_sentences(self) -> bool:
+        """Whether a metric reads texts or their embeddings."""
+        return any(metric.needs_sentences for metric in self.experiment.built_metrics().values())
+
+    @cached_property
+    def sentences(self) -> Sentences | None:
+        """The test split's sentences, if a metric needs them."""
+        if not self.needs_sentences:
+            return None
+        self.embedded  # noqa: B018
+        return Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
 
     # --------------------------------------------------------------- the stages
 
@@ -202,6 +226,17 @@ class _Stages:
             self.notes.append(f"{n_cut} of {len(texts)} {split} texts were longer than the model reads: cut.")
         return manifest.identity
 
+    @cached_property
+    def embedded(self) -> str:
+        """Identity of the embeddings of the test split, made once for all methods."""
+        texts, name = self.data.test, self.experiment.encoder
+        made_from = fingerprint(encoder_fingerprint(name), list(texts.texts), _versions())
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            embed(texts, encoder=name, device=self.device, on_step=on_step).save(folder, inputs=made_from)
+
+        return self._stage("embed test", self.folder / "sentences" / "test", made_from, make).identity
+
     @cache  # noqa: B019
     def fitted(self, label: str, seed: int) -> str:
         """Identity of the concepts of one method and seed."""
@@ -230,11 +265,18 @@ class _Stages:
         """Scores of the concepts of one method and seed, as a flat record."""
         metrics = self.experiment.built_metrics()
         options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
-        made_from = fingerprint(self.fitted(label, seed), self.captured("test"), options, _versions())
+        about = self.embedded if self.needs_sentences else None
+        made_from = fingerprint(self.fitted(label, seed), self.captured("test"), about, options, _versions())
 
         def make(folder: Path, on_step: OnStep | None) -> None:
-            concepts = Concepts.load(self._place("concepts", label, seed))
-            scores = score(concepts, self.tail, self.activations("test"), metrics=metrics, on_step=on_step)
+            scores = score(
+                Concepts.load(self._place("concepts", label, seed)),
+                self.tail,
+                self.activations("test"),
+                metrics=metrics,
+                sentences=self.sentences,
+                on_step=on_step,
+            )
             write_json(folder / SCORES, {name: result.as_json() for name, result in scores.results.items()})
             flat: Json = {s.name: number(s.value) for s in scores.flat()}
             finish(folder, inputs=made_from, record={"flat": flat})
@@ -253,6 +295,24 @@ class _Stages:
             "n_concepts": asked or flat["n_alive"],
             **flat,
         }
+
+    def described(self, label: str, seed: int) -> None:
+        """Words, sentences and names of the concepts of one method and seed, unless they are too many."""
+        words = self.experiment.words
+        made_from = fingerprint(
+            self.fitted(label, seed), self.captured("test"), words.model_dump(mode="json"), _versions()
+        )
+        concepts = Concepts.load(self._place("concepts", label, seed))
+        if len(concepts) > MAX_DESCRIBED:
+            return
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            found = describe(concepts, self.activations("test"), self.data.test.texts, options=words)
+            save_descriptions(found, folder, inputs=made_from)
+
+        self._stage(
+            f"describe {label} seed {seed}", self._place("descriptions", label, seed), made_from, make
+        )
 
     def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Write the page of results: summary, all scores, table."""
