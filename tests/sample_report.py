@@ -83,9 +83,10 @@ def method(label: str, n: int = 20) -> MethodReport:
 def sample_report() -> RunReport:
     labels = [*METHODS, "identity", "random"]
     records = tuple(
-        {"dataset": "news", "backbone": "minilm", "method": label, "seed": seed, "n_concepts": 20, "n_alive": 20,
-         "accuracy": 0.9, "recovery_accuracy": 0.9 + 0.01 * i, "activation_rate": 10.0 + i + seed,
-         "conditional_flip_rate": 0.1, "conditional_tvd": None, "global_flip_rate_100": 0.2,
+        {"dataset": "news", "backbone": "minilm", "method": label, "seed": seed, "n_concepts": 20,
+         "n_alive": 20, "accuracy": 0.9, "recovery_accuracy": 0.9 + 0.01 * i,
+         "activation_rate": 10.0 + i + seed, "conditional_flip_rate": 0.1, "conditional_tvd": None,
+         "global_flip_rate_100": 0.2,
          **{f"sentence_sim_{k}": 0.1 * k + 0.01 * i + 0.005 * seed for k in (1, 2, 3, 4)}}
         for i, label in enumerate(labels) for seed in (1, 2)
     )  # fmt: skip
@@ -102,6 +103,7 @@ def sample_report() -> RunReport:
         n_train=5600,
         records=records,
         meanings={"recovery_accuracy": Meaning("share of decisions reproduced", "fraction", "higher")},
+        baseline=0.08,
         methods=methods + yardsticks,
         n_mistakes=200,
         mistakes=tuple(mistake(i, methods) for i in range(30)),

@@ -26,11 +26,11 @@ EXPLAINED = {
     "control_flip_rate": _RANDOM,
     "control_tvd": _RANDOM,
     "control_global_flip_rate": _RANDOM,
-    "completeness_score": "Recovery accuracy above chance: 1 if all decisions are recovered, 0 if no more than "
-    "by always giving the commonest answer.",
+    "completeness_score": "Recovery accuracy above chance: 1 if all decisions are recovered, 0 if no more "
+    "than by always giving the commonest answer.",
     "shapley_max": "The share of the completeness score that the single most valuable concept earns.",
-    "concept_sim": "How alike in meaning are the sentences on which a concept is strongly active? Mean cosine "
-    "of their embeddings, 1 if they all say the same.",
+    "concept_sim": "How alike in meaning are the sentences on which a concept is strongly active? Mean "
+    "cosine of their embeddings, 1 if they all say the same.",
 }
 
 _BETTER = {"↑": "higher is better", "↓": "lower is better", "": "neither way is better"}

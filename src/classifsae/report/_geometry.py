@@ -58,7 +58,11 @@ def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
 
 def tick_label(value: float) -> str:
     """A round value as text: 0.25, 1200, 3e-05."""
-    return f"{value:.4g}".replace("-", "−") if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.0e}"
+    return (
+        f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+        if 1e-3 <= abs(value) < 1e5 or value == 0
+        else f"{value:.0e}"
+    )
 
 
 def pie(shares: Sequence[float], x: float, y: float, radius: float) -> list[str]:

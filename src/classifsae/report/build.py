@@ -1,7 +1,7 @@
 """From what a run has to what its page shows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,7 +10,7 @@ from classifsae.activations import Activations
 from classifsae.bottleneck import batches, look_through
 from classifsae.concepts.base import METHODS, Concepts
 from classifsae.data import Texts
-from classifsae.describe import Description
+from classifsae.describe import MAX_DESCRIBED, N_SENTENCES, Description
 from classifsae.errors import MismatchError
 from classifsae.metrics.completeness import ACTIVE
 from classifsae.report._projection import Projection
@@ -27,13 +27,10 @@ from classifsae.report.record import (
 )
 from classifsae.report.table import ROLES, Record
 from classifsae.storage import Json
-from classifsae.tensors import Float, Int, Tail, Tensor
-
-MOST_CONCEPTS = 50
-"""A method with more concepts is in the table, but its concepts are not listed."""
+from classifsae.tensors import Float, Tail, Tensor
 
 N_MISTAKES, N_BEHIND = 40, 5
-N_EXAMPLES, N_BINS, N_DOTS = 10, 24, 300
+N_BINS, N_DOTS = 24, 300
 MOST_POINTS = 200
 """Of a training curve."""
 
@@ -77,12 +74,30 @@ class About:
     notes: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class _Split:
+    """The test split: what the classifier read, and what it computed."""
+
+    activations: Activations
+    texts: Texts
+
+    def example(self, row: int, activation: float) -> Example:
+        """A sentence beside the activation of a concept on it."""
+        return Example(
+            text=self.texts.texts[row],
+            id=self.texts.ids[row],
+            activation=activation,
+            label=self.texts.labels[row],
+            prediction=int(self.activations.predictions[row]),
+        )
+
+
 def build(
     fits: Sequence[Fit],
     records: Sequence[Record],
     test: Activations,
     texts: Texts,
-    tail: Tail,
+    tail: Tail | None = None,
     *,
     about: About | None = None,
 ) -> RunReport:
@@ -93,7 +108,8 @@ def build(
         records: one flat record per method and seed, for the table.
         test: activations of the test split.
         texts: the same sentences in the same order.
-        tail: of the classifier that made the activations.
+        tail: of the classifier that made the activations; without it, nothing is said of the concepts behind
+            wrong decisions.
         about: names, settings, versions and notes.
     Raises:
         MismatchError: texts and activations are not of the same sentences.
@@ -101,13 +117,12 @@ def build(
     """
     if texts.ids != test.ids:
         raise MismatchError(
-            f"the report got {len(texts)} texts and {len(test)} activations, not of the same sentences in the "
-            f"same order; give the texts that the test activations were captured from."
+            f"the report got {len(texts)} texts and {len(test)} activations, not of the same sentences in "
+            f"the same order; give the texts that the test activations were captured from."
         )
     about = about or About()
-    methods = tuple(_method(fit, test, texts) for fit in fits)
-    listed = [fit for fit, method in zip(fits, methods, strict=True) if method.concepts]
-    names = {m.label: {card.latent: card.name for card in m.concepts} for m in methods}
+    split = _Split(test, texts)
+    methods = tuple(_method(fit, split) for fit in fits)
     wrong = (test.predictions != test.labels).nonzero().flatten()
     return RunReport(
         dataset=about.dataset,
@@ -118,9 +133,10 @@ def build(
         n_train=about.n_train,
         records=tuple(records),
         meanings={name: m for fit in reversed(fits) for name, m in meanings(fit.scores).items()},
+        baseline=next((b for fit in fits if (b := _baseline(fit)) is not None), None),
         methods=methods,
         n_mistakes=len(wrong),
-        mistakes=_mistakes(listed, names, test, texts, tail, wrong),
+        mistakes=_mistakes(zip(fits, methods, strict=True), split, tail),
         confusion=_confusion(test),
         settings=about.settings,
         versions=dict(about.versions),
@@ -138,7 +154,7 @@ def _confusion(test: Activations) -> tuple[tuple[int, ...], ...]:
 # ------------------------------------------------------------------- one method and its concepts
 
 
-def _method(fit: Fit, test: Activations, texts: Texts) -> MethodReport:
+def _method(fit: Fit, split: _Split) -> MethodReport:
     """A method with its concepts, or with the reason why they are not listed."""
     concepts = fit.concepts
     report = MethodReport(
@@ -153,24 +169,24 @@ def _method(fit: Fit, test: Activations, texts: Texts) -> MethodReport:
     )
     if report.left_out:
         return report
-    codes = _codes(concepts, test)
-    cards = [_card(fit, j, scores, codes[:, j], test, texts) for j, scores in enumerate(_scores(fit))]
+    codes = _codes(concepts, split.activations)
+    scores = of_concepts(fit.scores, len(concepts))
+    cards = [_card(fit, j, scores[j], codes[:, j], split) for j in range(len(concepts))]
     order = sorted(range(len(cards)), key=lambda j: (cards[j].class_index, -(cards[j].influence or 0), j))
-    return replace(
-        report, concepts=tuple(cards[j] for j in order), map=concept_map(concepts, test, order=order)
-    )
+    placed = concept_map(concepts, split.activations, order=order)
+    return replace(report, concepts=tuple(cards[j] for j in order), map=placed)
 
 
-def _scores(fit: Fit) -> list[OfConcept]:
-    return of_concepts(fit.scores, len(fit.concepts))
+def _baseline(fit: Fit) -> float | None:
+    return number_of(fit.scores, "interpretability", "dataset_cosine_mean")
 
 
 def _left_out(fit: Fit) -> str:
     """Why the concepts of a method are not listed."""
     if fit.concepts.method in ROLES:
         return f"it is a yardstick: {ROLES[fit.concepts.method]}"
-    if len(fit.concepts) > MOST_CONCEPTS:
-        return f"it has {len(fit.concepts)} concepts, and at most {MOST_CONCEPTS} are listed"
+    if len(fit.concepts) > MAX_DESCRIBED:
+        return f"it has {len(fit.concepts)} concepts, and at most {MAX_DESCRIBED} are listed"
     return ""
 
 
@@ -184,9 +200,7 @@ def _codes(concepts: Concepts, test: Activations) -> Float[Tensor, "n m"]:
     return torch.cat(parts).cpu()
 
 
-def _card(
-    fit: Fit, j: int, scores: OfConcept, codes: Float[Tensor, " n"], test: Activations, texts: Texts
-) -> ConceptCard:
+def _card(fit: Fit, j: int, scores: OfConcept, codes: Float[Tensor, " n"], split: _Split) -> ConceptCard:
     latent = int(fit.concepts.kept[j])
     described = fit.descriptions[j] if fit.descriptions else None
     active = codes[codes.abs() > ACTIVE]
@@ -196,7 +210,7 @@ def _card(
         class_index=int(fit.concepts.segment_of[j]),
         class_shares=tuple(fit.concepts.class_shares[j].tolist()),
         words=described.words if described else (),
-        examples=_examples(described, codes, test, texts),
+        examples=_examples(described, codes, split),
         activation_rate=100 * len(active) / len(codes),
         mean_activation=codes.abs().mean().item(),
         histogram=histogram(active) if len(active) else None,
@@ -212,20 +226,14 @@ def _card(
 
 
 def _examples(
-    described: Description | None, codes: Float[Tensor, " n"], test: Activations, texts: Texts
+    described: Description | None, codes: Float[Tensor, " n"], split: _Split
 ) -> tuple[Example, ...]:
     """The sentences of a description, or the most active ones where there is none."""
     if described is not None:
-        found = [(s.row, s.activation) for s in described.sentences]
-    else:
-        values, rows = codes.sort(descending=True, stable=True)
-        found = list(zip(rows[:N_EXAMPLES].tolist(), values[:N_EXAMPLES].tolist(), strict=True))
-    predictions = test.predictions.tolist()
-    return tuple(
-        Example(texts.texts[row], texts.ids[row], activation, texts.labels[row], predictions[row])
-        for row, activation in found
-        if activation > ACTIVE
-    )
+        return tuple(split.example(s.row, s.activation) for s in described.sentences)
+    values, rows = codes.sort(descending=True, stable=True)
+    strongest = zip(rows[:N_SENTENCES].tolist(), values[:N_SENTENCES].tolist(), strict=True)
+    return tuple(split.example(row, activation) for row, activation in strongest if activation > ACTIVE)
 
 
 def histogram(active: Float[Tensor, " q"]) -> Histogram:
@@ -281,18 +289,13 @@ def _pairs(points: Float[Tensor, "q 2"]) -> list[tuple[float, float]]:
 
 
 def _mistakes(
-    fits: Sequence[Fit],
-    names: Mapping[str, Mapping[int, str]],
-    test: Activations,
-    texts: Texts,
-    tail: Tail,
-    wrong: Int[Tensor, " q"],
+    methods: Iterable[tuple[Fit, MethodReport]], split: _Split, tail: Tail | None
 ) -> tuple[Mistake, ...]:
     """The wrong decisions of which the classifier is most sure, and what each method's concepts did there."""
+    test, texts = split.activations, split.texts
+    wrong = (test.predictions != test.labels).nonzero().flatten()
     sure = test.logits.float().softmax(dim=1).max(dim=1).values
     rows = wrong[sure[wrong].argsort(descending=True, stable=True)][:N_MISTAKES]
-    if not len(rows):
-        return ()
     some = replace(
         test,
         hidden=test.hidden[rows],
@@ -300,7 +303,11 @@ def _mistakes(
         labels=test.labels[rows],
         ids=tuple(test.ids[row] for row in rows.tolist()),
     )
-    behind = {fit.label: _behind(fit, names[fit.label], some, tail) for fit in fits}
+    behind = {
+        fit.label: _behind(fit, method, some, tail)
+        for fit, method in methods
+        if tail is not None and method.concepts and len(rows)
+    }
     predictions = some.predictions.tolist()
     return tuple(
         Mistake(
@@ -315,8 +322,9 @@ def _mistakes(
     )
 
 
-def _behind(fit: Fit, names: Mapping[int, str], some: Activations, tail: Tail) -> list[tuple[Behind, ...]]:
+def _behind(fit: Fit, method: MethodReport, some: Activations, tail: Tail) -> list[tuple[Behind, ...]]:
     """Per sentence, the concepts without which the predicted label is least or most likely."""
+    names = {card.latent: card.name for card in method.concepts}
     view = look_through(fit.concepts, tail, some)
     rows, columns = (view.codes.abs() > ACTIVE).nonzero(as_tuple=True)
     predictions = some.predictions

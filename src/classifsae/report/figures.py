@@ -12,10 +12,13 @@ from classifsae.report._palette import colour, hatch, marker
 from classifsae.report.record import ConceptCard, ConceptMap, MethodReport, RunReport
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
+    from numpy.typing import NDArray
 
-_STYLE = {
+_STYLE: "dict[RcKeyType, object]" = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
@@ -91,7 +94,9 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
     figure, axes = _one(6.4, 5.0)
     for c in range(len(label_names)):
         dots = [(x, y) for x, y, k in found.sentences if k == c]
-        axes.scatter([x for x, _ in dots], [y for _, y in dots], s=4, color=colour(c), alpha=0.4, linewidths=0)
+        axes.scatter(
+            [x for x, _ in dots], [y for _, y in dots], s=4, color=colour(c), alpha=0.4, linewidths=0
+        )
     axes.set_aspect("equal")
     everything = [*found.concepts, *(p for p in found.prototypes if p is not None)]
     everything += [(x, y) for x, y, _ in found.sentences]
@@ -173,7 +178,9 @@ def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     points.set_label("decisions that change")
     axes.set_yticks(range(len(cards)), [_name(card) for card in cards])
     axes.set_ylim(-0.6, len(cards) - 0.4)
-    axes.set_xlabel("probability that moves (bars), decisions that change (circles), %\nwhere the concept fires")
+    axes.set_xlabel(
+        "probability that moves (bars), decisions that change (circles), %\nwhere the concept fires"
+    )
     _class_legend(axes, label_names)
     return figure
 
@@ -222,7 +229,7 @@ def word_clouds(method: MethodReport) -> "Figure":
     return figure
 
 
-def _cloud(card: ConceptCard) -> "object":
+def _cloud(card: ConceptCard) -> "NDArray[np.uint8]":
     """One word cloud as an image; the same for the same words."""
     from matplotlib import get_data_path
     from wordcloud import WordCloud

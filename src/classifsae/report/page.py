@@ -13,7 +13,7 @@ from classifsae.report.record import RunReport
 from classifsae.report.table import columns_of, footnotes, rows
 from classifsae.storage import Json
 
-DASH = "–"
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _TEMPLATES = "templates"
 
 
@@ -49,19 +49,19 @@ def fingerprint_of_templates() -> str:
 
 def fixed(value: float | None, digits: int = 2) -> str:
     """A number with so many digits after the point, a dash for none."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as percent, a dash for none."""
-    return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
+    return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 1) -> str:
     """A change of a fraction in percentage points, with its sign."""
     if value is None:
         return DASH
-    return f"{100 * value:+.{digits}f}".replace("-", "−")
+    return f"{100 * value:+.{digits}f}".replace("-", MINUS)
 
 
 def as_yaml(settings: Json) -> str:

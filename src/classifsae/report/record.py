@@ -200,6 +200,7 @@ class RunReport:
         n_test: test sentences; n_train: training sentences, where known.
         records: one flat record per method and seed.
         meanings: of the numbers in them.
+        baseline: mean cosine of any two test sentences, where known: what ConceptSim is compared with.
         methods: those whose concepts can be listed, and the others with the reason.
         n_mistakes: sentences that the classifier gets wrong.
         mistakes: those of them in which it is most confident.
@@ -217,6 +218,7 @@ class RunReport:
     n_train: int | None
     records: tuple[Record, ...]
     meanings: Mapping[str, Meaning]
+    baseline: float | None
     methods: tuple[MethodReport, ...]
     n_mistakes: int
     mistakes: tuple[Mistake, ...]
