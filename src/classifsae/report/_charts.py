@@ -173,9 +173,10 @@ def similarity_chart(sims: Mapping[str, Mapping[int, tuple[float, float | None]]
     x = Axis(shared[0] - 0.2, shared[-1] + 0.2, _LEFT, 440)
     y = Axis(max(-1.0, low), min(1.0, high), 300 - _BOTTOM, _TOP)
     lines = []
-    for label, by_k in sims.items():
-        points = tuple((x(k), y(mean)) for k, (mean, _) in by_k.items())
-        spans = tuple((x(k), y(mean - h), y(mean + h)) for k, (mean, h) in by_k.items() if h is not None)
+    for i, (label, by_k) in enumerate(sims.items()):
+        aside = 0.03 * (i - (len(sims) - 1) / 2)  # so that no interval lies on another
+        points = tuple((x(k + aside), y(mean)) for k, (mean, _) in by_k.items())
+        spans = tuple((x(k + aside), y(m - h), y(m + h)) for k, (m, h) in by_k.items() if h is not None)
         lines.append(Line(label, points, spans))
     return LineChart(460, 300, x, y, tuple(lines))
 
@@ -189,4 +190,4 @@ def _curve(name: str, values: Sequence[float]) -> LineChart:
     x, y = Axis(0, 100, 56, 290), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
-    return LineChart(300, 155, x, y, (Line(name, points),))
+    return LineChart(300, 155, x, y, (Line(name.replace("_", " "), points),))

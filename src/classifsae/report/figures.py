@@ -202,6 +202,7 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.stairs(card.histogram.counts, card.histogram.edges, fill=True, color=colour(0), alpha=0.85)
     if card.threshold is not None:
         axes.axvline(card.threshold, color=_INK, linestyle="--", linewidth=0.8)
@@ -212,7 +213,7 @@ def training(method: MethodReport) -> "Figure":
     figure, grid = _grid(len(method.curves), width=2.3, height=1.7)
     for axes, (name, values) in zip(grid, method.curves.items(), strict=True):
         axes.plot([100 * i / max(1, len(values) - 1) for i in range(len(values))], values, color=colour(0))
-        axes.set_title(name)
+        axes.set_title(name.replace("_", " "))
         axes.tick_params(labelsize=7)
     figure.supxlabel("training done (%)", fontsize=9)
     return figure
@@ -255,7 +256,7 @@ def _darker(code: str) -> str:
 
 def _name(card: ConceptCard, room: int = _NAME) -> str:
     name = card.name if len(card.name) <= room else card.name[: room - 1] + "…"
-    return f"{name} ({card.latent})"
+    return name if name.endswith(f"({card.latent})") else f"{name} ({card.latent})"
 
 
 # ------------------------------------------------------------------- canvas and files

@@ -57,6 +57,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
 
 
+def points(value: float | None, digits: int = 1) -> str:
+    """A fraction as percent without the sign, for a column that names its unit."""
+    return fixed(None if value is None else 100 * value, digits)
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """A change of a fraction in percentage points, with its sign."""
     if value is None:
@@ -77,7 +82,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"fixed": fixed, "percent": percent, "signed": signed}
+    environment.filters |= {"fixed": fixed, "percent": percent, "points": points, "signed": signed}
     return environment
 
 
