@@ -237,7 +237,7 @@ def _examples(
 
 
 def histogram(active: Float[Tensor, " q"]) -> Histogram:
-    """Counts in bins of equal width from the smallest value to the largest; one narrow bin if all are equal."""
+    """Counts in bins of equal width from the smallest to the largest value; one bin if all are equal."""
     low, high = active.min().item(), active.max().item()
     n_bins = N_BINS if high > low else 1
     width = (high - low) / n_bins or abs(high) / 10

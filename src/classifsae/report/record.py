@@ -141,7 +141,7 @@ class MethodReport:
 
     def of_class(self, class_index: int) -> list[ConceptCard]:
         """The concepts of one class, the most influential first."""
-        return [card for card in self.concepts if card.class_index == class_index]
+        return [card for card in self.ranked if card.class_index == class_index]
 
 
 @dataclass(frozen=True)
