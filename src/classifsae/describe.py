@@ -17,7 +17,7 @@ from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.metrics._breaks import activating_sets, strongest_rows
 from classifsae.storage import Manifest, finish, manifest_of, write_text
 from classifsae.tensors import Float, Tensor
-from classifsae.words import Term, Tokens, WordOptions, as_written, count_terms, tokenise, weigh
+from classifsae.words import N_READ, Term, Tokens, WordOptions, as_written, count_terms, tokenise, weigh
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,6 @@ class Description:
 
 N_SENTENCES = 10
 N_WORDS = 20
-N_READ = 100
-"""Sentences whose words are counted for one concept: those where it is most active."""
-
 MAX_PHRASE = 3
 """Words of a phrase at most."""
 
@@ -130,31 +127,38 @@ def _codes(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]
 def words_of(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[tuple[Word, ...]]:
     """The strongest words and phrases of each concept, from the rows of its sentences.
 
-    A word that stands in a phrase at least half of the time gives way to the phrase; a phrase that adds no
-    new word to those listed is left out.
+    A word that stands in a phrase at least half of the time gives way to the phrase; a phrase that mostly
+    says words again is left out, and so is one that occurs once.
     """
     documents = [count_terms([tokens[r].lemmas for r in read], max_length=MAX_PHRASE) for read in rows]
     found = []
     for read, counts, weights in zip(rows, documents, weigh(documents), strict=True):
-        spelling = as_written([tokens[r] for r in read], max_length=MAX_PHRASE)
-        terms = _without_repeats(weights, counts)
-        found.append(tuple(Word(spelling[term], weights[term]) for term in terms[:N_WORDS]))
+        terms = _without_repeats(weights, counts)[:N_WORDS]
+        spelled = as_written(terms, [tokens[r] for r in read])
+        found.append(tuple(Word(s, weights[t]) for s, t in zip(spelled, terms, strict=True)))
     return found
 
 
 def _without_repeats(weights: Mapping[Term, float], counts: Counter[Term]) -> list[Term]:
-    """Terms in their order, without those whose words others say."""
-    absorbed = {
-        part for phrase, n in counts.items() for part in _parts(phrase) if n > 1 and 2 * n >= counts[part]
-    }
+    """The heaviest terms of which at least half of the words are not in one before them."""
+    fuller = _fuller_phrases(counts)
     listed: list[Term] = []
     said: set[str] = set()
     for term in weights:
-        if term in absorbed or (len(term) > 1 and counts[term] == 1) or said.issuperset(term):
+        if len(term) > 1 and counts[term] == 1:
             continue
-        listed.append(term)
-        said.update(term)
-    return listed
+        for candidate in (fuller.get(term, term), term):
+            if 2 * sum(word in said for word in candidate) <= len(candidate):
+                listed.append(candidate)
+                said.update(candidate)
+                break
+    return sorted(listed, key=lambda term: -weights[term])
+
+
+def _fuller_phrases(counts: Counter[Term]) -> dict[Term, Term]:
+    """For each term that stands in a phrase at least half of the time, the longest such phrase."""
+    repeated = sorted((len(phrase), n, phrase) for phrase, n in counts.items() if n > 1)
+    return {part: phrase for _, n, phrase in repeated for part in _parts(phrase) if 2 * n >= counts[part]}
 
 
 def _parts(phrase: Term) -> list[Term]:

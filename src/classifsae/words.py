@@ -25,6 +25,9 @@ LANGUAGES = frozenset(
 
 MIN_LETTERS = 3
 
+N_READ = 100
+"""Sentences whose words are counted for one concept: those where it is most active."""
+
 _ENTITY = re.compile(r"&?(#\d+|quot|amp|lt|gt|nbsp|apos);")
 _MARKUP = re.compile(r"<[^<>]*>|https?://\S+|www\.\S+|@\w+")
 _CONTRACTION = re.compile(r"\w+['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
@@ -79,7 +82,7 @@ def tokenise(texts: tuple[str, ...], options: WordOptions) -> tuple[Tokens, ...]
     The last two corpora are kept, as every method of a run asks for the same one. Markup, addresses and
     handles are not words. A script without spaces gives one word per run of letters.
     """
-    word = re.compile(rf"(?:[^\W\d_][{_marks(texts)}]*){{{MIN_LETTERS},}}")
+    word = re.compile(rf"(?<!\w)(?:[^\W\d_][{_marks(texts)}]*){{{MIN_LETTERS},}}(?!\w)")
     stop = _stop_words(options.language)
     split = [[w for w in word.findall(_cleaned(text, options.language)) if w not in stop] for text in texts]
     lemma_of = _lemmas({w for words in split for w in words}, options.language)
@@ -158,11 +161,13 @@ def _phrases(words: Term, max_length: int) -> Iterator[Term]:
             yield words[start : start + length]
 
 
-def as_written(sentences: Sequence[Tokens], *, max_length: int) -> dict[Term, str]:
-    """How each phrase is written most often, such as "united states" for the lemmas unite, state."""
-    spellings: dict[Term, Counter[Term]] = {}
+def as_written(terms: Sequence[Term], sentences: Sequence[Tokens]) -> list[str]:
+    """How each phrase is written most often in these sentences: "united states" for the lemmas unite, state."""
+    spellings: dict[Term, Counter[Term]] = {term: Counter() for term in terms}
+    longest = max(map(len, terms), default=0)
     for tokens in sentences:
-        pairs = zip(_phrases(tokens.lemmas, max_length), _phrases(tokens.written, max_length), strict=True)
+        pairs = zip(_phrases(tokens.lemmas, longest), _phrases(tokens.written, longest), strict=True)
         for term, written in pairs:
-            spellings.setdefault(term, Counter())[written] += 1
-    return {term: " ".join(counts.most_common(1)[0][0]) for term, counts in spellings.items()}
+            if term in spellings:
+                spellings[term][written] += 1
+    return [" ".join(spellings[term].most_common(1)[0][0]) for term in terms]

@@ -1,9 +1,12 @@
-"""How alike sentences are: closed forms over sets, and blocks over pairs; never all pairs at once."""
+"""How alike sentences are, all in closed form: no pair of sentences is ever looked at."""
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Self
 
 import torch
+from torch.nn.functional import embedding_bag
 
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
@@ -93,11 +96,10 @@ def strongest(codes: Float[Tensor, "n m"]) -> Int[Tensor, "n q"]:
     """Each sentence's concepts by position: its min(5, m) largest signed activations that are not 0.
 
     Returns:
-        Positions; m stands in places that are left over.
+        Positions; -1 in places that are left over.
     """
-    m = codes.shape[1]
-    top = codes.topk(min(N_STRONGEST, m), dim=1)
-    return top.indices.where(top.values != 0, m).sort(dim=1).values
+    top = codes.topk(min(N_STRONGEST, codes.shape[1]), dim=1)
+    return top.indices.where(top.values != 0, -1).sort(dim=1).values
 
 
 def sentence_similarity(
@@ -105,58 +107,105 @@ def sentence_similarity(
 ) -> tuple[dict[int, float], dict[int, int]]:
     """SentenceSim(k): mean cosine of a sentence to those that share exactly k of its concepts.
 
-    Sentences with the same concepts have the same neighbours, so they are summed up first: with S_g the
-    sum of the embeddings of group g, all cosines between the groups g and h add up to S_g . S_h.
+    No pair is looked at. With U_T the sum of the embeddings of all sentences whose concepts include the set
+    T, and A_i the concepts of sentence i, by inclusion and exclusion
+
+        sum of cosines of i to those that share exactly k = sum over T in A_i of w_k(|T|) e_i . U_T,
+        w_k(s) = (-1)^(s - k) (s choose k),
+
+    and the same without embeddings counts them. A sentence has at most 31 such sets, so both time and
+    memory grow with n alone. In float64, as large sums cancel.
 
     Args:
         concepts_of: as ``strongest`` gives them.
         embeddings: of unit norm.
-        on_step: told how many groups of all are done.
+        on_step: told how many columns of the embeddings are done.
     Returns:
         For each k the mean over sentences that have such a neighbour, and how many have one. The mean is
         not a number where none has.
     """
-    groups, group_of = concepts_of.unique(dim=0, return_inverse=True)
-    sums = embeddings.new_zeros(len(groups), embeddings.shape[1]).index_add_(0, group_of, embeddings)
-    sizes = torch.bincount(group_of).to(embeddings)
-    holders = _holders(groups)
-    totals = torch.zeros(len(N_SHARED), 2, dtype=torch.float64, device=embeddings.device)
-    size = max(1, _ENTRIES_PER_BLOCK // len(groups))
-    for start in range(0, len(groups), size):
-        block = slice(start, start + size)
-        totals += _shared_within(block, groups, holders, sums, sizes)
-        if on_step:
-            on_step(min(start + size, len(groups)), len(groups), {})
-    means = {k: float(s / n) if n else math.nan for k, (s, n) in zip(N_SHARED, totals, strict=True)}
-    return means, {k: int(n) for k, n in zip(N_SHARED, totals[:, 1], strict=True)}
-
-
-def _holders(groups: Int[Tensor, "g q"]) -> Int[Tensor, "p g"]:
-    """One row per concept that occurs, 1 where a group has it; the last row, for places left over, is 0."""
-    n_concepts = int(groups.max()) + 1
-    holders = torch.zeros(n_concepts + 1, len(groups), dtype=torch.uint8, device=groups.device)
-    holders.scatter_(0, groups.T, 1)
-    return holders
-
-
-def _shared_within(
-    block: slice,
-    groups: Int[Tensor, "g q"],
-    holders: Int[Tensor, "p g"],
-    sums: Float[Tensor, "g e"],
-    sizes: Float[Tensor, " g"],
-) -> Float[Tensor, "4 2"]:
-    """For each k: the sum of the means of a block's sentences, and how many have a neighbour."""
-    n_shared = torch.stack([holders[column] for column in groups[block].T]).sum(dim=0, dtype=torch.uint8)
-    cosines = sums[block] @ sums.T
-    own_size = sizes[block].double()
-    own_concepts = n_shared[:, block].diagonal()
-    found = []
+    shared = _SharedSets.of(concepts_of)
+    counts, cosines = shared.counts(), shared.cosines(embeddings, on_step)
+    own = (concepts_of >= 0).sum(dim=1)
+    means, support = {}, {}
     for k in N_SHARED:
-        hits = (n_shared == k).to(cosines)
-        itself = (own_concepts == k).double()
-        total = torch.einsum("bg,bg->b", hits, cosines).double() - itself * own_size
-        n_neighbours = (hits @ sizes).double() - itself
+        weights = shared.weights(k).to(counts.device)
+        itself = (own == k).double()
+        n_neighbours = counts @ weights - itself
+        total = cosines @ weights - itself
         has = n_neighbours > 0
-        found.append(torch.stack([(total / n_neighbours)[has].sum(), own_size[has].sum()]))
-    return torch.stack(found)
+        means[k] = float((total[has] / n_neighbours[has]).mean())
+        support[k] = int(has.sum())
+    return means, support
+
+
+@dataclass(frozen=True)
+class _SharedSets:
+    """Every set of concepts that two sentences could share.
+
+    Attributes:
+        ids: for each sentence the number of each set among its concepts, ``n_sets`` where it has fewer.
+        sizes: concepts of the sets in each column.
+        n_sets: different sets.
+    """
+
+    ids: Int[Tensor, "n s"]
+    sizes: tuple[int, ...]
+    n_sets: int
+
+    @classmethod
+    def of(cls, concepts_of: Int[Tensor, "n q"]) -> Self:
+        """Number all sets, each by the set without its last concept and that concept."""
+        n, q = concepts_of.shape
+        base = int(concepts_of.max()) + 2
+        numbers: dict[tuple[int, ...], Tensor] = {(): concepts_of.new_zeros(n)}
+        n_sets = 0
+        for size in range(1, q + 1):
+            columns = list(combinations(range(q), size))
+            keys = torch.stack([_key(numbers[c[:-1]], concepts_of[:, c[-1]], base) for c in columns], dim=1)
+            found, ids = keys.unique(return_inverse=True)
+            absent = int((found < 0).sum())  # at most one, and the first
+            ids = torch.where(keys < 0, -1, ids - absent + n_sets)
+            n_sets += len(found) - absent
+            numbers |= dict(zip(columns, ids.T, strict=True))
+        del numbers[()]
+        ids = torch.stack(list(numbers.values()), dim=1)
+        return cls(ids.where(ids >= 0, n_sets), tuple(map(len, numbers)), n_sets)
+
+    def weights(self, k: int) -> Float[Tensor, " s"]:
+        """How each column counts towards exactly k shared concepts."""
+        signed = [(-1) ** (size - k) * math.comb(size, k) if size >= k else 0 for size in self.sizes]
+        return torch.tensor(signed, dtype=torch.float64)
+
+    def counts(self) -> Float[Tensor, "n s"]:
+        """How many sentences have each set of each sentence."""
+        held = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1)
+        held[self.n_sets] = 0
+        return held[self.ids].double()
+
+    def cosines(self, embeddings: Float[Tensor, "n e"], on_step: OnStep | None) -> Float[Tensor, "n s"]:
+        """Sum of the cosines of each sentence to those that have each of its sets, itself among them."""
+        width = embeddings.shape[1]
+        found = torch.zeros(self.ids.shape, dtype=torch.float64, device=embeddings.device)
+        members, starts = self._members()
+        step = max(1, _ENTRIES_PER_BLOCK // max(len(starts), len(found)))
+        for start in range(0, width, step):
+            part = embeddings[:, start : start + step].double()
+            sums = embedding_bag(members, part, starts, mode="sum")
+            sums[self.n_sets] = 0
+            for column, ids in enumerate(self.ids.T):
+                found[:, column] += torch.linalg.vecdot(sums[ids], part)
+            if on_step:
+                on_step(min(start + step, width), width, {})
+        return found
+
+    def _members(self) -> tuple[Int[Tensor, " q"], Int[Tensor, " p"]]:
+        """Sentences that have each set, set by set, and where each set's begin; places left over last."""
+        order = self.ids.flatten().argsort(stable=True)
+        sizes = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1)
+        return order // self.ids.shape[1], sizes.cumsum(dim=0) - sizes
+
+
+def _key(number: Int[Tensor, " n"], last: Int[Tensor, " n"], base: int) -> Int[Tensor, " n"]:
+    """One number for a set; -1 where it has a place that is left over."""
+    return torch.where((number < 0) | (last < 0), -1, number * base + last)

@@ -47,7 +47,9 @@ COLUMNS = (
     Column("activation_rate", "activation rate", "%", "↓", 1),
     Column("conditional_flip_rate", "conditional flip rate", "0-1", "↑"),
     Column("conditional_tvd", "conditional TVD", "0-1", "↑"),
+    Column("concept_sim", "ConceptSim", "cos", "↑", optional=True),
     Column("global_flip_rate_100", "global flip rate", "0-1", "↑"),
+    Column("c_v", "C_V", "cos", "↑", optional=True),
     Column("control_flip_rate", "control flip", "0-1", "", optional=True),
     Column("control_tvd", "control TVD", "0-1", "", optional=True),
     Column("control_global_flip_rate", "control global flip", "0-1", "", optional=True),
@@ -56,6 +58,9 @@ COLUMNS = (
 )
 
 ROLES = {"identity": "the ceiling (every neuron a concept)", "random": "the floor (random directions)"}
+
+_N_ABREAST = 6
+"""Scores that fit beside each other on a terminal."""
 
 BOLD = "Bold: the best mean of the group, ceiling and floor left out."
 
@@ -184,26 +189,23 @@ def _line(cells: Sequence[str], widths: Sequence[int], n_left: int) -> str:
 
 
 def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> Group:
-    """The table for a terminal of 80 columns; optional columns in a second one below."""
+    """The table for a terminal of 80 columns; what does not fit in further ones below."""
     columns = columns_of(records)
-    parts = [[c for c in columns if not c.optional], [c for c in columns if c.optional]]
-    tables = [_part(records, part) for part in parts if part]
+    tables = [_part(records, columns[i : i + _N_ABREAST]) for i in range(0, len(columns), _N_ABREAST)]
     tables[0].title = Text(title or caption(records))
-    tables[-1].caption = Text("\n".join([*footnotes(records), *notes]))
-    return Group(*tables)
+    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="dim italic"))
 
 
 def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
     table = Table(
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("method", no_wrap=True, vertical="bottom")
     for c in columns:
-        head = "\n".join([*c.title.replace("conditional", "cond.").rsplit(" ", 1), f"{c.unit} {c.arrow}"])
+        head = "\n".join([*c.title.replace("conditional", "cond.").split(), f"{c.unit} {c.arrow}"])
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows(records, columns):
         texts = [Text(str(c).replace(" ±", "\n±"), style="bold" if c.best else "") for c in row.cells]
@@ -212,8 +214,14 @@ def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
 
 
 def footnotes(records: Sequence[Record]) -> list[str]:
-    """What the methods at either end of the table are for, and what is bold."""
+    """What the methods at either end of the table are for, what ConceptSim is to beat, and what is bold."""
     labels = dict.fromkeys(str(r["method"]) for r in records)
     ends = [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
+    baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
     compete = any(cell.best for row in rows(records) for cell in row.cells)
-    return [*ends, BOLD] if compete else ends
+    return [*ends, *baselines, *([BOLD] if compete else [])]
+
+
+def _baseline(record: Record) -> str:
+    value = float(str(record["dataset_cosine_mean"]))
+    return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."
