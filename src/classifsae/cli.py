@@ -56,7 +56,7 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 @app.command()
 def run(experiment: ExperimentFile, settings: Settings = None) -> None:
     """Run all stages; a second call does nothing."""
-    _run(experiment, settings, until="describe")
+    _run(experiment, settings, until="report")
 
 
 @app.command()
@@ -189,8 +189,9 @@ def _complain(message: str) -> None:
 
 def _run(path: Path, settings: list[str] | None, *, until: "Stop") -> None:
     from classifsae.config import load_experiment
-    from classifsae.experiment import TABLE
+    from classifsae.experiment import REPORT, TABLE
     from classifsae.experiment import run as run_experiment
+    from classifsae.report.save import PAGE
     from classifsae.report.table import terminal
 
     for point in load_experiment(path, settings or []):
@@ -205,6 +206,9 @@ def _run(path: Path, settings: list[str] | None, *, until: "Stop") -> None:
             console.print(
                 f"Table, scores and summary: {outcome.folder / TABLE}", highlight=False, soft_wrap=True
             )
+        if until == "report":
+            page = outcome.folder / REPORT / PAGE
+            console.print(f"The page to open in a browser: {page}", highlight=False, soft_wrap=True)
 
 
 class Bars:

@@ -1,4 +1,4 @@
-"""The stages in order: text, classifier, activations, concepts, scores. Only this file knows the order.
+"""The stages in order: text, classifier, activations, concepts, scores, report. Only here is it known.
 
 A stage is an artefact in its own folder, addressed by the fingerprint of all it depends on: where
 that is unchanged nothing is done, and a stage that was interrupted goes on where it stopped.
@@ -6,7 +6,7 @@ that is unchanged nothing is done, and a stage that was interrupted goes on wher
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
-from classifsae.describe import MAX_DESCRIBED, NAMED, describe, save_descriptions
+from classifsae.describe import MAX_DESCRIBED, NAMED, describe, load_descriptions, save_descriptions
 from classifsae.encoder import embed, encoder_fingerprint, load_encoder
 from classifsae.errors import ConfigError
 from classifsae.finished import EXPERIMENT, open_classifier, place_of
@@ -29,6 +29,9 @@ from classifsae.llm import Ask
 from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.naming import judge, name_concepts, save_names
+from classifsae.report.build import About, Fit, build
+from classifsae.report.page import fingerprint_of_templates
+from classifsae.report.save import FIGURES, save_report
 from classifsae.report.table import Record, markdown
 from classifsae.sentences import Sentences
 from classifsae.storage import (
@@ -44,11 +47,12 @@ from classifsae.storage import (
 )
 from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
-Stop = Literal["finetune", "capture", "fit", "score", "describe"]
+Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 Split = Literal["train", "test"]
 
-SUMMARY, SCORES, TABLE = "summary.json", "scores.json", "table.md"
+SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
 
+_SCORED = ("score", "describe", "report")
 _FOR_CAPTURE = {"layer", "template", "max_length", "dtype", "max_tokens"}
 
 
@@ -92,7 +96,7 @@ class Outcome:
     notes: list[str]
 
 
-def run(experiment: Experiment, *, until: Stop = "describe", watch: Watch | None = None) -> Outcome:
+def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
     """Run all stages up to one of them, leaving out what is up to date.
 
     Raises:
@@ -113,7 +117,7 @@ class _Stages:
 
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
-        needs_sentences = until in ("score", "describe") and self.needs_sentences
+        needs_sentences = until in _SCORED and self.needs_sentences
         if needs_sentences:
             encoder_fingerprint(self.experiment.encoder)  # likewise, a missing encoder
         write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
@@ -125,16 +129,18 @@ class _Stages:
             self.captured("test")
         if needs_sentences:
             self.embedded  # noqa: B018
-        if until in ("fit", "score", "describe"):
+        if until == "fit" or until in _SCORED:
             for label, seed in fits:
                 self.fitted(label, seed)
-        if until in ("score", "describe"):
+        if until in _SCORED:
             records = [self.scored(label, seed) for label, seed in fits]
             self.summarise(records, fits)
-        if until == "describe":
+        if until in ("describe", "report"):
             for label, seed in fits:
                 self.described(label, seed)
                 self.named(label, seed)
+        if until == "report":
+            self.reported(records)
         return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes)
 
     # --------------------------------------------------------------- what the stages work on
@@ -363,6 +369,43 @@ class _Stages:
                 f"first as {record['failure']}; delete {place} to ask again."
             )
 
+    def reported(self, records: list[Record]) -> None:
+        """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
+        seed, labels, about = self.experiment.seeds[0], self.experiment.methods, self.about
+        scores = {label: read_json(self._place("scores", label, seed) / SCORES) for label in labels}
+        described = {label: load_descriptions(self.folder, label, seed) or () for label in labels}
+        words: Json = [[asdict(one) for one in described[label]] for label in labels]
+        shown: Json = [self.fitted(label, seed) for label in labels]
+        made_from = fingerprint(
+            list(records), scores, words, shown, self.captured("test"), self.data.test.identity,
+            about.settings, list(about.notes), fingerprint_of_templates(), _versions(),
+        )  # fmt: skip
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            fits = [
+                Fit(label, seed, Concepts.load(self._place("concepts", label, seed)), found, described[label])
+                for label, found in scores.items()
+                if isinstance(found, dict)
+            ]
+            content = build(fits, records, self.activations("test"), self.data.test, self.tail, about=about)
+            save_report(content, folder)
+            finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
+
+        self._stage("report", self.folder / REPORT, made_from, make)
+
+    @property
+    def about(self) -> About:
+        """What the report says beside numbers; nothing of where on a disk the run was."""
+        settings = self.experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+        return About(
+            dataset=self.data.name,
+            backbone=self.experiment.backbone.name,
+            n_train=len(self.data.train),
+            settings=_without_folders(settings),
+            versions={name: str(installed) for name, installed in _versions().items()},
+            notes=tuple(self.notes),
+        )
+
     def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Write the page of results: summary, all scores, table."""
         scores: list[Json] = [
@@ -409,3 +452,12 @@ class _Stages:
 def _versions() -> dict[str, Json]:
     """Versions of the libraries that decide the numbers."""
     return {name: version(name) for name in ("classifsae", "torch", "transformers")}
+
+
+def _without_folders(value: Json) -> Json:
+    """Settings with each absolute path cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

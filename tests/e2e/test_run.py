@@ -20,7 +20,7 @@ from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
 N_FIRST = 1 + 2 + 1
-N_STAGES = N_FIRST + 4 * 2 * 4
+N_STAGES = N_FIRST + 4 * 2 * 4 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,6 +83,19 @@ def test_the_table_has_a_row_per_method(finished: Path):
     ]  # fmt: skip
 
 
+def test_the_report_is_a_page_tables_and_pictures(finished: Path):
+    report = finished / "run" / "report"
+    html = (report / "index.html").read_text()
+    assert str(finished) not in html
+    for name in ("classifsae", "sae"):
+        assert f'data-method="{name}"' in html
+        assert (report / "figures" / f"{name}-map.pdf").stat().st_size > 1000
+    assert not list((report / "figures").glob("identity-*"))
+    assert "classifsae" in (report / "table.md").read_text()
+    manifest = json.loads((report / "manifest.json").read_text())
+    assert {"index.html", "table.tex", "figures/sentence-sim.png"} <= manifest["files"].keys()
+
+
 def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
     before = contents(finished / "run")
     (point,) = load_experiment(finished / "tiny.yaml")
@@ -93,11 +106,11 @@ def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
 
 def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experiment: Path):
     (point,) = load_experiment(experiment, ["seeds=[1]"])
-    assert run(point).n_done == N_FIRST + 4 * 4
+    assert run(point).n_done == N_FIRST + 4 * 4 + 1
     (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
-    assert run(changed).n_done == 4
+    assert run(changed).n_done == 4 + 1
     (others,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2", "words.language=none"])
-    assert run(others).n_done == 8
+    assert run(others).n_done == 8 + 1
 
 
 class Killed(Exception):
@@ -161,5 +174,5 @@ def test_the_published_protocol_is_an_option(experiment: Path):
     (ours,) = load_experiment(experiment, settings)
     (published,) = load_experiment(experiment, [*settings, "protocol=published"])
     run(ours)
-    assert run(published).n_done == 4
+    assert run(published).n_done == 4 + 1
     assert "published" in json.loads((experiment.parent / "run" / "scores.json").read_text())["protocol"]
