@@ -49,6 +49,7 @@ class View:
         original: the classifier's own logits.
         labels: ground truth.
         width: d of the hidden states.
+        documents: text that each row is a window of; None where every row is a text of its own.
         on_step: told how far a score has come.
     """
 
@@ -59,6 +60,7 @@ class View:
     original: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"]
     width: int
+    documents: Int[Tensor, " n"] | None = None
     on_step: OnStep | None = None
 
     @property
@@ -164,6 +166,7 @@ def look_through(concepts: Concepts, tail: Tail, test: Activations, *, on_step: 
         original=test.logits.float(),
         labels=test.labels,
         width=test.hidden.shape[1],
+        documents=test.documents,
         on_step=on_step,
     )
     if not torch.isfinite(view.rebuilt).all():

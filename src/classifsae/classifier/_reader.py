@@ -108,6 +108,11 @@ class Reader:
         n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
         return Encoded(list(rows["input_ids"]), n_cut)
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text inside the template, uncut."""
+        prompts = [self._filled(text) for text in texts]
+        return list(map(len, self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
+
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of token ids to the longest."""
         width = max(map(len, ids))

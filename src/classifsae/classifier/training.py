@@ -230,7 +230,9 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(mode="json", exclude={"preset", "layer", "dtype", "max_tokens"}),
+        config.model_dump(
+            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
+        ),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
         [torch.__version__, transformers.__version__, untrained.device.type],
