@@ -51,10 +51,9 @@ def outline(config: BackboneConfig, texts: Sequence[str], label_names: Sequence[
     own = loaded.model.config.get_text_config()
     blocks = blocks_of(loaded.model, name=config.name)
     limit = token_limit(loaded, config.max_length, name=config.name)
-    lengths = _lengths(config, loaded, texts, label_names)
+    around, *lengths = _lengths(config, loaded, ["", *texts], label_names)
     cut = [min(length, limit) for length in lengths]
-    overlap = min(config.overlap, limit - 1) if config.long_texts == "windows" else None
-    rows = [1 if overlap is None else len(places(length, limit, overlap)) for length in lengths]
+    rows = [_n_rows(length - around, limit - around, config) for length in lengths]
     return Outline(
         n_parameters=loaded.model.num_parameters(),
         n_in_blocks=sum(weight.numel() for weight in blocks.parameters()),
@@ -66,6 +65,12 @@ def outline(config: BackboneConfig, texts: Sequence[str], label_names: Sequence[
         rows_per_text=sum(rows) / len(rows),
         tokens_per_row=sum(n * length for n, length in zip(rows, cut, strict=True)) / sum(rows),
     )
+
+
+def _n_rows(length: int, room: int, config: BackboneConfig) -> int:
+    if config.long_texts == "cut" or room <= config.overlap:
+        return 1
+    return len(places(length, room, config.overlap))
 
 
 def _lengths(

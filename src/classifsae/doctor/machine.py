@@ -1,6 +1,5 @@
 """What this machine has: Python, torch, cores, memory, disk, GPUs, the hub, and the extras installed."""
 
-import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.request import Request, urlopen
 import psutil
 import torch
 from huggingface_hub import constants
+from joblib import cpu_count
 from packaging.requirements import Requirement
 
 _HUB_SECONDS = 3.0
@@ -73,7 +73,7 @@ def facts() -> list[Fact]:
     return [
         Fact("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Fact("torch", f"{torch.__version__}, transformers {version('transformers')}"),
-        Fact("cores", f"{n_cores()}, of which torch uses {torch.get_num_threads()}"),
+        Fact("cores", f"{cpu_count()}, of which torch uses {torch.get_num_threads()}"),
         Fact("bfloat16", "instructions on the CPU" if _has_bf16() else "no instructions on the CPU"),
         Fact("memory", f"{size(room().memory)} free of {size(memory.total)}"),
         Fact("disk", f"{size(disk.free)} free of {size(disk.total)}, in this folder"),
@@ -90,11 +90,6 @@ def room() -> Room:
         memory = min(memory, max(limit - used, 0.0))
     gpu = float(torch.cuda.mem_get_info(0)[0]) if torch.cuda.is_available() else 0.0
     return Room(memory, gpu)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hub_state() -> str:
