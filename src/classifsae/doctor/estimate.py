@@ -111,7 +111,7 @@ class _Work:
         self.experiment, self.data, self.shape, self.device = experiment, data, shape, device
         self.config: BackboneConfig = experiment.backbone
         self.half = computes_in_half(self.config, torch.device(device))
-        self.speed: Speed = measure(shape, device=device, half=self.half)
+        self.speed: Speed = measure(shape, device=device, half=self.half, batch_size=self.config.batch_size)
         self.problems: list[str] = []
         self.base = float(psutil.Process().memory_info().rss) if device == "cpu" else 0.0
         precision = self.config.dtype if self.config.tuning == "none" else "float32"
@@ -204,9 +204,10 @@ class _Work:
         return self._times_seeds(Cost(f"score {label}", seconds, memory, 0.0))
 
     def _tail_seconds(self, n_rows: float) -> float:
-        """For one token per row, through the blocks behind the hook."""
+        """For one token per row, through the blocks behind the hook and a dense layer of the head."""
         behind = (self.shape.n_layers - self.shape.layer) / self.shape.n_layers
-        return n_rows * behind * self.shape.n_in_blocks * self.speed.forward
+        n_parameters = behind * self.shape.n_in_blocks + self.shape.width**2
+        return n_rows * n_parameters * self.speed.forward
 
     def _times_seeds(self, cost: Cost) -> Cost:
         n = len(self.experiment.seeds)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from classifsae.classifier.sizing import Outline
+from classifsae.tensors import Tensor
 
 _SECONDS = 0.4
-_MOST_FLOPS = 1e10
+_MOST_FLOPS = 5e10
 _MOST_TOKENS = 4096
 _PER_BLOCK = 12  # parameters of a transformer block with a four times wider middle, in units of d * d
 _OPTIMISER_SIZE = 1 << 22
@@ -31,31 +32,39 @@ class Speed:
     update: float
 
 
-def measure(outline: Outline, *, device: str, half: bool) -> Speed:
+def measure(outline: Outline, *, device: str, half: bool, batch_size: int) -> Speed:
     """Time one transformer block of the model's width on texts of its mean length, and an optimiser step.
 
     Args:
         half: whether training computes in bfloat16.
+        batch_size: texts that training reads at once; capture reads many.
     """
-    width, length = outline.width, max(1, round(outline.tokens_cut))
-    n_tokens = min(_MOST_TOKENS, _MOST_FLOPS / (6 * _PER_BLOCK * width**2))
-    states = torch.randn(max(1, round(n_tokens / length)), length, width, device=device)
+    width = outline.width
     heads = outline.n_heads if width % outline.n_heads == 0 else 1
     block = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True).to(device)
-    per_pass = states.shape[0] * length * _PER_BLOCK * width**2
 
-    def read() -> object:
+    def read(states: Tensor) -> None:
         with torch.no_grad():
-            return block(states)
+            block(states)
 
-    def learn() -> object:
+    def learn(states: Tensor) -> None:
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             block(states).float().square().mean().backward()
-        return None
 
+    many = _MOST_TOKENS // outline.tokens_cut
     return Speed(
-        seconds(read, device) / per_pass, seconds(learn, device) / per_pass, _update(device) / _OPTIMISER_SIZE
+        _per_token(read, many, outline, device) / (_PER_BLOCK * width**2),
+        _per_token(learn, min(batch_size, many), outline, device) / (_PER_BLOCK * width**2),
+        _update(device) / _OPTIMISER_SIZE,
     )
+
+
+def _per_token(work: Callable[[Tensor], None], n_rows: float, outline: Outline, device: str) -> float:
+    """Seconds per token on rows of mean length, as many as wanted, or as few as are soon done."""
+    length = max(1, round(outline.tokens_cut))
+    most = _MOST_FLOPS / (6 * _PER_BLOCK * outline.width**2) / length
+    states = torch.randn(max(1, round(min(n_rows, most))), length, outline.width, device=device)
+    return seconds(lambda: work(states), device) / (states.shape[0] * length)
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:
