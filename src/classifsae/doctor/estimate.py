@@ -28,6 +28,7 @@ _STEPS_LIKE = {
 _KEPT_PER_LAYER = 17  # numbers that the backward pass needs of a block, in units of tokens * d
 _TRANSIENT = 12  # numbers that reading holds at once, in the same units
 _CHECKPOINT_SECONDS = 300.0
+_GPU_CONTEXT = 5e8
 _SCORE_ENTRIES = 6 * (1 << 22)
 
 
@@ -113,7 +114,7 @@ class _Work:
         self.half = computes_in_half(self.config, torch.device(device))
         self.speed: Speed = measure(shape, device=device, half=self.half, batch_size=self.config.batch_size)
         self.problems: list[str] = []
-        self.base = float(psutil.Process().memory_info().rss) if device == "cpu" else 0.0
+        self.base = float(psutil.Process().memory_info().rss) if device == "cpu" else _GPU_CONTEXT
         precision = self.config.dtype if self.config.tuning == "none" else "float32"
         self.model_bytes = float(shape.n_parameters * _BYTES[precision])
         self.state_bytes = float(shape.width * _BYTES[precision] + 4 * len(data.label_names) + 8)
