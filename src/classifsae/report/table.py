@@ -206,15 +206,14 @@ def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = ""
     parts = [[c for c in columns if not c.optional], [c for c in columns if c.optional]]
     tables = [_part(records, part) for part in parts if part]
     tables[0].title = Text(title or caption(records))
-    tables[-1].caption = Text("\n".join([*footnotes(records), *notes]))
-    return Group(*tables)
+    # Not the last table's caption, which would be broken to the width of a narrow table.
+    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="table.caption"))
 
 
 def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
     table = Table(
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
