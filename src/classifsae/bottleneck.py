@@ -51,6 +51,7 @@ class View:
         labels: ground truth.
         width: d of the hidden states.
         sentences: the texts and their embeddings, where a score may ask for them.
+        documents: text that each row is a window of; None where every row is a text of its own.
         on_step: told how far a score has come.
     """
 
@@ -62,6 +63,7 @@ class View:
     labels: Int[Tensor, " n"]
     width: int
     sentences: Sentences | None = None
+    documents: Int[Tensor, " n"] | None = None
     on_step: OnStep | None = None
 
     @property
@@ -181,6 +183,7 @@ def look_through(
         labels=test.labels,
         width=test.hidden.shape[1],
         sentences=sentences,
+        documents=test.documents,
         on_step=on_step,
     )
     if not torch.isfinite(view.rebuilt).all():

@@ -128,6 +128,21 @@ def show(experiment: ExperimentFile, settings: Settings = None) -> None:
         console.out("---\n" + yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), end="")
 
 
+@app.command()
+def doctor(
+    experiment: Annotated[Path | None, typer.Argument(help="YAML file of an experiment.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Say what this machine has, and what an experiment would take before anything starts."""
+    from classifsae.config import load_experiment
+    from classifsae.doctor import experiment_report, machine_report
+
+    points = load_experiment(experiment, settings or []) if experiment else ()
+    console.print(machine_report())
+    for point in points:
+        console.print(experiment_report(point))
+
+
 @app.command("list")
 def list_names(
     kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or metrics", show_default=False)],

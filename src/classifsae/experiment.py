@@ -53,7 +53,7 @@ Split = Literal["train", "test"]
 SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
 
 _SCORED = ("score", "describe", "report")
-_FOR_CAPTURE = {"layer", "template", "max_length", "dtype", "max_tokens"}
+_FOR_CAPTURE = {"layer", "template", "max_length", "long_texts", "overlap", "dtype", "max_tokens"}
 
 
 class Watch(Protocol):
@@ -233,6 +233,8 @@ class _Stages:
                 self.classifier,
                 texts,
                 folder=folder,
+                long_texts=backbone.long_texts,
+                overlap=backbone.overlap,
                 max_tokens=backbone.max_tokens,
                 on_step=on_step,
                 inputs=made_from,
@@ -240,6 +242,11 @@ class _Stages:
         )
         if n_cut := manifest.record.get("n_cut"):
             self.notes.append(f"{n_cut} of {len(texts)} {split} texts were longer than the model reads: cut.")
+        if n_split := manifest.record.get("n_split"):
+            self.notes.append(
+                f"{n_split} of {len(texts)} {split} texts were longer than the model reads: split into "
+                f"overlapping windows, each a row of its own ({manifest.record['n_sentences']} rows)."
+            )
         return manifest.identity
 
     @cached_property

@@ -157,3 +157,26 @@ def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_doctor_says_what_a_run_would_take_in_80_columns(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(cli.console, "_width", 80)
+    status, said = call(
+        monkeypatch, capsys, "doctor", str(experiment), "methods=[random]", "metrics=[completeness]"
+    )
+    assert status == 0
+    assert max(map(len, said.splitlines())) <= 80
+    for word in (
+        "python",
+        "hub",
+        "switched off",
+        "offline",
+        "finetune",
+        "score random",
+        "total",
+        "120 training",
+    ):
+        assert word in said
+    assert not (experiment.parent / "run").exists()

@@ -95,6 +95,28 @@ def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[s
     return Loaded(model, tokenizer, kind)
 
 
+def without_weights(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str]) -> Loaded:
+    """A model on the meta device, which has shapes and no weights, with the tokenizer that it would have.
+
+    Args:
+        prompts: of a model from scratch, whose tokenizer is trained on them.
+    Raises:
+        ConfigError: no such model.
+    """
+    with quiet():
+        made = config.architecture is not None
+        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
+        kind = _kind(config, hf_config)
+        _set_labels(hf_config, label_names)
+        if made:
+            hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
+            tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=hf_config.vocab_size)
+        else:
+            tokenizer = _tokenizer(config, hf_config)
+        with torch.device("meta"):
+            return Loaded(_AUTO[kind].from_config(hf_config), tokenizer, kind)
+
+
 def kind_of_architecture(config: BackboneConfig) -> Kind:
     """Encoder or decoder, for a model that is made from scratch."""
     return _kind(config, _architecture(config.architecture or {}))

@@ -128,6 +128,11 @@ class Reader:
         places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
         return max(min(places), 0), min(max(places), len(text))
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text inside the template, uncut."""
+        prompts = [self._filled(text) for text in texts]
+        return list(map(len, self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
+
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of token ids to the longest."""
         width = max(map(len, ids))

@@ -89,7 +89,7 @@ class Classifier:
         self._signature = signature_of(loaded)
         probe = self._signature.dummy(1, N_PROBED, self.device)
         self._anatomy = dissect(self.model, probe, name=name)
-        self.layer = _checked_layer(layer, self.n_layers, self.kind, name=name)
+        self.layer = checked_layer(layer, self.n_layers, self.kind, name=name)
         self.reader = Reader(
             tokenizer=loaded.tokenizer,
             signature=self._signature,
@@ -347,7 +347,7 @@ def pick_device(device: torch.device | str | None) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
+def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
     """The hook layer in 1..L.
 
     Raises:

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -21,6 +22,7 @@ from classifsae.errors import ConfigError
 from classifsae.registry import PresetRegistry
 
 Kind = Literal["encoder", "decoder"]
+LongTexts = Literal["cut", "windows"]
 
 BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
 DEFAULT_EPOCHS = 3.0
@@ -53,6 +55,9 @@ class BackboneConfig(BaseModel):
             L - 1 for a decoder.
         template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
         max_length: tokens at most; None: the model's limit.
+        long_texts: what is done with longer texts when activations are captured: "cut", or "windows" that
+            overlap, each a row of its own. For training they are always cut.
+        overlap: tokens that neighbouring windows share at least.
         dtype: precision in which a model that is not tuned is loaded.
         tuning: "full" trains all weights; "none" means that the model is a classifier already.
         n_steps: optimiser steps; excludes ``n_epochs``.
@@ -84,6 +89,8 @@ class BackboneConfig(BaseModel):
     layer: int | None = None
     template: str | None = None
     max_length: PositiveInt | None = None
+    long_texts: LongTexts = "cut"
+    overlap: NonNegativeInt = 32
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     tuning: Literal["full", "none"] = "full"
     n_steps: PositiveInt | None = None

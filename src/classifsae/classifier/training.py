@@ -184,7 +184,7 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         lr_scheduler_type="cosine",
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
-        bf16=config.precision == "bf16" or (config.precision == "auto" and _computes_in_bf16(device)),
+        bf16=computes_in_half(config, device) and config.precision != "fp16",
         fp16=config.precision == "fp16",
         seed=config.seed,
         use_cpu=device.type == "cpu",
@@ -199,6 +199,12 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
+    """Whether a forward and backward pass on this device is in 16 bits."""
+    asked = config.precision in ("bf16", "fp16")
+    return asked or (config.precision == "auto" and _computes_in_bf16(device))
 
 
 def _computes_in_bf16(device: torch.device) -> bool:
@@ -230,7 +236,9 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(mode="json", exclude={"preset", "layer", "dtype", "max_tokens"}),
+        config.model_dump(
+            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
+        ),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
         [torch.__version__, transformers.__version__, untrained.device.type],

@@ -26,6 +26,7 @@ class Column:
         arrow: which way is better, "" if neither is.
         digits: after the point.
         optional: left out where no record has it.
+        unlike: another score; left out where no record differs from it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column:
     arrow: str
     digits: int = 3
     optional: bool = False
+    unlike: str = ""
 
     @property
     def head(self) -> str:
@@ -53,6 +55,14 @@ COLUMNS = (
     Column("control_flip_rate", "control flip", "0-1", "", optional=True),
     Column("control_tvd", "control TVD", "0-1", "", optional=True),
     Column("control_global_flip_rate", "control global flip", "0-1", "", optional=True),
+    Column(
+        "document_recovery_accuracy",
+        "recovery per text",
+        "0-1",
+        "↑",
+        optional=True,
+        unlike="recovery_accuracy",
+    ),
     Column("completeness_score", "completeness score", "≤1", "↑", optional=True),
     Column("shapley_max", "largest Shapley", "≤1", "", optional=True),
 )
@@ -115,7 +125,12 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
     """The columns of a table of these records: optional ones only where a record has a number."""
-    return tuple(c for c in COLUMNS if not c.optional or any(r.get(c.name) is not None for r in records))
+    return tuple(c for c in COLUMNS if not c.optional or any(_has(r, c) for r in records))
+
+
+def _has(record: Record, column: Column) -> bool:
+    value = record.get(column.name)
+    return value is not None and value != record.get(column.unlike)
 
 
 def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> list[Row]:
@@ -150,8 +165,10 @@ def _with_best(cells: list[Cell], labels: Sequence[str]) -> list[Cell]:
 def caption(records: Sequence[Record]) -> str:
     """What the table is about, in one line."""
     first, seeds = records[0], sorted({int(str(r["seed"])) for r in records})
-    accuracy = first.get("accuracy")
+    accuracy, whole = first.get("accuracy"), first.get("document_accuracy")
     known = f", accuracy {accuracy:.3f}" if isinstance(accuracy, float) else ""
+    if isinstance(whole, float) and first.get("n_documents") != first.get("n_sentences"):
+        known += f" per window, {whole:.3f} per text"
     spread = "" if len(seeds) == 1 else "; mean ± half of the 95 % confidence interval over seeds"
     named = ", ".join(map(str, seeds))
     return f"{first['backbone']} on {first['dataset']}{known}; seed{'s' * (len(seeds) > 1)} {named}{spread}"
@@ -193,7 +210,8 @@ def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = ""
     columns = columns_of(records)
     tables = [_part(records, columns[i : i + _N_ABREAST]) for i in range(0, len(columns), _N_ABREAST)]
     tables[0].title = Text(title or caption(records))
-    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="dim italic"))
+    # Not the last table's caption, which would be broken to the width of a narrow table.
+    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="table.caption"))
 
 
 def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
