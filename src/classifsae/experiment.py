@@ -16,7 +16,7 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.classifier import Classifier, capture, finetune
-from classifsae.classifier.classifier import pick_device
+from classifsae.classifier._hardware import pick_device
 from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
@@ -146,7 +146,7 @@ class _Stages:
         names = self.data.label_names
         if backbone.tuning == "none":
             return Classifier.load(backbone, label_names=names, device=self.device)
-        reading = backbone.model_dump(include={"layer", "template", "max_length"}, exclude_none=True)
+        reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
         return Classifier.load(
             str(self.folder / "classifier"), label_names=names, device=self.device, **reading
         )

@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from classifsae.classifier._bpe import train_tokenizer
+from classifsae.classifier._hardware import Placement, placement
 from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._surgery import blocks_of
@@ -42,8 +43,8 @@ class Loaded:
     kind: Kind
 
 
-def load_trained(config: BackboneConfig) -> Loaded:
-    """A model that is a classifier already.
+def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
+    """A model that is a classifier already, on the device only where its weights are placed one by one.
 
     Raises:
         ConfigError: no such model; weights that are missing, such as those of a classification head; several
@@ -53,7 +54,8 @@ def load_trained(config: BackboneConfig) -> Loaded:
         hf_config = _hf_config(config)
         kind = _kind(config, hf_config)
         _check_task(config, hf_config)
-        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype))
+        where = placement(config, device)
+        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype), where=where)
         if missing:
             raise ConfigError(
                 f"{config.name} is no trained classifier, it lacks {missing[0]} "
@@ -173,7 +175,12 @@ def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
 
 
 def _pretrained(
-    config: BackboneConfig, hf_config: PreTrainedConfig, kind: Kind, *, dtype: torch.dtype
+    config: BackboneConfig,
+    hf_config: PreTrainedConfig,
+    kind: Kind,
+    *,
+    dtype: torch.dtype,
+    where: Placement | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the names of weights that its files do not hold."""
     location = locate(config.model_copy(update={"sha256": None}))
@@ -187,8 +194,9 @@ def _pretrained(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             local_files_only=location == config.model and not hub_is_reachable(),
+            **(where or {}),
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ConfigError(
             f"cannot load {config.name} as {kind}: {_first_sentence(error)}; weights are read from "
             f"safetensors files only."

@@ -127,7 +127,7 @@ def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]
 
     def forward(state: Tensor) -> Tensor:
         bias = None if head.bias is None else head.bias[rows]
-        return functional.linear(state, head.weight[rows], bias)
+        return functional.linear(state.to(head.weight.device), head.weight[rows], bias)
 
     with replaced_forward({head: forward}):
         yield

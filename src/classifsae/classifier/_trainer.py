@@ -184,7 +184,9 @@ class ClassifierTrainer(Trainer):
         if not self.args.should_save or self.optimizer is None or self.lr_scheduler is None:
             return
         optimizer = self.optimizer.state_dict()
-        values = {f"{i}.{name}": v for i, slots in optimizer["state"].items() for name, v in slots.items()}
+        values = {
+            f"{i}.{name}": v for i, slots in optimizer["state"].items() for name, v in _flat(slots).items()
+        }
         facts: dict[str, Json] = {
             "groups": optimizer["param_groups"],
             "slots": {k: v for k, v in values.items() if not isinstance(v, Tensor)},
@@ -224,6 +226,13 @@ class ClassifierTrainer(Trainer):
 
     def _rng_file(self, folder: str) -> Path:
         return Path(folder) / f"rng_{self.args.process_index}.safetensors"
+
+
+def _flat(slots: Mapping[str, Json | Tensor]) -> dict[str, Json | Tensor]:
+    """The slots of one weight; the 8-bit AdamW keeps its own in a mapping inside, and takes them without."""
+    inner = [value for value in slots.values() if isinstance(value, dict)]
+    plain = {name: value for name, value in slots.items() if not isinstance(value, dict)}
+    return {**plain, **{name: value for mapping in inner for name, value in mapping.items()}}
 
 
 class _Steps(TrainerCallback):

@@ -10,8 +10,8 @@ from typing import Self
 
 import torch
 from pydantic import BaseModel, ValidationError
-from torch import nn
 
+from classifsae.classifier._hardware import is_quantized, pick_device, place
 from classifsae.classifier._labels import agreed_labels
 from classifsae.classifier._models import Loaded, load_trained, token_limit
 from classifsae.classifier._quiet import quiet
@@ -129,12 +129,12 @@ class Classifier:
             config = resolve_backbone(
                 {**_as_options(facts), **config.model_dump(mode="json", exclude_unset=True)}
             )
-        loaded = load_trained(config)
+        loaded = load_trained(config, pick_device(device))
         own = facts.label_names if facts is not None else _own_labels(loaded)
         if own is None and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
         names = agreed_labels(own or label_names or (), label_names, name=config.name)
-        nn.Module.to(loaded.model, pick_device(device))
+        place(loaded.model, pick_device(device), name=config.name)
         return cls(
             loaded,
             name=config.name,
@@ -198,7 +198,7 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Where the model takes its tokens."""
         return self.model.device
 
     @property
@@ -248,8 +248,9 @@ class Classifier:
             states = self._states_at(self.batch(texts[:N_VERIFIED]), self.n_layers)
             gap = (self._tail_from(states.hidden, self.n_layers) - states.logits).abs().max().item()
         scale = max(1.0, states.logits.abs().max().item())
+        resolution = torch.finfo(torch.float16 if is_quantized(self.model) else self.dtype).eps ** 0.5
         # NaN is left to the check of the hidden states, which says where it stands.
-        if gap > torch.finfo(self.dtype).eps ** 0.5 * scale:
+        if gap > resolution * scale:
             raise ConfigError(
                 f"{self.name}: given the sentence vector alone, its head is {gap:.2g} off the whole model; "
                 f"a head that reads more than one position has no one sentence vector: choose another model."
@@ -259,8 +260,9 @@ class Classifier:
         batch = batch.to(self.device)
         with captured(self._anatomy.blocks[layer - 1]) as states:
             logits = self._run(batch.inputs)
-        rows = torch.arange(len(batch.positions), device=self.device)
-        return States(hidden=states[0][rows, batch.positions], logits=logits)
+        rows = torch.arange(len(batch.positions), device=states[0].device)
+        hidden = states[0][rows, batch.positions.to(states[0].device)]
+        return States(hidden=hidden.to(self.device), logits=logits.to(self.device))
 
     def _tail_from(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
         if len(hidden) == 0:
@@ -295,13 +297,6 @@ def signature_of(loaded: Loaded) -> Signature:
     config.use_cache = False
     accepts = frozenset(inspect.signature(loaded.model.forward).parameters)
     return Signature(kind=loaded.kind, pad_id=int(config.pad_token_id), accepts=accepts)
-
-
-def pick_device(device: torch.device | str | None) -> torch.device:
-    """The device given, else a GPU if there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:

@@ -53,7 +53,9 @@ class BackboneConfig(BaseModel):
             L - 1 for a decoder.
         template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
         max_length: tokens at most; None: the model's limit.
-        dtype: precision in which a model that is not tuned is loaded.
+        dtype: precision in which a trained classifier is loaded, captured and scored.
+        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); not with full tuning.
+        device_map: "auto" spreads a model that is not tuned over all GPUs.
         tuning: "full" trains all weights; "none" means that the model is a classifier already.
         n_steps: optimiser steps; excludes ``n_epochs``.
         n_epochs: passes over the training texts; 3 if neither is given.
@@ -85,6 +87,8 @@ class BackboneConfig(BaseModel):
     template: str | None = None
     max_length: PositiveInt | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["8bit"] | None = None
+    device_map: Literal["auto"] | None = None
     tuning: Literal["full", "none"] = "full"
     n_steps: PositiveInt | None = None
     n_epochs: PositiveFloat | None = None
@@ -118,6 +122,14 @@ class BackboneConfig(BaseModel):
             raise ValueError("tokenizer is for an architecture; a model brings its own")
         if self.architecture is not None and self.tuning == "none":
             raise ValueError("an architecture has random weights; tuning must be full")
+        return self
+
+    @model_validator(mode="after")
+    def _tunable(self) -> Self:
+        if self.quantization is not None and self.tuning == "full":
+            raise ValueError("weights in 8 bits cannot be tuned in full; tuning must be none")
+        if self.device_map is not None and self.tuning != "none":
+            raise ValueError("device_map is for a model that is not tuned; tuning must be none")
         return self
 
     @model_validator(mode="after")

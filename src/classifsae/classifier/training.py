@@ -4,25 +4,24 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
+from classifsae.classifier._hardware import check_training, computes_in_bf16, pick_device, place
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._reader import template_of
 from classifsae.classifier._surgery import replaced_forward
 from classifsae.classifier._trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
-from classifsae.classifier.classifier import Classifier, pick_device
+from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
-from classifsae.errors import ConfigError, DataError
+from classifsae.errors import DataError
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
@@ -89,8 +88,9 @@ def _tuned(
     on_step: OnStep | None,
     checkpoint_seconds: float,
 ) -> Classifier:
+    check_training(config, pick_device(device))
     loaded = _start(config, train)
-    nn.Module.to(loaded.model, pick_device(device))
+    place(loaded.model, pick_device(device), name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
@@ -166,13 +166,7 @@ def _trainer(
 
 
 def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
-    """Hugging Face's options for ours.
-
-    Raises:
-        ConfigError: the 8-bit optimiser is asked for and not installed.
-    """
-    if config.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
-        raise ConfigError("optimizer is adamw_8bit, which needs bitsandbytes; install it, or choose adamw.")
+    """Hugging Face's options for ours."""
     arguments = TrainingArguments(
         output_dir=str(run),
         max_steps=n_steps,
@@ -184,7 +178,7 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         lr_scheduler_type="cosine",
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
-        bf16=config.precision == "bf16" or (config.precision == "auto" and _computes_in_bf16(device)),
+        bf16=config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(device)),
         fp16=config.precision == "fp16",
         seed=config.seed,
         use_cpu=device.type == "cpu",
@@ -199,13 +193,6 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, rather than imitating them."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:
