@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -26,11 +27,11 @@ from classifsae.classifier._bpe import train_tokenizer
 from classifsae.classifier._hardware import Placement, placement
 from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
 from classifsae.classifier._quiet import quiet, seeded
-from classifsae.classifier._surgery import blocks_of
 from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
 from classifsae.errors import ConfigError, UnknownNameError
 from classifsae.storage import Json
 
+_OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
 
 
@@ -121,9 +122,10 @@ def _n_positions(model: PreTrainedModel) -> int | None:
     """Positions of a model, less those that RoBERTa-like embeddings reserve for padding."""
     total = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(module.num_embeddings) - int(module.padding_idx) - 1
-    return None if total is None else int(total)
+        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if is_table and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return None if total is None or total < 1 else int(total)  # XLNet says -1
 
 
 def _hf_config(config: BackboneConfig) -> PreTrainedConfig:
@@ -166,6 +168,13 @@ def _kind(config: BackboneConfig, hf_config: PreTrainedConfig) -> Kind:
 
 
 def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
+    made_for = (hf_config.architectures or [""])[0]
+    if made_for.endswith(_OTHER_HEADS):
+        # Its head may carry the names that a sequence classifier's has, and would be taken for one.
+        raise ConfigError(
+            f"{config.name} is a {made_for}, which does not label whole texts; needs a sequence "
+            f"classifier, a language model, or fine-tuning (tuning: full)."
+        )
     task = hf_config.problem_type
     if task in ("multi_label_classification", "regression") or hf_config.num_labels == 1:
         raise ConfigError(
@@ -206,9 +215,8 @@ def _pretrained(
 
 
 def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:
-    blocks = blocks_of(model, name=config.name)
-    path = next(name for name, module in model.named_modules() if module is blocks)
-    lost = [name for name in missing if name.startswith(f"{path}.")]
+    body = f"{model.base_model_prefix}."
+    lost = [name for name in missing if name.startswith(body) and "pooler" not in name]
     if lost:
         raise ConfigError(
             f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "

@@ -44,12 +44,14 @@ class Signature:
     """How a model is called.
 
     Attributes:
-        kind: encoder (pads and cuts on the right) or decoder (on the left, so that the options survive).
+        kind: encoder (cuts on the right) or decoder (cuts on the left, so that the options survive).
+        left: whether rows are filled up on the left.
         pad_id: token that fills up rows.
         accepts: names of the model's arguments.
     """
 
     kind: Kind
+    left: bool
     pad_id: int
     accepts: frozenset[str]
 
@@ -77,7 +79,8 @@ class Reader:
         label_names: names of the classes, in order.
         template: what is put around a text; None: nothing.
         max_length: tokens at most.
-        reads: position of the sentence vector, 0 or -1 (the last token that is not padding).
+        reads: position of the sentence vector, 0 or -1 (the last token that is not padding); None: the
+            head reads a vector made from all tokens.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -85,7 +88,7 @@ class Reader:
     label_names: tuple[str, ...]
     template: str | None
     max_length: int
-    reads: int
+    reads: int | None
 
     @property
     def prompt(self) -> str:
@@ -111,7 +114,7 @@ class Reader:
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of token ids to the longest."""
         width = max(map(len, ids))
-        left = self.signature.kind == "decoder"
+        left = self.signature.left
         tokens = torch.tensor([self._padded(row, width, left=left) for row in ids])
         mask = torch.tensor([self._mask(len(row), width, left=left) for row in ids])
         return Batch(self.signature.inputs(tokens, mask), self._positions(tokens))
@@ -166,9 +169,9 @@ class Reader:
 
     def _positions(self, tokens: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
         """Where the head looks: the first token, or the last whose id is not that of padding."""
-        if self.reads == 0:
+        if self.reads != -1:
             return torch.zeros(len(tokens), dtype=torch.long)
-        if self.signature.kind == "decoder":
+        if self.signature.left:
             return torch.full((len(tokens),), tokens.shape[1] - 1)
         return (torch.arange(tokens.shape[1]) * (tokens != self.signature.pad_id)).argmax(dim=1)
 

@@ -1,22 +1,25 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import torch
 from pydantic import BaseModel, ValidationError
+from transformers import PreTrainedModel
 
 from classifsae.classifier._hardware import is_quantized, pick_device, place
 from classifsae.classifier._labels import agreed_labels
 from classifsae.classifier._models import Loaded, load_trained, token_limit
+from classifsae.classifier._neck import given_at, read_at
+from classifsae.classifier._padding import is_close, pads_left
 from classifsae.classifier._quiet import quiet
 from classifsae.classifier._reader import Batch, Reader, Signature, template_of
-from classifsae.classifier._surgery import answering, captured, dissect, entered_at
+from classifsae.classifier._surgery import Anatomy, answering, captured, dissect, entered_at
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import (
@@ -86,10 +89,11 @@ class Classifier:
         self.name = name
         self.kind: Kind = loaded.kind
         self.model = loaded.model.eval().requires_grad_(False)
-        self._signature = signature_of(loaded)
-        probe = self._signature.dummy(1, N_PROBED, self.device)
-        self._anatomy = dissect(self.model, probe, name=name)
-        self.layer = _checked_layer(layer, self.n_layers, self.kind, name=name)
+        with _probing(self.model, name=name):
+            self._signature = signature_of(loaded, name=name)
+            probe = self._signature.dummy(1, N_PROBED, self.device)
+            self._anatomy = dissect(self.model, probe, name=name)
+        self.layer = _checked_layer(layer, self._anatomy, self.kind, name=name)
         self.reader = Reader(
             tokenizer=loaded.tokenizer,
             signature=self._signature,
@@ -169,12 +173,13 @@ class Classifier:
     @property
     def n_layers(self) -> int:
         """Number of transformer blocks L."""
-        return len(self._anatomy.blocks)
+        return self._anatomy.n_layers
 
     @property
     def width(self) -> int:
         """Width d of the hidden state."""
-        return int(self.model.config.get_text_config().hidden_size)
+        neck = self._anatomy.neck
+        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
 
     @property
     def n_classes(self) -> int:
@@ -246,11 +251,12 @@ class Classifier:
         """
         with torch.inference_mode():
             states = self._states_at(self.batch(texts[:N_VERIFIED]), self.n_layers)
-            gap = (self._tail_from(states.hidden, self.n_layers) - states.logits).abs().max().item()
-        scale = max(1.0, states.logits.abs().max().item())
-        resolution = torch.finfo(torch.float16 if is_quantized(self.model) else self.dtype).eps ** 0.5
-        # NaN is left to the check of the hidden states, which says where it stands.
-        if gap > resolution * scale:
+            rebuilt = self._tail_from(states.hidden, self.n_layers)
+        if states.hidden.isnan().any():  # left to the check of the hidden states, which says where it stands
+            return
+        precision = torch.float16 if is_quantized(self.model) else self.dtype
+        if not is_close(rebuilt, states.logits, dtype=precision):
+            gap = (rebuilt - states.logits).abs().max().item()
             raise ConfigError(
                 f"{self.name}: given the sentence vector alone, its head is {gap:.2g} off the whole model; "
                 f"a head that reads more than one position has no one sentence vector: choose another model."
@@ -258,6 +264,10 @@ class Classifier:
 
     def _states_at(self, batch: Batch, layer: int) -> States:
         batch = batch.to(self.device)
+        if self._anatomy.neck is not None:
+            with read_at(self._anatomy.neck) as given:
+                logits = self._run(batch.inputs)
+            return States(hidden=given[0].to(self.device), logits=logits.to(self.device))
         with captured(self._anatomy.blocks[layer - 1]) as states:
             logits = self._run(batch.inputs)
         rows = torch.arange(len(batch.positions), device=states[0].device)
@@ -271,8 +281,12 @@ class Classifier:
         return torch.cat([self._tail_of(part, layer) for part in parts]).to(hidden.device)
 
     def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
-        state = hidden.to(self.device, self.dtype)[:, None, :]
-        with entered_at(self._anatomy, layer, state):
+        hidden, neck = hidden.to(self.device, self.dtype), self._anatomy.neck
+        if neck is not None:
+            entered = given_at(neck, hidden)
+        else:
+            entered = entered_at(self._anatomy, layer, hidden[:, None, :])
+        with entered:
             return self._run(self._signature.dummy(len(hidden), 1, self.device))
 
     def _run(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
@@ -289,22 +303,48 @@ def class_logits(logits: Float[Tensor, "b *t c"]) -> Float[Tensor, "b c"]:
     return (logits if logits.ndim == 2 else logits[:, -1]).float()
 
 
-def signature_of(loaded: Loaded) -> Signature:
-    """How to call a model; gives it the tokenizer's pad token if it has none, and turns its cache off."""
+def signature_of(loaded: Loaded, *, name: str) -> Signature:
+    """How to call a model; gives it the tokenizer's pad token if it has none, and turns its cache off.
+
+    Raises:
+        ConfigError: a sequence classifier that no padding leaves alone.
+    """
     config = loaded.model.config.get_text_config()
     if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = loaded.tokenizer.pad_token_id
     config.use_cache = False
     accepts = frozenset(inspect.signature(loaded.model.forward).parameters)
-    return Signature(kind=loaded.kind, pad_id=int(config.pad_token_id), accepts=accepts)
+    pad_id = int(config.pad_token_id)
+    signature = Signature(kind=loaded.kind, left=loaded.kind == "decoder", pad_id=pad_id, accepts=accepts)
+    if loaded.kind == "decoder":
+        return signature
+    probe = signature.dummy(1, N_PROBED, loaded.model.device)["input_ids"]
+    return replace(signature, left=pads_left(loaded.model, probe, pad_id=pad_id, name=name))
 
 
-def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
+@contextmanager
+def _probing(model: PreTrainedModel, *, name: str) -> Iterator[None]:
+    """Say of a model that breaks on a few tokens that it does.
+
+    Raises:
+        ConfigError: it breaks.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(
+            f"{name}: {type(model).__name__} cannot read a row of {N_PROBED} tokens ({what}); choose another."
+        ) from error
+
+
+def _checked_layer(layer: int | None, anatomy: Anatomy, kind: Kind, *, name: str) -> int:
     """The hook layer in 1..L.
 
     Raises:
-        ConfigError: it is out of range.
+        ConfigError: it is out of range, or one at which this model has no sentence vector.
     """
+    n_layers = anatomy.n_layers
     if layer is None:
         layer = n_layers if kind == "encoder" else max(n_layers - 1, 1)
     counted = layer if layer >= 0 else n_layers + 1 + layer
@@ -312,6 +352,11 @@ def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -
         raise ConfigError(
             f"layer is {layer}, but {name} has {n_layers} blocks; "
             f"give 1 to {n_layers}, or -{n_layers} to -1, counted from the end."
+        )
+    if anatomy.neck is not None and counted < n_layers:
+        raise ConfigError(
+            f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
+            f"vector per text: it pools the tokens, or shares blocks between layers; give {n_layers} or -1."
         )
     return counted
 

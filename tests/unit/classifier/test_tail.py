@@ -9,7 +9,6 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.errors import ConfigError
 
 FAMILIES = [*ENCODERS, *DECODERS]
-SCORE_HEADS = ["gpt2", "llama", "gpt_neox"]
 
 
 def full_outputs(model: Classifier, text: str):
@@ -41,16 +40,6 @@ def test_tail_after_the_last_block_is_the_whole_model(tiny, family):
     states = model.states(model.batch(SENTENCES[:8]))
     assert states.logits.std(dim=0).min() > 1e-3  # the texts differ, so equality says something
     torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("family", SCORE_HEADS)
-def test_a_score_head_on_a_decoder_is_read_at_its_last_token(tiny, family):
-    model = tiny(family, kind="encoder", layer=N_LAYERS)
-    assert model.reader.reads == -1
-    states = model.states(model.batch(SENTENCES[:8]))
-    torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
-    alone = torch.cat([model.hidden([text]) for text in SENTENCES[:8]])
-    torch.testing.assert_close(states.hidden, alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -112,24 +101,6 @@ def test_a_layer_out_of_range_is_refused(tiny, layer):
     message = rf"layer is {layer}, but bert has 3 blocks; give 1 to 3, or -3 to -1, counted from the end"
     with pytest.raises(ConfigError, match=message):
         tiny("bert", layer=layer)
-
-
-def test_a_head_that_pools_over_tokens_is_refused():
-    pooling = build("modernbert", "encoder", classifier_pooling="mean")
-    with pytest.raises(ConfigError, match="its head reads 4 of 4 positions, must read the first or last"):
-        Classifier(pooling, name="pooling", label_names=NAMES)
-
-
-def test_shared_blocks_are_refused():
-    from transformers import AlbertConfig, AlbertForSequenceClassification
-
-    loaded = build("bert", "encoder")
-    config = AlbertConfig(
-        vocab_size=400, hidden_size=32, embedding_size=16, intermediate_size=32, num_attention_heads=2
-    )
-    shared = type(loaded)(AlbertForSequenceClassification(config), loaded.tokenizer, "encoder")
-    with pytest.raises(ConfigError, match="share a block between layers, such as ALBERT, cannot be opened"):
-        Classifier(shared, name="albert", label_names=NAMES)
 
 
 def test_verify_catches_a_head_that_reads_more_than_the_sentence_vector(tiny):
