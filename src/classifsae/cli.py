@@ -15,6 +15,7 @@ from rich.table import Column
 from classifsae.errors import ClassifSAEError, UnknownNameError
 
 if TYPE_CHECKING:
+    from classifsae.config import Experiment
     from classifsae.experiment import Stop
     from classifsae.tensors import OnStep
 
@@ -34,6 +35,10 @@ Settings = Annotated[
     ),
 ]
 
+ShowPrompt = Annotated[
+    bool,
+    typer.Option("--prompt", help="Print what the model is asked about the first training text instead."),
+]
 RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
@@ -82,13 +87,16 @@ def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
 
 
 @app.command()
-def show(experiment: ExperimentFile, settings: Settings = None) -> None:
+def show(experiment: ExperimentFile, settings: Settings = None, prompt: ShowPrompt = False) -> None:
     """Print the resolved experiment, one document per point of its sweep; changes nothing."""
     import yaml
 
     from classifsae.config import load_experiment
 
     for point in load_experiment(experiment, settings or []):
+        if prompt:
+            _show_prompt(point)
+            continue
         stated = point.model_dump(mode="json", exclude_defaults=True)
         console.out("---\n" + yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), end="")
 
@@ -121,6 +129,13 @@ def main() -> None:
             raise
         _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
         raise SystemExit(1) from error
+
+
+def _show_prompt(point: "Experiment") -> None:
+    from classifsae.classifier import preview
+    from classifsae.data import load_dataset
+
+    console.out(preview(point.backbone, load_dataset(point.dataset).train), highlight=False)
 
 
 def _complain(message: str) -> None:

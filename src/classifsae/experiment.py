@@ -43,7 +43,7 @@ Split = Literal["train", "test"]
 
 SUMMARY, SCORES, TABLE = "summary.json", "scores.json", "table.md"
 
-_FOR_CAPTURE = {"layer", "template", "max_length", "dtype", "max_tokens"}
+_FOR_CAPTURE = {"layer", "template", "answers", "max_length", "dtype", "max_tokens"}
 
 
 class Watch(Protocol):
@@ -166,7 +166,9 @@ class _Stages:
         backbone, train = self.experiment.backbone, self.data.train
         if backbone.tuning == "none":
             return self.classifier.fingerprint
-        options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - {"template", "max_length"})
+        options = backbone.model_dump(
+            mode="json", exclude=_FOR_CAPTURE - {"template", "answers", "max_length"}
+        )
         made_from = fingerprint(options, train.identity, _versions())
         manifest = self._stage(
             "finetune",

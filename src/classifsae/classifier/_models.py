@@ -98,21 +98,38 @@ def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[s
     return Loaded(model, tokenizer, kind)
 
 
+def outline(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+    """A model without weights, which says what it can read, and its tokenizer."""
+    with quiet():
+        hf_config = _hf_config(config)
+        kind = _kind(config, hf_config)
+        _set_labels(hf_config, label_names)
+        with torch.device("meta"):
+            model = _AUTO[kind].from_config(hf_config)
+        return Loaded(model, _tokenizer(config, hf_config), kind)
+
+
 def kind_of_architecture(config: BackboneConfig) -> Kind:
     """Encoder or decoder, for a model that is made from scratch."""
     return _kind(config, _architecture(config.architecture or {}))
 
 
-def token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
+def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int = 0) -> int:
     """Tokens that a model can read, or fewer if asked.
 
+    Args:
+        reserved: tokens that come on top, those of an answer.
     Raises:
         ConfigError: more are asked than the model has positions, or there is no limit to take.
     """
     positions = _n_positions(loaded.model)
-    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
-    if asked is not None and positions is not None and asked > positions:
-        raise ConfigError(f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it.")
+    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None) - reserved
+    if asked is not None and positions is not None and asked > positions - reserved:
+        besides = f" beside the {reserved} of an answer" if reserved else ""
+        raise ConfigError(
+            f"max_length is {asked}, but {name} reads {positions - reserved} tokens at most{besides}; "
+            f"lower it."
+        )
     if asked is None and own > 10**9:
         raise ConfigError(f"{name} states no limit of its own; give max_length.")
     return asked if asked is not None else own

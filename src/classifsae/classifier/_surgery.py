@@ -151,9 +151,7 @@ def entered_at(anatomy: Anatomy, layer: int, state: Float[Tensor, "b 1 d"]) -> I
 @contextmanager
 def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]:
     """Multiply only the given tokens' rows of the unembedding: logits (b, t, V) become (b, t, c)."""
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
+    head = _unembedding(model)
     rows = torch.tensor(tokens, device=head.weight.device)
 
     def forward(state: Tensor) -> Tensor:
@@ -162,6 +160,22 @@ def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]
 
     with replaced_forward({head: forward}):
         yield
+
+
+@contextmanager
+def last_positions(model: PreTrainedModel, n_positions: int) -> Iterator[None]:
+    """Unembed the last positions only: logits (b, t, V) become (b, n, V)."""
+    head = _unembedding(model)
+    whole = head.forward
+    with replaced_forward({head: lambda state: whole(state[:, -n_positions:])}):
+        yield
+
+
+def _unembedding(model: PreTrainedModel) -> nn.Linear:
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
+    return head
 
 
 @contextmanager

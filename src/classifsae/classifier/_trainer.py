@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from classifsae.classifier._reader import Reader
-from classifsae.classifier.classifier import class_logits
+from classifsae.classifier.classifier import Run
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.storage import (
@@ -91,12 +91,13 @@ class ClassifierTrainer(Trainer):
     """Cross-entropy over the C class logits, on batches from a plan.
 
     Args:
-        model: the model; a decoder's logits are already those of its answer tokens.
+        model: the model.
         args: Hugging Face's options.
         folder: where checkpoints go, as in ``args``.
         rows: the texts.
         reader: how to tokenise and pad.
         plan: the batches.
+        class_logits: from what runs the model, and its inputs, to the logits of the classes.
         class_weights: weight of each class in the loss.
         inputs: fingerprint of everything that the run depends on; only its own checkpoints are resumed.
         on_step: told after each optimiser step.
@@ -112,13 +113,14 @@ class ClassifierTrainer(Trainer):
         rows: Texts,
         reader: Reader,
         plan: Plan,
+        class_logits: Callable[[Run, Mapping[str, Tensor]], Tensor],
         class_weights: Float[Tensor, " c"] | None,
         inputs: str,
         on_step: OnStep | None,
         checkpoint_seconds: float | None,
     ) -> None:
         self.folder, self.rows, self.reader, self.plan = folder, rows, reader, plan
-        self.class_weights, self.inputs = class_weights, inputs
+        self.class_logits, self.class_weights, self.inputs = class_logits, class_weights, inputs
         self.losses: list[Tensor] = []
         super().__init__(model=model, args=args, data_collator=self._collate)
         # The loss is a mean over each batch: let accumulation average it over batches.
@@ -149,7 +151,8 @@ class ClassifierTrainer(Trainer):
         """Mean cross-entropy over the classes, weighted if asked."""
         labels = inputs.pop("labels")
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        loss = functional.cross_entropy(class_logits(model(**inputs).logits), labels, weight=weights)
+        logits = self.class_logits(lambda given: model(**given).logits, inputs)
+        loss = functional.cross_entropy(logits, labels, weight=weights)
         self.losses.append(loss.detach())
         return loss
 

@@ -52,6 +52,8 @@ class BackboneConfig(BaseModel):
         layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
             L - 1 for a decoder.
         template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
+        answers: what a decoder answers for each class, in their order or as label to word; None: the index
+            of the class. A word of several tokens scores their total log-probability.
         max_length: tokens at most; None: the model's limit.
         dtype: precision in which a trained classifier is loaded, captured and scored.
         quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); not with full tuning.
@@ -85,6 +87,7 @@ class BackboneConfig(BaseModel):
     kind: Literal["auto", "encoder", "decoder"] = "auto"
     layer: int | None = None
     template: str | None = None
+    answers: tuple[str, ...] | dict[str, str] | None = None
     max_length: PositiveInt | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     quantization: Literal["8bit"] | None = None

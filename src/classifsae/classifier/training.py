@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, TrainingArguments
 
+from classifsae.classifier._answers import answer_words
 from classifsae.classifier._hardware import check_training, computes_in_bf16, pick_device, place
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
@@ -89,13 +90,13 @@ def _tuned(
     checkpoint_seconds: float,
 ) -> Classifier:
     check_training(config, pick_device(device))
-    loaded = _start(config, train)
+    loaded = start(config, train)
     place(loaded.model, pick_device(device), name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.answering():
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed):
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
@@ -114,13 +115,14 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def _start(config: BackboneConfig, train: Texts) -> Loaded:
+def start(config: BackboneConfig, train: Texts) -> Loaded:
     """The model before training, its new weights seeded."""
     if config.architecture is None:
         return load_untrained(config, train.label_names)
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
-    prompts = [text if template is None else fill(template, text, train.label_names) for text in train.texts]
+    names, words = train.label_names, answer_words(config.answers, train.label_names)
+    prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
     return make(config, train.label_names, prompts, kind)
 
 
@@ -131,6 +133,7 @@ def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classif
         label_names=train.label_names,
         layer=config.layer,
         template=config.template,
+        answers=config.answers,
         max_length=config.max_length,
     )
 
@@ -158,6 +161,7 @@ def _trainer(
         rows=train,
         reader=untrained.reader,
         plan=plan,
+        class_logits=untrained.class_logits,
         class_weights=_class_weights(train) if config.class_weights else None,
         inputs=_fingerprint(config, train, untrained),
         on_step=on_step,

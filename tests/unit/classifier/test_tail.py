@@ -30,7 +30,11 @@ def test_hidden_states_and_logits_equal_the_models_own_whatever_the_padding(tiny
             torch.testing.assert_close(
                 states.hidden[row], own_states[layer][0, position], atol=1e-5, rtol=1e-4
             )
-            own = own_logits[0] if family in ENCODERS else own_logits[0, -1, list(model.answers)]
+            own = (
+                own_logits[0]
+                if family in ENCODERS
+                else own_logits[0, -1, [token for (token,) in model.answers.tokens]]
+            )
             torch.testing.assert_close(states.logits[row], own, atol=1e-5, rtol=1e-4)
 
 
@@ -118,7 +122,8 @@ def test_verify_catches_a_head_that_reads_more_than_the_sentence_vector(tiny):
 
 def test_answer_tokens_are_the_digits_after_the_prompt(tiny):
     model = tiny("gpt_neox")
-    assert model.reader.tokenizer.convert_ids_to_tokens(list(model.answers)) == ["0", "1", "2"]
+    tokens = [token for (token,) in model.answers.tokens]
+    assert model.reader.tokenizer.convert_ids_to_tokens(tokens) == ["0", "1", "2"]
 
 
 def test_an_answer_of_several_tokens_is_refused():
