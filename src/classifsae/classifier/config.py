@@ -14,6 +14,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -117,6 +118,19 @@ class BackboneConfig(BaseModel):
             return self.model.rstrip("/").split("/")[-1].removeprefix("package:")
         return str((self.architecture or {}).get("model_type"))
 
+    @field_validator("answers", mode="before")
+    @classmethod
+    def _words(cls, given: JsonValue) -> JsonValue:
+        words = list(given.values()) if isinstance(given, dict) else given
+        if words is not None and not (
+            isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)
+        ):
+            raise ValueError(
+                f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
+                f"which YAML does not read as words"
+            )
+        return given
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.model is None) == (self.architecture is None):
@@ -191,5 +205,5 @@ def _validated(fields: dict[str, JsonValue]) -> BackboneConfig:
 
 
 def _fault(place: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(map(str, place))
-    return f"{where}: {message}" if where else message.removeprefix("Value error, ")
+    where, message = ".".join(map(str, place)), message.removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
