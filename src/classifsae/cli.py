@@ -16,6 +16,7 @@ from rich.table import Column
 from classifsae.errors import ClassifSAEError, ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
+    from classifsae.config import Experiment
     from classifsae.experiment import Stop
     from classifsae.explaining import Explanation
     from classifsae.tensors import OnStep
@@ -49,6 +50,10 @@ Seed = Annotated[int | None, typer.Option(help="Of which seed; the first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 WithWords = Annotated[bool, typer.Option(help="Say which words carry each concept.")]
 
+ShowPrompt = Annotated[
+    bool,
+    typer.Option("--prompt", help="Print what the model is asked about the first training text instead."),
+]
 RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
@@ -117,13 +122,16 @@ def explain(
 
 
 @app.command()
-def show(experiment: ExperimentFile, settings: Settings = None) -> None:
+def show(experiment: ExperimentFile, settings: Settings = None, prompt: ShowPrompt = False) -> None:
     """Print the resolved experiment, one document per point of its sweep; changes nothing."""
     import yaml
 
     from classifsae.config import load_experiment
 
     for point in load_experiment(experiment, settings or []):
+        if prompt:
+            _show_prompt(point)
+            continue
         stated = point.model_dump(mode="json", exclude_defaults=True)
         console.out("---\n" + yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), end="")
 
@@ -190,6 +198,13 @@ def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool
         from classifsae.report.explanation import printed
 
         console.print(printed(explanation, legend=first), highlight=False)
+
+
+def _show_prompt(point: "Experiment") -> None:
+    from classifsae.classifier import preview
+    from classifsae.data import load_dataset
+
+    console.out(preview(point.backbone, load_dataset(point.dataset).train), highlight=False)
 
 
 def _complain(message: str) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch.nn.functional import normalize
 
+from classifsae.classifier._hardware import pick_device
 from classifsae.classifier._origin import hub_is_reachable, locate
 from classifsae.classifier._quiet import quiet
 from classifsae.classifier._reader import batches_by_length
-from classifsae.classifier.classifier import pick_device
 from classifsae.classifier.config import resolve_backbone
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError

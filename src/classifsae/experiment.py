@@ -16,7 +16,7 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.classifier import Classifier, capture, finetune
-from classifsae.classifier.classifier import pick_device
+from classifsae.classifier._hardware import pick_device
 from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
@@ -53,7 +53,9 @@ Split = Literal["train", "test"]
 SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
 
 _SCORED = ("score", "describe", "report")
-_FOR_CAPTURE = {"layer", "template", "max_length", "long_texts", "overlap", "dtype", "max_tokens"}
+_FOR_CAPTURE = {
+    "layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens",
+}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -206,7 +208,9 @@ class _Stages:
         backbone, train = self.experiment.backbone, self.data.train
         if backbone.tuning == "none":
             return self.classifier.fingerprint
-        options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - {"template", "max_length"})
+        options = backbone.model_dump(
+            mode="json", exclude=_FOR_CAPTURE - {"template", "answers", "max_length"}
+        )
         made_from = fingerprint(options, train.identity, _versions())
         manifest = self._stage(
             "finetune",

@@ -35,7 +35,7 @@ def open_classifier(
     backbone = experiment.backbone
     if backbone.tuning == "none":
         return Classifier.load(backbone, label_names=label_names, device=device)
-    reading = backbone.model_dump(include={"layer", "template", "max_length"}, exclude_none=True)
+    reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
     return Classifier.load(str(run / "classifier"), label_names=label_names, device=device, **reading)
 
 

@@ -13,9 +13,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
+from classifsae.classifier._hardware import pick_device
 from classifsae.classifier._origin import hub_is_reachable, locate
 from classifsae.classifier._quiet import quiet
-from classifsae.classifier.classifier import pick_device
 from classifsae.classifier.config import resolve_backbone
 from classifsae.errors import ClassifSAEError, ConfigError
 from classifsae.storage import Json

@@ -129,6 +129,24 @@ def test_show_prints_the_resolved_experiment_and_changes_nothing(
     assert not (experiment.parent / "run").exists()
 
 
+def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = [
+        "backbone.kind=decoder",
+        "backbone.template='{text} Topic:'",
+        "backbone.answers=[' a', ' b', ' c']",
+    ]
+    settings += ["backbone.architecture.model_type=gpt_neox"]
+    status, printed = call(monkeypatch, capsys, "show", str(experiment), "--prompt", *settings)
+    assert status == 0, printed
+    assert "Topic:\n" in printed
+    assert "tokens: 23 of " in printed
+    assert "cut: the first " in printed
+    assert "money: ' a' = " in printed
+    assert not (experiment.parent / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("methods", "classifsae"), ("datasets", "planted"), ("backbones", "minilm"), ("metrics", "causality")],

@@ -4,25 +4,25 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
+from classifsae.classifier._answers import answer_words
+from classifsae.classifier._hardware import check_training, computes_in_bf16, pick_device, place
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._reader import template_of
 from classifsae.classifier._surgery import replaced_forward
 from classifsae.classifier._trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
-from classifsae.classifier.classifier import Classifier, pick_device
+from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
-from classifsae.errors import ConfigError, DataError
+from classifsae.errors import DataError
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
@@ -89,13 +89,14 @@ def _tuned(
     on_step: OnStep | None,
     checkpoint_seconds: float,
 ) -> Classifier:
-    loaded = _start(config, train)
-    nn.Module.to(loaded.model, pick_device(device))
+    check_training(config, pick_device(device))
+    loaded = start(config, train)
+    place(loaded.model, pick_device(device), name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.answering():
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed):
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
@@ -114,13 +115,14 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def _start(config: BackboneConfig, train: Texts) -> Loaded:
+def start(config: BackboneConfig, train: Texts) -> Loaded:
     """The model before training, its new weights seeded."""
     if config.architecture is None:
         return load_untrained(config, train.label_names)
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
-    prompts = [text if template is None else fill(template, text, train.label_names) for text in train.texts]
+    names, words = train.label_names, answer_words(config.answers, train.label_names)
+    prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
     return make(config, train.label_names, prompts, kind)
 
 
@@ -131,6 +133,7 @@ def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classif
         label_names=train.label_names,
         layer=config.layer,
         template=config.template,
+        answers=config.answers,
         max_length=config.max_length,
     )
 
@@ -158,6 +161,7 @@ def _trainer(
         rows=train,
         reader=untrained.reader,
         plan=plan,
+        class_logits=untrained.class_logits,
         class_weights=_class_weights(train) if config.class_weights else None,
         inputs=_fingerprint(config, train, untrained),
         on_step=on_step,
@@ -166,13 +170,7 @@ def _trainer(
 
 
 def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
-    """Hugging Face's options for ours.
-
-    Raises:
-        ConfigError: the 8-bit optimiser is asked for and not installed.
-    """
-    if config.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
-        raise ConfigError("optimizer is adamw_8bit, which needs bitsandbytes; install it, or choose adamw.")
+    """Hugging Face's options for ours."""
     arguments = TrainingArguments(
         output_dir=str(run),
         max_steps=n_steps,
@@ -204,14 +202,7 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
 def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
     """Whether a forward and backward pass on this device is in 16 bits."""
     asked = config.precision in ("bf16", "fp16")
-    return asked or (config.precision == "auto" and _computes_in_bf16(device))
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, rather than imitating them."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return asked or (config.precision == "auto" and computes_in_bf16(device))
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:
