@@ -484,7 +484,8 @@ def _check_neck(layer: int | None, counted: int, anatomy: Anatomy, *, name: str)
     if anatomy.neck is not None and counted < anatomy.n_layers:
         raise ConfigError(
             f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
-            f"vector per text: it pools the tokens, or shares blocks between layers; give {anatomy.n_layers} or -1."
+            f"vector per text: it pools the tokens, or shares blocks between layers; "
+            f"give {anatomy.n_layers} or -1."
         )
 
 
