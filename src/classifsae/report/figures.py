@@ -196,13 +196,15 @@ def activations(method: MethodReport) -> "Figure":
 
 
 def _histogram(axes: "Axes", card: ConceptCard) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(_name(card, 24), fontsize=7)
     axes.tick_params(labelsize=6)
     if card.histogram is None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.stairs(card.histogram.counts, card.histogram.edges, fill=True, color=colour(0), alpha=0.85)
     if card.threshold is not None:
         axes.axvline(card.threshold, color=_INK, linestyle="--", linewidth=0.8)
