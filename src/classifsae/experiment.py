@@ -114,8 +114,10 @@ class _Stages:
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
         needs_sentences = until in ("score", "describe") and self.needs_sentences
+        if until in ("score", "describe"):
+            self.experiment.words.require_installed()  # likewise, a missing extra
         if needs_sentences:
-            encoder_fingerprint(self.experiment.encoder)  # likewise, a missing encoder
+            encoder_fingerprint(self.experiment.encoder)  # and a missing encoder
         write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []

@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from classifsae import words
+from classifsae.errors import ConfigError
 from classifsae.words import Tokens, WordOptions, as_written, count_terms, tokenise, weigh
 
 ENGLISH, NONE = WordOptions(), WordOptions(language="none")
@@ -48,6 +50,13 @@ def test_other_languages_and_scripts():
 def test_an_unknown_language_is_refused():
     with pytest.raises(ValidationError, match=r"must be none or one of ar, .*, uk, got 'xx'"):
         WordOptions(language="xx")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(words, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'language \'en\' need a.*pip install "classifsae\[text\]"'):
+        ENGLISH.require_installed()
+    NONE.require_installed()
 
 
 def test_the_languages_are_those_that_have_both_stop_words_and_lemmas():
