@@ -12,17 +12,18 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from classifsae.classifier._frozen import Base, load_adapter, reopened, save_model
 from classifsae.classifier._labels import agreed_labels
+from classifsae.classifier._lora import is_adapter
 from classifsae.classifier._models import Loaded, load_trained, token_limit
-from classifsae.classifier._quiet import quiet
 from classifsae.classifier._reader import Batch, Reader, Signature, template_of
+from classifsae.classifier._soft_prompt import prepended
 from classifsae.classifier._surgery import answering, captured, dissect, entered_at
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import (
     Json,
     Manifest,
-    cannot_write,
     finish,
     hash_tensors,
     manifest_of,
@@ -51,13 +52,18 @@ class States:
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
-    """What a saved classifier says of itself beside its weights."""
+    """What a saved classifier says of itself beside its weights.
+
+    ``n_vectors`` are those of its soft prompt; ``base`` is the frozen model, if it is kept by reference.
+    """
 
     kind: Kind
     layer: int
     template: str | None
     max_length: int
     label_names: tuple[str, ...]
+    n_vectors: int = 0
+    base: Base | None = None
 
 
 class Classifier:
@@ -85,6 +91,7 @@ class Classifier:
     ) -> None:
         self.name = name
         self.kind: Kind = loaded.kind
+        self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
         self._signature = signature_of(loaded)
         probe = self._signature.dummy(1, N_PROBED, self.device)
@@ -97,6 +104,7 @@ class Classifier:
             template=template_of(self.kind, template),
             max_length=token_limit(loaded, max_length, name=name),
             reads=self._anatomy.reads,
+            n_slots=self.n_vectors,
         )
         self.answers = self.reader.answers(name=name) if self.kind == "decoder" else ()
         self.reader.check_room()
@@ -110,8 +118,8 @@ class Classifier:
         device: torch.device | str | None = None,
         **overrides: Json,
     ) -> Self:
-        """Open a trained classifier: a folder of ``save``, any Hugging Face sequence classifier, or a causal
-        language model that answers with a label token.
+        """Open a trained classifier: a folder of ``save``, any Hugging Face sequence classifier, a causal
+        language model that answers with a label token, or a folder with a LoRA adapter of peft's.
 
         Args:
             source: a folder, a hub id, a preset, or a record of options.
@@ -129,7 +137,7 @@ class Classifier:
             config = resolve_backbone(
                 {**_as_options(facts), **config.model_dump(mode="json", exclude_unset=True)}
             )
-        loaded = load_trained(config)
+        loaded = _opened(config, facts, label_names)
         own = facts.label_names if facts is not None else _own_labels(loaded)
         if own is None and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
@@ -145,7 +153,8 @@ class Classifier:
         )
 
     def save(self, folder: Path, *, inputs: str = "", facts: Mapping[str, Json] | None = None) -> Manifest:
-        """Write weights (safetensors), tokenizer and options as an artefact.
+        """Write weights (safetensors), tokenizer and options as an artefact; of a model that was frozen, only
+        what was learned beside it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -156,14 +165,11 @@ class Classifier:
             template=self.template,
             max_length=self.reader.max_length,
             label_names=self.label_names,
+            n_vectors=self.n_vectors,
+            base=self._loaded.base,
         )
         write_json(folder / FACTS, saved.model_dump(mode="json"))
-        try:
-            with quiet():
-                self.model.save_pretrained(folder)
-                self.reader.tokenizer.save_pretrained(folder)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        save_model(folder, self._loaded)
         return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint, **(facts or {})})
 
     @property
@@ -180,6 +186,11 @@ class Classifier:
     def n_classes(self) -> int:
         """Number of classes c."""
         return len(self.label_names)
+
+    @property
+    def n_vectors(self) -> int:
+        """Number of vectors of the soft prompt; 0 without one."""
+        return 0 if self._loaded.prompt is None else len(self._loaded.prompt.vectors)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -208,7 +219,7 @@ class Classifier:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights."""
+        """SHA-256 of the weights, those of a soft prompt or adapter among them."""
         return hash_tensors(sorted(self.model.state_dict().items()))
 
     def hidden(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:
@@ -257,7 +268,7 @@ class Classifier:
 
     def _states_at(self, batch: Batch, layer: int) -> States:
         batch = batch.to(self.device)
-        with captured(self._anatomy.blocks[layer - 1]) as states:
+        with self.prompting(), captured(self._anatomy.blocks[layer - 1]) as states:
             logits = self._run(batch.inputs)
         rows = torch.arange(len(batch.positions), device=self.device)
         return States(hidden=states[0][rows, batch.positions], logits=logits)
@@ -280,6 +291,11 @@ class Classifier:
     def answering(self) -> AbstractContextManager[None]:
         """While this holds, a decoder's logits are those of its answer tokens only."""
         return answering(self.model, self.answers) if self.answers else nullcontext()
+
+    def prompting(self) -> AbstractContextManager[None]:
+        """While this holds, the model reads batches behind the soft prompt, if there is one."""
+        prompt = self._loaded.prompt
+        return nullcontext() if prompt is None else prepended(self.model, prompt)
 
 
 def class_logits(logits: Float[Tensor, "b *t c"]) -> Float[Tensor, "b c"]:
@@ -335,7 +351,20 @@ def _saved_facts(config: BackboneConfig) -> Facts | None:
 
 
 def _as_options(facts: Facts) -> dict[str, Json]:
-    return facts.model_dump(mode="json", exclude={"label_names"})
+    return facts.model_dump(mode="json", exclude={"label_names", "n_vectors", "base"})
+
+
+def _opened(config: BackboneConfig, facts: Facts | None, label_names: Sequence[str] | None) -> Loaded:
+    """The model behind a name, whatever was learned."""
+    if facts is not None:
+        return reopened(
+            config,
+            base=facts.base,
+            n_vectors=facts.n_vectors,
+            kind=facts.kind,
+            label_names=facts.label_names,
+        )
+    return load_adapter(config, label_names or ()) if is_adapter(config) else load_trained(config)
 
 
 def _own_labels(loaded: Loaded) -> tuple[str, ...] | None:

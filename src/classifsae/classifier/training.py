@@ -13,6 +13,7 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
+from classifsae.classifier._frozen import finished, started
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._reader import template_of
@@ -95,13 +96,18 @@ def _tuned(
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.answering():
+    with (
+        _run_folder(folder) as run,
+        _isolated(loaded.model, config.seed),
+        untrained.answering(),
+        untrained.prompting(),
+    ):
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
         checkpoint = last_whole_checkpoint(run, trainer.inputs)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return _classifier(config, loaded, train)
+    return _classifier(config, finished(config, loaded), train)
 
 
 @contextmanager
@@ -115,13 +121,13 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
 
 
 def _start(config: BackboneConfig, train: Texts) -> Loaded:
-    """The model before training, its new weights seeded."""
+    """The model before training, its new weights seeded, and frozen where it is not to be trained."""
     if config.architecture is None:
-        return load_untrained(config, train.label_names)
+        return started(config, load_untrained(config, train.label_names))
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
     prompts = [text if template is None else fill(template, text, train.label_names) for text in train.texts]
-    return make(config, train.label_names, prompts, kind)
+    return started(config, make(config, train.label_names, prompts, kind))
 
 
 def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classifier:
@@ -173,15 +179,18 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     """
     if config.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
         raise ConfigError("optimizer is adamw_8bit, which needs bitsandbytes; install it, or choose adamw.")
+    line = _line(config)
     arguments = TrainingArguments(
         output_dir=str(run),
         max_steps=n_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        warmup_steps=config.warmup,
-        lr_scheduler_type="cosine",
+        learning_rate=_peak(config),
+        # A soft prompt's rate falls in a straight line from the first step on.
+        lr_scheduler_type="polynomial" if line else "cosine",
+        lr_scheduler_kwargs=line,
+        warmup_steps=0 if line else config.warmup,
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
         bf16=config.precision == "bf16" or (config.precision == "auto" and _computes_in_bf16(device)),
@@ -199,6 +208,19 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _peak(config: BackboneConfig) -> float:
+    """The largest learning rate: each way of tuning has its own."""
+    rates = {"soft_prompt": config.soft_prompt.learning_rate, "lora": config.lora.learning_rate}
+    return rates.get(config.tuning, config.learning_rate)
+
+
+def _line(config: BackboneConfig) -> dict[str, float] | None:
+    """A straight line of the learning rate, as a polynomial; None for the cosine."""
+    if config.tuning != "soft_prompt":
+        return None
+    return {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
 
 
 def _computes_in_bf16(device: torch.device) -> bool:
