@@ -96,7 +96,8 @@ def show(experiment: ExperimentFile, settings: Settings = None, index: Index = N
 
     points = load_experiment(experiment, settings or [])
     if index is None and len(points) > 1:
-        return _list_points(points)
+        _list_points(points)
+        return
     if index is None:
         tree = points[0].model_dump(mode="json", exclude_defaults=True)
     else:

@@ -91,7 +91,7 @@ def base_of(config: BackboneConfig) -> BackboneConfig:
     adapter = _read_config(Path(config.model or "").expanduser())
     if not adapter.base_model_name_or_path:
         raise ConfigError(
-            f"{config.model}/{CONFIG} names no model; set base_model_name_or_path in it to a folder or hub id."
+            f"{config.model}/{CONFIG} names no model; set base_model_name_or_path to a folder or hub id."
         )
     kinds = {task: kind for kind, task in _TASKS.items()}
     kind = config.kind if config.kind != "auto" else kinds.get(str(adapter.task_type or ""), "auto")
@@ -172,7 +172,7 @@ def _read_config(folder: Path) -> "LoraConfig":
 
 
 def _heads(loaded: Loaded) -> list[str] | None:
-    """Modules with weights outside the body of a sequence classifier: new ones, which must be trained whole."""
+    """Modules with weights outside the body of a sequence classifier: new, and so to be trained whole."""
     if loaded.kind == "decoder":
         return None
     body = loaded.model.base_model_prefix

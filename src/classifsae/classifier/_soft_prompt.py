@@ -38,9 +38,7 @@ class SoftPrompt(nn.Module):
         rows = torch.randint(len(table), (n_vectors,), generator=torch.Generator().manual_seed(seed))
         return cls(table[rows.to(table.device)].detach().float().clone())
 
-    def forward(
-        self, embedded: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, embedded: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         """Put the vectors in at the first v positions of each row that are not padding."""
         n_vectors = len(self.vectors)
         places = (mask > 0) & (mask.cumsum(dim=1) <= n_vectors)
@@ -109,8 +107,8 @@ def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftP
     if vectors is None or tuple(vectors.shape) != (n_vectors, width):
         found = "no tensor 'vectors'" if vectors is None else f"vectors of shape {tuple(vectors.shape)}"
         raise MismatchError(
-            f"{folder / FILE} holds {found}, but the classifier has {n_vectors} vectors, and {name} the width "
-            f"{width}; give its own file back, or delete the folder to have it made again."
+            f"{folder / FILE} holds {found}, but the classifier has {n_vectors} vectors, and {name} the "
+            f"width {width}; give its own file back, or delete the folder to have it made again."
         )
     return SoftPrompt(vectors.float().clone())
 

@@ -1,4 +1,4 @@
-"""A preset's architecture at toy size: the same code and configuration class, in seconds and without the hub."""
+"""A preset's architecture at toy size: the same code and configuration class, in seconds, no hub."""
 
 from pydantic import JsonValue
 
@@ -13,6 +13,8 @@ SIZES: dict[str, JsonValue] = {
     "rotary_dim": 4,  # a part of a head's width, which is 8
 }
 VOCABULARY = 512
+SPREAD = 0.1
+"""Of the random weights: what 0.02 is to a width of 768, so that texts still differ at the end."""
 
 
 def shrunk(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -27,7 +29,11 @@ def shrunk(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     of_a_model = {"model", "sha256", "revision"}
     return {
         **{name: value for name, value in fields.items() if name not in of_a_model},
-        "architecture": {**form, **{name: size for name, size in SIZES.items() if name in form}},
+        "architecture": {
+            **form,
+            **{name: size for name, size in SIZES.items() if name in form},
+            "initializer_range": SPREAD,
+        },
         "tokenizer": {"vocab_size": VOCABULARY},
         "layer": _from_the_end(fields.get("layer"), form),
     }

@@ -1,4 +1,4 @@
-"""Soft prompts: the same for a text whatever its batch, learned on a frozen decoder, never silently left out."""
+"""Soft prompts: the same for a text whatever its batch, learned on a frozen decoder, never left out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +62,9 @@ def test_texts_are_cut_on_the_left_so_that_vectors_and_tokens_fit():
     assert (len(encoded.ids[0]), encoded.n_cut) == (50, 1)
     assert model.batch([" ".join(SENTENCES)]).inputs["input_ids"].shape == (1, 60)
     assert model.reader.tokenizer.decode(encoded.ids[0]).endswith("2(Business)\n")
-    with pytest.raises(ConfigError, match=rf"max_length is {LIMIT}, but what is put around a text takes 1\d\d"):
+    with pytest.raises(
+        ConfigError, match=rf"max_length is {LIMIT}, but what is put around a text takes 1\d\d"
+    ):
         prompted("gpt_neox", n_vectors=80)
 
 
@@ -112,10 +114,9 @@ def accuracy(model: Classifier, data: Texts) -> float:
 def test_it_clearly_beats_the_untuned_decoder_whose_weights_stay(several_tasks, tmp_path):
     data = Texts(*told(0), tuple(map(str, range(48))), NAMES)
     untuned = Classifier.load(several_tasks, label_names=NAMES)
-    options = {"learning_rate": 2e-2, "final_learning_rate": 1e-3}
-    tuned = finetune(
-        several_tasks, data, folder=tmp_path, tuning="soft_prompt", soft_prompt=options, n_steps=120, batch_size=8
-    )  # fmt: skip
+    vectors = {"learning_rate": 2e-2, "final_learning_rate": 1e-3}
+    options = {"tuning": "soft_prompt", "soft_prompt": vectors, "n_steps": 120, "batch_size": 8}
+    tuned = finetune(several_tasks, data, folder=tmp_path, **options)
     assert accuracy(untuned, data) < 0.5
     assert accuracy(tuned, data) > 0.9
     before, after = untuned.model.state_dict(), tuned.model.state_dict()
