@@ -12,7 +12,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@# torch first and alone: the pin takes a CPU build where one is offered
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,text,quantization,dev]"
 	@touch $@
 
 demo: setup

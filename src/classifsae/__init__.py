@@ -6,12 +6,16 @@
     test     = cs.capture(model, data.test)
     concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)
     scores   = cs.score(concepts, model.tail, test)
+    cs.report(concepts, test, scores, texts=data.test, tail=model.tail).save("report/")
+    cs.explain(model, concepts, "Oil prices fell after ...")
 
 Names are imported when they are first used, so that ``import classifsae`` is instant.
 """
 
 import logging
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.encoder import embed, load_encoder
+    from classifsae.explaining import Explanation, explain
     from classifsae.metrics import Scores, score
+    from classifsae.report import About, Report, report
+    from classifsae.sentences import Sentences
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -49,14 +57,23 @@ _HOMES = {
     "SAE": "concepts.sae",
     "Dataset": "data",
     "Texts": "data",
+    "Explanation": "explaining",
+    "explain": "explaining",
     "load_dataset": "data",
+    "embed": "encoder",
+    "load_encoder": "encoder",
     "Scores": "metrics",
     "score": "metrics",
+    "About": "report",
+    "Report": "report",
+    "report": "report",
+    "Sentences": "sentences",
 }
 
 __all__ = [
     "ICA",
     "SAE",
+    "About",
     "Activations",
     "ClassifSAE",
     "Classifier",
@@ -65,14 +82,21 @@ __all__ = [
     "ConceptSHAP",
     "Concepts",
     "Dataset",
+    "Explanation",
     "HIConcept",
     "Identity",
     "Random",
+    "Report",
     "Scores",
+    "Sentences",
     "Texts",
     "capture",
+    "embed",
+    "explain",
     "finetune",
     "load_dataset",
+    "load_encoder",
+    "report",
     "score",
 ]
 
@@ -81,6 +105,17 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'classifsae' has no attribute {name!r}")
     return getattr(import_module(f"classifsae.{_HOMES[name]}"), name)
+
+
+class _Package(ModuleType):
+    """Keeps the function ``report`` where importing the module of the same name would put the module."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,7 @@
 """What the classifier computed for a list of texts: the one record that concepts and scores are made from."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -63,8 +65,11 @@ class Activations:
         hidden: sentence vectors at the hook layer, in the classifier's precision.
         logits: the classifier's own class logits.
         labels: ground truth, class indices.
-        ids: the data set's row ids.
+        ids: the data set's row ids; ``ID#1``, ``ID#2``, ... for the windows of a text that was split.
         source: where the states come from.
+        documents: number of the text that each row is of, counted from 0 in data-set order; None where
+            every row is a text of its own.
+        spans: first character of each row in its text, and the one after its last; None likewise.
     """
 
     hidden: Float[Tensor, "n d"]
@@ -72,6 +77,19 @@ class Activations:
     labels: Int[Tensor, " n"]
     ids: tuple[str, ...]
     source: Source
+    documents: Int[Tensor, " n"] | None = None
+    spans: Int[Tensor, "n 2"] | None = None
+
+    def texts_of(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The text behind each row: the part of it that a window shows, else all of it.
+
+        Args:
+            texts: those that were captured, in their order.
+        """
+        if self.documents is None or self.spans is None:
+            return tuple(texts)
+        places = zip(self.documents.tolist(), self.spans.tolist(), strict=True)
+        return tuple(texts[document][start:end] for document, (start, end) in places)
 
     @property
     def predictions(self) -> Int[Tensor, " n"]:
@@ -94,6 +112,8 @@ class Activations:
             labels=self.labels.to(device),
             ids=self.ids,
             source=self.source,
+            documents=None if self.documents is None else self.documents.to(device),
+            spans=self.spans,
         )
 
     def save(self, folder: Path, *, inputs: str = "") -> Manifest:
@@ -102,8 +122,9 @@ class Activations:
         Raises:
             StorageError: the folder cannot be written.
         """
+        rows = {"documents": self.documents, "spans": self.spans}
         tensors = {"hidden": self.hidden, "logits": self.logits, "labels": self.labels}
-        write_tensors(folder / TENSORS, tensors)
+        write_tensors(folder / TENSORS, tensors | {k: v for k, v in rows.items() if v is not None})
         return finish_activations(folder, ids=self.ids, source=self.source, inputs=inputs, facts={})
 
     @classmethod
@@ -131,6 +152,27 @@ def finish_activations(
     write_json(folder / IDS, list(ids))
     record = {"source": source.model_dump(), "n_sentences": len(ids), **facts}
     return finish(folder, inputs=inputs, record=record)
+
+
+def window_ids(ids: Sequence[str], documents: Sequence[int]) -> tuple[str, ...]:
+    """The id of each row: that of its text, with ``#1``, ``#2``, ... where the text has several rows.
+
+    Args:
+        ids: of the texts.
+        documents: number of the text that each row is of, ascending.
+    Raises:
+        DataError: two rows get one id.
+    """
+    counts = Counter(documents)
+    rows = [
+        f"{ids[document]}#{window + 1}" if counts[document] > 1 else ids[document]
+        for document in sorted(counts)
+        for window in range(counts[document])
+    ]
+    twice = next((row for row, times in Counter(rows).items() if times > 1), None)
+    if twice is not None:
+        raise DataError(f"the row id {twice!r} is also that of a window of a long text; use ids without '#'.")
+    return tuple(rows)
 
 
 def check_finite(hidden: Float[Tensor, "n d"], ids: tuple[str, ...]) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from classifsae.activations import Activations, check_finite
 from classifsae.concepts.base import Concepts, rescale
-from classifsae.errors import DataError
+from classifsae.errors import DataError, MismatchError
+from classifsae.sentences import Sentences
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
 
 CodesOf = Callable[[slice], tuple[Tensor, Tensor]]
@@ -49,6 +50,8 @@ class View:
         original: the classifier's own logits.
         labels: ground truth.
         width: d of the hidden states.
+        sentences: the texts and their embeddings, where a score may ask for them.
+        documents: text that each row is a window of; None where every row is a text of its own.
         on_step: told how far a score has come.
     """
 
@@ -59,6 +62,8 @@ class View:
     original: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"]
     width: int
+    sentences: Sentences | None = None
+    documents: Int[Tensor, " n"] | None = None
     on_step: OnStep | None = None
 
     @property
@@ -132,20 +137,33 @@ class View:
                 yield part, through(*codes_of(part))
 
 
-def look_through(concepts: Concepts, tail: Tail, test: Activations, *, on_step: OnStep | None = None) -> View:
+def look_through(
+    concepts: Concepts,
+    tail: Tail,
+    test: Activations,
+    *,
+    sentences: Sentences | None = None,
+    on_step: OnStep | None = None,
+) -> View:
     """Encode a test set and run the rest of the classifier on what the concepts rebuild.
 
     Args:
         concepts: fitted on activations of the same source.
         tail: of the classifier that made the activations.
         test: activations of the test split.
+        sentences: of the same rows.
         on_step: told how far scores have come.
     Raises:
-        MismatchError: concepts and activations have different sources.
+        MismatchError: concepts and activations have different sources, or there are more sentences than
+            activations, or fewer.
         DataError: hidden states or rebuilt logits are not finite.
     """
     concepts.source.require(test.source, this="the concepts", that="the activations")
     check_finite(test.hidden, test.ids)
+    if sentences is not None and len(sentences) != len(test):
+        raise MismatchError(
+            f"there are {len(sentences)} sentences and activations of {len(test)}; embed the same texts."
+        )
     device = test.hidden.device
     concepts = concepts.to(device)
     bottleneck = Bottleneck(concepts, tail)
@@ -164,6 +182,8 @@ def look_through(concepts: Concepts, tail: Tail, test: Activations, *, on_step: 
         original=test.logits.float(),
         labels=test.labels,
         width=test.hidden.shape[1],
+        sentences=sentences,
+        documents=test.documents,
         on_step=on_step,
     )
     if not torch.isfinite(view.rebuilt).all():

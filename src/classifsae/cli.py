@@ -1,5 +1,6 @@
 """The command line: the stages' own words, each command a few lines."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from classifsae.errors import ClassifSAEError, UnknownNameError
+from classifsae.errors import ClassifSAEError, ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from classifsae.config import Experiment
     from classifsae.experiment import Stop
+    from classifsae.explaining import Explanation
     from classifsae.tensors import OnStep
 
 app = typer.Typer(
@@ -39,7 +41,23 @@ Index = Annotated[
     int | None,
     typer.Option(help="Number of one point of a sweep, from 1, as 'show' lists them.", show_default=False),
 ]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
+]
+GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
+TextFile = Annotated[
+    str | None,
+    typer.Option("--file", help="Texts to explain: .txt (one a line), .csv, .jsonl, .parquet; - for stdin."),
+]
+MethodLabel = Annotated[str | None, typer.Option(help="Whose concepts; classifsae if the run has it.")]
+Seed = Annotated[int | None, typer.Option(help="Of which seed; the first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+WithWords = Annotated[bool, typer.Option(help="Say which words carry each concept.")]
 
+ShowPrompt = Annotated[
+    bool,
+    typer.Option("--prompt", help="Print what the model is asked about the first training text instead."),
+]
 RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
@@ -47,7 +65,7 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 @app.command()
 def run(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """Run all stages; a second call does nothing."""
-    _run(experiment, settings, index, until="score")
+    _run(experiment, settings, index, until="report")
 
 
 @app.command()
@@ -70,7 +88,7 @@ def fit(experiment: ExperimentFile, settings: Settings = None, index: Index = No
 
 @app.command()
 def score(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
-    """All stages up to the scores, the same as run."""
+    """All stages up to the scores."""
     _run(experiment, settings, index, until="score")
 
 
@@ -88,21 +106,63 @@ def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
 
 
 @app.command()
-def show(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
+def explain(
+    run: RunFolder,
+    texts: GivenTexts = None,
+    *,
+    file: TextFile = None,
+    method: MethodLabel = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    words: WithWords = True,
+) -> None:
+    """Say what decides a text: the concepts that fire, the answer without each, and their words."""
+    from classifsae.finished import Finished
+
+    given = _given(texts, file)
+    explainer = Finished.open(run).explainer(method, seed, words=words)
+    for number, text in enumerate(given):
+        _print_explanation(explainer.explain(text), as_json=as_json, first=number == 0)
+
+
+@app.command()
+def show(
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    index: Index = None,
+    prompt: ShowPrompt = False,
+) -> None:
     """Print what is stated in an experiment, a list of a sweep's points, or one of them with all defaults."""
     import yaml
 
     from classifsae.config import load_experiment, point_of
 
     points = load_experiment(experiment, settings or [])
-    if index is None and len(points) > 1:
-        _list_points(points)
-        return
-    if index is None:
-        tree = points[0].model_dump(mode="json", exclude_defaults=True)
+    chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
+    if prompt:
+        for point in chosen:
+            _show_prompt(point)
+    elif len(chosen) > 1:
+        _list_points(chosen)
     else:
-        tree = point_of(points, index, where=str(experiment)).in_full()
-    console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
+        (point,) = chosen
+        tree = point.model_dump(mode="json", exclude_defaults=True) if index is None else point.in_full()
+        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def doctor(
+    experiment: Annotated[Path | None, typer.Argument(help="YAML file of an experiment.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Say what this machine has, and what an experiment would take before anything starts."""
+    from classifsae.config import load_experiment
+    from classifsae.doctor import experiment_report, machine_report
+
+    points = load_experiment(experiment, settings or []) if experiment else ()
+    console.print(machine_report())
+    for point in points:
+        console.print(experiment_report(point))
 
 
 @app.command("list")
@@ -135,6 +195,32 @@ def main() -> None:
         raise SystemExit(1) from error
 
 
+def _given(texts: list[str] | None, file: str | None) -> Iterator[str]:
+    """The texts given, or those of the file."""
+    from classifsae.data.stream import stream_texts
+
+    if bool(texts) == (file is not None):
+        raise ConfigError('explain needs either texts, such as "Oil prices fell", or --file FILE.')
+    return iter(texts) if texts else stream_texts(file or "")
+
+
+def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
+    """Print it at once, so that a long list can be read while it grows."""
+    if as_json:
+        console.out(json.dumps(explanation.as_json(), ensure_ascii=False), highlight=False)
+    else:
+        from classifsae.report.explanation import printed
+
+        console.print(printed(explanation, legend=first), highlight=False)
+
+
+def _show_prompt(point: "Experiment") -> None:
+    from classifsae.classifier import preview
+    from classifsae.data import load_dataset
+
+    console.out(preview(point.backbone, load_dataset(point.dataset).train), highlight=False)
+
+
 def _complain(message: str) -> None:
     errors.print(
         f"classifsae: {' '.join(message.split())}",
@@ -161,8 +247,9 @@ def _list_points(points: "Sequence[Experiment]") -> None:
 
 def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "Stop") -> None:
     from classifsae.config import load_experiment, point_of
-    from classifsae.experiment import TABLE
+    from classifsae.experiment import REPORT, TABLE
     from classifsae.experiment import run as run_experiment
+    from classifsae.report.save import PAGE
     from classifsae.report.table import terminal
 
     points = load_experiment(path, settings or [])
@@ -178,6 +265,9 @@ def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "S
             console.print(
                 f"Table, scores and summary: {outcome.folder / TABLE}", highlight=False, soft_wrap=True
             )
+        if until == "report":
+            page = outcome.folder / REPORT / PAGE
+            console.print(f"The page to open in a browser: {page}", highlight=False, soft_wrap=True)
 
 
 class Bars:

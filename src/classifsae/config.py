@@ -27,7 +27,9 @@ from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
 from classifsae.metrics.base import METRICS, Metric
+from classifsae.naming import NameOptions
 from classifsae.registry import canonical
+from classifsae.words import WordOptions
 
 Tree = dict[str, JsonValue]
 T = TypeVar("T")
@@ -47,6 +49,10 @@ class Experiment(BaseModel):
         n_concepts: concepts per method, where a method does not say otherwise.
         methods: label to options; the option ``method`` names the method if the label does not.
         metrics: metric to options.
+        encoder: of sentences, for the scores that ask what concepts mean: "minilm", or a folder or hub id
+            that sentence-transformers can load.
+        words: how texts are split into words.
+        names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
@@ -60,7 +66,10 @@ class Experiment(BaseModel):
     dataset: DatasetConfig
     n_concepts: PositiveInt = 20
     methods: Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1)]
-    metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}}
+    metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}, "interpretability": {}}
+    encoder: str = "minilm"
+    words: WordOptions = WordOptions()
+    names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
@@ -75,6 +84,12 @@ class Experiment(BaseModel):
     @classmethod
     def _dataset(cls, given: str | Tree) -> DatasetConfig:
         return _or_value_error(lambda: check_config(_named("dataset", given)))
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _source_of_names(cls, given: JsonValue) -> JsonValue:
+        """A word alone is where names come from."""
+        return {"from": given} if isinstance(given, str) else given
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod
@@ -158,8 +173,11 @@ class Experiment(BaseModel):
         return Path(self.run_dir.format(dataset=dataset, backbone=backbone)).expanduser()
 
     def _metric(self, name: str) -> Metric:
+        kind, options = METRICS.load(name), dict(self.metrics[name])
+        if "words" in kind.model_fields:
+            options.setdefault("words", self.words.model_dump(mode="json"))
         try:
-            return METRICS.load(name)(**self.metrics[name])
+            return kind(**options)
         except ValidationError as error:
             raise ConfigError(one_line(error)) from error
 

@@ -1,6 +1,23 @@
 """What each concept stands for, in words: a name, its words, and the sentences on which it is most active."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import yaml
+from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
+
+from classifsae.activations import Activations
+from classifsae.bottleneck import batches
+from classifsae.concepts.base import Concepts
+from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.metrics._breaks import activating_sets, strongest_rows
+from classifsae.storage import Manifest, finish, manifest_of, write_text
+from classifsae.tensors import Float, Tensor
+from classifsae.words import N_READ, Term, Tokens, WordOptions, as_written, count_terms, tokenise, weigh
 
 
 @dataclass(frozen=True)
@@ -46,3 +63,234 @@ class Description:
     name: str
     words: tuple[Word, ...]
     sentences: tuple[ActiveSentence, ...]
+
+
+N_SENTENCES = 10
+N_WORDS = 20
+MAX_PHRASE = 3
+"""Words of a phrase at most."""
+
+MAX_DESCRIBED = 50
+"""A method with more concepts than this is not described by an experiment: nobody reads that many."""
+
+DESCRIPTIONS = "descriptions.json"
+
+NAMED, NAMES = "named", "names.json"
+"""Folder in a run, and file, of the names made by the naming stage."""
+
+_N_NAME_WORDS = 3
+_LIST = TypeAdapter(tuple[Description, ...])
+_OWN_NAMES = TypeAdapter(dict[int, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]])
+
+
+def describe(
+    concepts: Concepts,
+    activations: Activations,
+    texts: Sequence[str],
+    *,
+    options: WordOptions | None = None,
+) -> tuple[Description, ...]:
+    """Every concept in words: a name, its words and phrases, and its sentences.
+
+    Words are those of the 100 sentences of its activating set on which a concept is most active, weighed by
+    TF-IDF over one such document per concept and one for the corpus.
+
+    Args:
+        concepts: fitted on activations of the same source.
+        activations: of the sentences to describe by; the test split.
+        texts: the original texts, of the same rows.
+        options: how texts are split into words.
+    Raises:
+        MismatchError: other texts or activations than the concepts'.
+    """
+    concepts.source.require(activations.source, this="the concepts", that="the activations")
+    if len(texts) != len(activations):
+        raise MismatchError(
+            f"there are {len(texts)} texts and activations of {len(activations)}; give the texts captured."
+        )
+    codes = codes_of(concepts, activations).cpu()
+    rows = strongest_rows(codes, activating_sets(codes), at_most=N_READ)
+    words = words_of(tokenise(tuple(texts), options or WordOptions()), rows)
+    latents = concepts.kept.tolist()
+    names = default_names(words, latents, [bool(r) for r in rows])
+    sentences = [
+        tuple(ActiveSentence(row, float(codes[row, j])) for row in r[:N_SENTENCES])
+        for j, r in enumerate(rows)
+    ]
+    columns = zip(latents, names, words, sentences, strict=True)
+    return tuple(Description(j, *column) for j, column in enumerate(columns))
+
+
+def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
+    """Activations of the kept concepts on every sentence."""
+    concepts = concepts.to(activations.hidden.device)
+    with torch.no_grad():
+        parts = batches(len(activations), activations.hidden.shape[1])
+        return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
+
+
+def words_of(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[tuple[Word, ...]]:
+    """The strongest words and phrases of each concept, from the rows of its sentences.
+
+    A word that stands in a phrase at least half of the time gives way to the phrase; a phrase that mostly
+    says words again is left out, and so is one that occurs once.
+    """
+    documents = [count_terms([tokens[r].lemmas for r in read], max_length=MAX_PHRASE) for read in rows]
+    found = []
+    for read, counts, weights in zip(rows, documents, weigh(documents), strict=True):
+        terms = _without_repeats(weights, counts)[:N_WORDS]
+        spelled = as_written(terms, [tokens[r] for r in read])
+        found.append(tuple(Word(s, weights[t]) for s, t in zip(spelled, terms, strict=True)))
+    return found
+
+
+def _without_repeats(weights: Mapping[Term, float], counts: Counter[Term]) -> list[Term]:
+    """The heaviest terms of which at least half of the words are not in one before them."""
+    fuller = _fuller_phrases(counts)
+    listed: list[Term] = []
+    said: set[str] = set()
+    for term in weights:
+        if len(term) > 1 and counts[term] == 1:
+            continue
+        for candidate in (fuller.get(term, term), term):
+            if 2 * sum(word in said for word in candidate) <= len(candidate):
+                listed.append(candidate)
+                said.update(candidate)
+                break
+    return sorted(listed, key=lambda term: -weights[term])
+
+
+def _fuller_phrases(counts: Counter[Term]) -> dict[Term, Term]:
+    """For each term that stands in a phrase at least half of the time, the longest such phrase."""
+    repeated = sorted((len(phrase), n, phrase) for phrase, n in counts.items() if n > 1)
+    return {part: phrase for _, n, phrase in repeated for part in _parts(phrase) if 2 * n >= counts[part]}
+
+
+def _parts(phrase: Term) -> list[Term]:
+    """All shorter phrases within a phrase."""
+    return [
+        phrase[start : start + length]
+        for length in range(1, len(phrase))
+        for start in range(len(phrase) - length + 1)
+    ]
+
+
+def default_names(
+    words: Sequence[Sequence[Word]], latents: Sequence[int], active: Sequence[bool]
+) -> list[str]:
+    """A short name per concept from its strongest words, none twice."""
+    taken: set[str] = set()
+    names = []
+    for own, latent, is_active in zip(words, latents, active, strict=True):
+        name = _unused_name(own, taken) if own else ""
+        if not name:
+            name = f"concept {latent}" if is_active else f"never active ({latent})"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _unused_name(words: Sequence[Word], taken: set[str]) -> str:
+    """The first words that no other name consists of; empty if there are none."""
+    longer = (_joined(words, n) for n in range(_N_NAME_WORDS, _N_NAME_WORDS + N_WORDS))
+    return next((name for name in longer if name not in taken), "")
+
+
+def _joined(words: Sequence[Word], n_words: int) -> str:
+    """Words and phrases up to so many words in all, none of which says a word again."""
+    chosen: list[str] = []
+    said: set[str] = set()
+    for word in words:
+        new = word.text.split()
+        if said.isdisjoint(new) and len(said) + len(new) <= max(n_words, len(words[0].text.split())):
+            chosen.append(word.text)
+            said.update(new)
+    return ", ".join(chosen)
+
+
+def with_names(descriptions: Sequence[Description], names: Mapping[int, str]) -> tuple[Description, ...]:
+    """Descriptions under names of one's own, by latent; the others keep theirs.
+
+    Raises:
+        ConfigError: a latent that is not described, or a name that two concepts would have.
+    """
+    known = {d.latent for d in descriptions}
+    if unknown := sorted(names.keys() - known):
+        listed = ", ".join(map(str, sorted(known)))
+        raise ConfigError(f"names: there is no concept with latent {unknown[0]}; known: {listed}.")
+    named = tuple(replace(d, name=names.get(d.latent, d.name)) for d in descriptions)
+    name, n = Counter(d.name for d in named).most_common(1)[0] if named else ("", 0)
+    if n > 1:
+        both = ", ".join(str(d.latent) for d in named if d.name == name)
+        raise ConfigError(f"names: latents {both} would all be called {name!r}; give each a name of its own.")
+    return named
+
+
+def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inputs: str = "") -> Manifest:
+    """Write descriptions as an artefact.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    text = _LIST.dump_json(tuple(descriptions), indent=1).decode("utf-8")
+    write_text(folder / DESCRIPTIONS, text + "\n")
+    return finish(folder, inputs=inputs, record={"n_described": len(descriptions)})
+
+
+def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ...] | None:
+    """How a run describes the concepts of one method and seed.
+
+    Names made in the stage after this one replace those of the description, the user's own replace both.
+
+    Returns:
+        None where the run has no descriptions, as of a method with more than 50 concepts.
+    Raises:
+        StorageError: the files are damaged.
+        ConfigError: the user's names do not fit.
+    """
+    folder = run / "descriptions" / label / f"seed-{seed}"
+    if manifest_of(folder) is None:
+        return None
+    try:
+        found = _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{folder} holds no descriptions; delete it to have them made again.") from error
+    made, known = _made_names(run / NAMED / label / f"seed-{seed}"), {d.latent for d in found}
+    own = read_names(run / "names" / label / f"seed-{seed}.yaml")
+    return with_names(found, {latent: name for latent, name in made.items() if latent in known} | own)
+
+
+class _MadeName(BaseModel, extra="ignore"):
+    latent: int
+    name: str
+
+
+def _made_names(folder: Path) -> dict[int, str]:
+    """The names that the naming stage made; empty where it did not run."""
+    if manifest_of(folder) is None:
+        return {}
+    try:
+        made = _MADE.validate_json((folder / NAMES).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
+    return {name.latent: name.name for name in made}
+
+
+_MADE = TypeAdapter(tuple[_MadeName, ...])
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """A user's own names, a YAML mapping of latent to name; empty where there is no such file.
+
+    Raises:
+        ConfigError: it is not such a mapping.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return _OWN_NAMES.validate_python(yaml.safe_load(path.read_text("utf-8-sig")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(
+            f"{path} must map latents to names, one a line, such as '17: oil prices' "
+            f"({' '.join(str(error).split())[:120]})."
+        ) from error

@@ -1,4 +1,4 @@
-"""The stages in order: text, classifier, activations, concepts, scores. Only this file knows the order.
+"""The stages in order: text, classifier, activations, concepts, scores, report. Only here is it known.
 
 A stage is an artefact in its own folder, addressed by the fingerprint of all it depends on: where
 that is unchanged nothing is done, and a stage that was interrupted goes on where it stopped.
@@ -6,7 +6,7 @@ that is unchanged nothing is done, and a stage that was interrupted goes on wher
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,16 +16,25 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.classifier import Classifier, capture, finetune
-from classifsae.classifier.classifier import pick_device
+from classifsae.classifier._hardware import pick_device
 from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
 from classifsae.data.sources import resolve
+from classifsae.describe import MAX_DESCRIBED, NAMED, describe, load_descriptions, save_descriptions
+from classifsae.encoder import embed, encoder_fingerprint, load_encoder
 from classifsae.errors import ConfigError
+from classifsae.finished import EXPERIMENT, open_classifier, place_of
+from classifsae.llm import Ask
 from classifsae.metrics import score
 from classifsae.metrics.base import number
+from classifsae.naming import judge, name_concepts, save_names
+from classifsae.report.build import About, Fit, build
+from classifsae.report.page import fingerprint_of_templates
+from classifsae.report.save import FIGURES, save_report
 from classifsae.report.table import Record, markdown
+from classifsae.sentences import Sentences
 from classifsae.storage import (
     Json,
     Manifest,
@@ -37,14 +46,17 @@ from classifsae.storage import (
     write_json,
     write_text,
 )
-from classifsae.tensors import Float, OnStep, Tensor
+from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
-Stop = Literal["finetune", "capture", "fit", "score"]
+Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 Split = Literal["train", "test"]
 
-SUMMARY, SCORES, TABLE = "summary.json", "scores.json", "table.md"
+SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
 
-_FOR_CAPTURE = {"layer", "template", "max_length", "dtype", "max_tokens"}
+_SCORED = ("score", "describe", "report")
+_FOR_CAPTURE = {
+    "layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens",
+}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -121,7 +133,7 @@ def progress(experiment: Experiment) -> Progress:
     return Progress(dataset, folder, {name: (finished[name], len(stages[name])) for name in stages})
 
 
-def run(experiment: Experiment, *, until: Stop = "score", watch: Watch | None = None) -> Outcome:
+def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
     """Run all stages up to one of them, leaving out what is up to date.
 
     Raises:
@@ -142,19 +154,32 @@ class _Stages:
 
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
-        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        needs_sentences = until in _SCORED and self.needs_sentences
+        if until in _SCORED:
+            self.experiment.words.require_installed()  # likewise, a missing extra
+        if needs_sentences:
+            encoder_fingerprint(self.experiment.encoder)  # and a missing encoder
+        write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []
         self.trained  # noqa: B018 (a stage is run by asking for it)
         if until != "finetune":
             self.captured("train")
             self.captured("test")
-        if until in ("fit", "score"):
+        if needs_sentences:
+            self.embedded  # noqa: B018
+        if until == "fit" or until in _SCORED:
             for label, seed in fits:
                 self.fitted(label, seed)
-        if until == "score":
+        if until in _SCORED:
             records = [self.scored(label, seed) for label, seed in fits]
             self.summarise(records, fits)
+        if until in ("describe", "report"):
+            for label, seed in fits:
+                self.described(label, seed)
+                self.named(label, seed)
+        if until == "report":
+            self.reported(records)
         return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes)
 
     # --------------------------------------------------------------- what the stages work on
@@ -177,14 +202,8 @@ class _Stages:
     @cached_property
     def classifier(self) -> Classifier:
         """The trained classifier, loaded when something needs it."""
-        backbone = self.experiment.backbone
         names = self.data.label_names
-        if backbone.tuning == "none":
-            return Classifier.load(backbone, label_names=names, device=self.device)
-        reading = backbone.model_dump(include={"layer", "template", "max_length"}, exclude_none=True)
-        return Classifier.load(
-            str(self.folder / "classifier"), label_names=names, device=self.device, **reading
-        )
+        return open_classifier(self.experiment, self.folder, label_names=names, device=self.device)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The classifier's tail; the classifier is loaded if a method calls it."""
@@ -192,6 +211,29 @@ class _Stages:
 
     def activations(self, split: Split) -> Activations:
         return Activations.load(self.folder / "activations" / split).to(self.device)
+
+    @cached_property
+    def needs_sentences(self) -> bool:
+        """Whether a metric reads texts or their embeddings."""
+        return any(metric.needs_sentences for metric in self.experiment.built_metrics().values())
+
+    @cached_property
+    def sentences(self) -> Sentences | None:
+        """The test split's sentences, if a metric needs them."""
+        if not self.needs_sentences:
+            return None
+        self.embedded  # noqa: B018
+        return Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The encoder of sentences, loaded when something needs it."""
+        return load_encoder(self.experiment.encoder, device=self.device)
+
+    @cached_property
+    def namer(self) -> Ask | None:
+        """The language model that names concepts, if one does."""
+        return self.experiment.names.ask(self.device)
 
     # --------------------------------------------------------------- the stages
 
@@ -201,7 +243,7 @@ class _Stages:
         backbone, train = self.experiment.backbone, self.data.train
         if backbone.tuning == "none":
             return self.classifier.fingerprint
-        kept = {"template", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
+        kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
         options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - kept)
         made_from = fingerprint(options, train.identity, _versions())
         manifest = self._stage(
@@ -229,6 +271,8 @@ class _Stages:
                 self.classifier,
                 texts,
                 folder=folder,
+                long_texts=backbone.long_texts,
+                overlap=backbone.overlap,
                 max_tokens=backbone.max_tokens,
                 on_step=on_step,
                 inputs=made_from,
@@ -236,7 +280,25 @@ class _Stages:
         )
         if n_cut := manifest.record.get("n_cut"):
             self.notes.append(f"{n_cut} of {len(texts)} {split} texts were longer than the model reads: cut.")
+        if n_split := manifest.record.get("n_split"):
+            self.notes.append(
+                f"{n_split} of {len(texts)} {split} texts were longer than the model reads: split into "
+                f"overlapping windows, each a row of its own ({manifest.record['n_sentences']} rows)."
+            )
         return manifest.identity
+
+    @cached_property
+    def embedded(self) -> str:
+        """Identity of the embeddings of the test split, made once for all methods."""
+        texts, name = self.data.test, self.experiment.encoder
+        made_from = fingerprint(encoder_fingerprint(name), list(texts.texts), _versions())
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            embed(texts, encoder=self.encoder, device=self.device, on_step=on_step).save(
+                folder, inputs=made_from
+            )
+
+        return self._stage("embed test", self.folder / "sentences" / "test", made_from, make).identity
 
     @cache  # noqa: B019
     def fitted(self, label: str, seed: int) -> str:
@@ -266,11 +328,18 @@ class _Stages:
         """Scores of the concepts of one method and seed, as a flat record."""
         metrics = self.experiment.built_metrics()
         options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
-        made_from = fingerprint(self.fitted(label, seed), self.captured("test"), options, _versions())
+        about = self.embedded if self.needs_sentences else None
+        made_from = fingerprint(self.fitted(label, seed), self.captured("test"), about, options, _versions())
 
         def make(folder: Path, on_step: OnStep | None) -> None:
-            concepts = Concepts.load(self._place("concepts", label, seed))
-            scores = score(concepts, self.tail, self.activations("test"), metrics=metrics, on_step=on_step)
+            scores = score(
+                Concepts.load(self._place("concepts", label, seed)),
+                self.tail,
+                self.activations("test"),
+                metrics=metrics,
+                sentences=self.sentences,
+                on_step=on_step,
+            )
             write_json(folder / SCORES, {name: result.as_json() for name, result in scores.results.items()})
             flat: Json = {s.name: number(s.value) for s in scores.flat()}
             finish(folder, inputs=made_from, record={"flat": flat})
@@ -289,6 +358,100 @@ class _Stages:
             "n_concepts": asked or flat["n_alive"],
             **flat,
         }
+
+    def described(self, label: str, seed: int) -> None:
+        """Words, sentences and names of the concepts of one method and seed, unless they are too many."""
+        words = self.experiment.words
+        made_from = fingerprint(
+            self.fitted(label, seed), self.captured("test"), words.model_dump(mode="json"), _versions()
+        )
+        concepts = Concepts.load(self._place("concepts", label, seed))
+        if len(concepts) > MAX_DESCRIBED:
+            return
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            found = describe(concepts, self.activations("test"), self.data.test.texts, options=words)
+            save_descriptions(found, folder, inputs=made_from)
+
+        self._stage(
+            f"describe {label} seed {seed}", self._place("descriptions", label, seed), made_from, make
+        )
+
+    def named(self, label: str, seed: int) -> None:
+        """Names of the concepts of one method and seed, made on the training split, judged on the test split.
+
+        Names from words are those of the descriptions where no metric has sentences embedded to judge them.
+        """
+        options, words = self.experiment.names, self.experiment.words
+        concepts = Concepts.load(self._place("concepts", label, seed))
+        if len(concepts) > MAX_DESCRIBED or (options.source == "words" and not self.needs_sentences):
+            return
+        made_from = fingerprint(
+            self.fitted(label, seed),
+            [self.captured("train"), self.captured("test"), self.embedded],
+            [words.model_dump(mode="json"), options.identity()],
+            _versions(),
+        )
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            train = self.data.train
+            described = describe(concepts, self.activations("train"), train.texts, options=words)
+            names = name_concepts(
+                described,
+                train.texts,
+                train.label_names,
+                ask=self.namer,
+                made_by=options.source,
+                on_step=on_step,
+            )
+            sentences = Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+            judged = judge(names, concepts, self.activations("test"), sentences, self.encoder)
+            save_names(judged, folder, inputs=made_from)
+
+        place = self._place(NAMED, label, seed)
+        record = self._stage(f"name {label} seed {seed}", place, made_from, make).record
+        if n_failed := record.get("n_failed"):
+            self.notes.append(
+                f"{label} seed {seed}: {n_failed} of {record['n_named']} names are made from words, the "
+                f"first as {record['failure']}; delete {place} to ask again."
+            )
+
+    def reported(self, records: list[Record]) -> None:
+        """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
+        seed, labels, about = self.experiment.seeds[0], self.experiment.methods, self.about
+        scores = {label: read_json(self._place("scores", label, seed) / SCORES) for label in labels}
+        described = {label: load_descriptions(self.folder, label, seed) or () for label in labels}
+        words: Json = [[asdict(one) for one in described[label]] for label in labels]
+        shown: Json = [self.fitted(label, seed) for label in labels]
+        made_from = fingerprint(
+            list(records), scores, words, shown, self.captured("test"), self.data.test.identity,
+            about.settings, list(about.notes), fingerprint_of_templates(), _versions(),
+        )  # fmt: skip
+
+        def make(folder: Path, on_step: OnStep | None) -> None:
+            fits = [
+                Fit(label, seed, Concepts.load(self._place("concepts", label, seed)), found, described[label])
+                for label, found in scores.items()
+                if isinstance(found, dict)
+            ]
+            content = build(fits, records, self.activations("test"), self.data.test, self.tail, about=about)
+            save_report(content, folder)
+            finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
+
+        self._stage("report", self.folder / REPORT, made_from, make)
+
+    @property
+    def about(self) -> About:
+        """What the report says beside numbers; nothing of where on a disk the run was."""
+        settings = self.experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+        return About(
+            dataset=self.data.name,
+            backbone=self.experiment.backbone.name,
+            n_train=len(self.data.train),
+            settings=_without_folders(settings),
+            versions={name: str(installed) for name, installed in _versions().items()},
+            notes=tuple(self.notes),
+        )
 
     def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Write the page of results: summary, all scores, table."""
@@ -311,7 +474,7 @@ class _Stages:
     # --------------------------------------------------------------- machinery
 
     def _place(self, kind: str, label: str, seed: int) -> Path:
-        return self.folder / kind / label / f"seed-{seed}"
+        return place_of(self.folder, kind, label, seed)
 
     def _stage(
         self, name: str, folder: Path, inputs: str, make: Callable[[Path, OnStep | None], object]
@@ -336,3 +499,12 @@ class _Stages:
 def _versions() -> dict[str, Json]:
     """Versions of the libraries that decide the numbers."""
     return {name: version(name) for name in ("classifsae", "torch", "transformers")}
+
+
+def _without_folders(value: Json) -> Json:
+    """Settings with each absolute path cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

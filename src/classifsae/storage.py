@@ -108,6 +108,11 @@ def write_text(path: Path, text: str) -> None:
     atomic_write(path, lambda stream: stream.write(text.encode("utf-8", "surrogatepass")))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    atomic_write(path, lambda stream: stream.write(content))
+
+
 def write_json(path: Path, value: Json) -> None:
     """Write a JSON file atomically, keys in the order given."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -190,10 +195,16 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def finish(folder: Path, *, inputs: str, record: Mapping[str, Json]) -> Manifest:
-    """Declare a folder finished: hash its files and write the manifest."""
-    paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST and p.suffix != ".part")
-    files = {p.name: FileRecord(size=p.stat().st_size, sha256=hash_file(p)) for p in paths}
+def finish(
+    folder: Path, *, inputs: str, record: Mapping[str, Json], subfolders: Sequence[str] = ()
+) -> Manifest:
+    """Declare a folder finished: hash its files, and those of these subfolders, and write the manifest."""
+    found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
+    paths = sorted(p for p in found if p.name != MANIFEST and p.suffix != ".part")
+    files = {
+        p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=hash_file(p))
+        for p in paths
+    }
     manifest = Manifest(inputs=inputs, record=dict(record), files=files)
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return manifest

@@ -4,7 +4,7 @@ Axis names, in every annotation: n sentences, b batch, d width of the hidden sta
 m concepts, c classes, t tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
@@ -23,8 +23,12 @@ class Tail(Protocol):
 class SentenceEncoder(Protocol):
     """Raw texts to unit-norm embeddings (n, e)."""
 
-    def __call__(self, texts: list[str], /) -> Tensor:
-        """One unit-norm embedding per text."""
+    @property
+    def fingerprint(self) -> str:
+        """Equal for encoders that give equal embeddings."""
+
+    def __call__(self, texts: Sequence[str], /, *, on_step: "OnStep | None" = None) -> Tensor:
+        """One unit-norm embedding per text, in their order."""
 
 
 class OnStep(Protocol):

@@ -67,6 +67,17 @@ def test_the_same_seed_gives_the_same_codes(
     assert torch.equal(again.encode(test.hidden), concepts.encode(test.hidden))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_states_of_half_precision_are_upcast(
+    name: str, train: Activations, test: Activations, tail: nn.Linear
+):
+    half = dataclasses.replace(train, hidden=train.hidden.half())
+    full = dataclasses.replace(train, hidden=half.hidden.float())
+    concepts, upcast = recipe(name).fit(half, tail), recipe(name).fit(full, tail)
+    assert torch.equal(concepts.encode(test.hidden), upcast.encode(test.hidden))
+    assert torch.equal(concepts.encode(test.hidden.half()), upcast.encode(test.hidden.half().float()))
+
+
 def test_order_and_company_of_rows_do_not_matter(fitted: tuple[str, Concepts], test: Activations):
     _, concepts = fitted
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))

@@ -117,7 +117,7 @@ def test_an_own_csv_runs_and_a_second_call_does_nothing(
     assert "random" in printed
     status, printed = call(monkeypatch, capsys, "run", str(experiment), *settings)
     assert status == 0
-    assert "Nothing to do: all 7 stages" in printed
+    assert "Nothing to do: all 13 stages" in printed
 
 
 def test_show_prints_the_resolved_experiment_and_changes_nothing(
@@ -149,6 +149,24 @@ def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_fu
     assert (status, "index is 3, but" in printed, "give 1 to 2" in printed) == (2, True, True)
 
 
+def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = [
+        "backbone.kind=decoder",
+        "backbone.template='{text} Topic:'",
+        "backbone.answers=[' a', ' b', ' c']",
+    ]
+    settings += ["backbone.architecture.model_type=gpt_neox"]
+    status, printed = call(monkeypatch, capsys, "show", str(experiment), "--prompt", *settings)
+    assert status == 0, printed
+    assert "Topic:\n" in printed
+    assert "tokens: 23 of " in printed
+    assert "cut: the first " in printed
+    assert "money: ' a' = " in printed
+    assert not (experiment.parent / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("methods", "classifsae"), ("datasets", "planted"), ("backbones", "minilm"), ("metrics", "causality")],
@@ -177,3 +195,26 @@ def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_doctor_says_what_a_run_would_take_in_80_columns(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(cli.console, "_width", 80)
+    status, said = call(
+        monkeypatch, capsys, "doctor", str(experiment), "methods=[random]", "metrics=[completeness]"
+    )
+    assert status == 0
+    assert max(map(len, said.splitlines())) <= 80
+    for word in (
+        "python",
+        "hub",
+        "switched off",
+        "offline",
+        "finetune",
+        "score random",
+        "total",
+        "120 training",
+    ):
+        assert word in said
+    assert not (experiment.parent / "run").exists()

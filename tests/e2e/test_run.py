@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from classifsae.config import load_experiment
+from classifsae.describe import load_descriptions
 from classifsae.experiment import run
+from classifsae.storage import write_text
 from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
-N_STAGES = 1 + 2 + 4 * 2 * 2
+N_FIRST = 1 + 2 + 1
+N_STAGES = N_FIRST + 4 * 2 * 4 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -43,7 +46,7 @@ def test_the_summary_has_one_flat_record_per_method_and_seed(finished: Path):
         assert record["dataset"] == "short"
         for name in ("backbone", "n_concepts", "accuracy", "recovery_accuracy", "activation_rate",
                      "conditional_flip_rate", "conditional_tvd", "conditional_accuracy_change",
-                     "global_flip_rate_100"):  # fmt: skip
+                     "global_flip_rate_100", "concept_sim", "dataset_cosine_mean"):  # fmt: skip
             assert name in record
         assert all(not isinstance(value, (dict, list)) for value in record.values())
     assert all(r["recovery_accuracy"] > 0.99 for r in records if r["method"] == "identity")
@@ -60,11 +63,37 @@ def test_the_scores_hold_every_number_with_its_unit_and_each_concept(finished: P
         assert len(causality["concepts"]) == causality["n_alive"]["value"]
 
 
+def test_every_method_is_described_and_ones_own_names_are_kept(finished: Path, tmp_path: Path):
+    ours = load_descriptions(finished / "run", "classifsae", 1)
+    assert ours is not None
+    assert any(d.sentences for d in ours)
+    assert all(d.words for d in ours if d.sentences)  # others are named by their training sentences
+    names = finished / "run" / "names" / "classifsae" / "seed-1.yaml"
+    write_text(names, f"{ours[0].latent}: what pays\n")
+    named = load_descriptions(finished / "run", "classifsae", 1)
+    names.unlink()
+    assert named is not None
+    assert [d.name for d in named] == ["what pays", *(d.name for d in ours[1:])]
+
+
 def test_the_table_has_a_row_per_method(finished: Path):
     lines = (finished / "run" / "table.md").read_text().splitlines()
     assert [line.split()[1] for line in lines if line.startswith("|")][2:] == [
         "classifsae", "sae", "identity", "random",
     ]  # fmt: skip
+
+
+def test_the_report_is_a_page_tables_and_pictures(finished: Path):
+    report = finished / "run" / "report"
+    html = (report / "index.html").read_text()
+    assert str(finished) not in html
+    for name in ("classifsae", "sae"):
+        assert f'data-method="{name}"' in html
+        assert (report / "figures" / f"{name}-map.pdf").stat().st_size > 1000
+    assert not list((report / "figures").glob("identity-*"))
+    assert "classifsae" in (report / "table.md").read_text()
+    manifest = json.loads((report / "manifest.json").read_text())
+    assert {"index.html", "table.tex", "figures/sentence-sim.png"} <= manifest["files"].keys()
 
 
 def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
@@ -77,9 +106,11 @@ def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
 
 def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experiment: Path):
     (point,) = load_experiment(experiment, ["seeds=[1]"])
-    assert run(point).n_done == 1 + 2 + 4 * 2
+    assert run(point).n_done == N_FIRST + 4 * 4 + 1
     (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
-    assert run(changed).n_done == 2
+    assert run(changed).n_done == 4 + 1
+    (others,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2", "words.language=none"])
+    assert run(others).n_done == 8 + 1
 
 
 class Killed(Exception):
@@ -143,5 +174,5 @@ def test_the_published_protocol_is_an_option(experiment: Path):
     (ours,) = load_experiment(experiment, settings)
     (published,) = load_experiment(experiment, [*settings, "protocol=published"])
     run(ours)
-    assert run(published).n_done == 2
+    assert run(published).n_done == 4 + 1
     assert "published" in json.loads((experiment.parent / "run" / "scores.json").read_text())["protocol"]

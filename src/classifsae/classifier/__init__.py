@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from classifsae.classifier.capturing import capture, n_cut_of
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.config import BACKBONES, BackboneConfig, resolve_backbone
+    from classifsae.classifier.previewing import preview
     from classifsae.classifier.training import finetune
 
 _HOMES = {
@@ -17,9 +18,19 @@ _HOMES = {
     "capture": "capturing",
     "n_cut_of": "capturing",
     "finetune": "training",
+    "preview": "previewing",
 }
 
-__all__ = ["BACKBONES", "BackboneConfig", "Classifier", "capture", "finetune", "n_cut_of", "resolve_backbone"]
+__all__ = [
+    "BACKBONES",
+    "BackboneConfig",
+    "Classifier",
+    "capture",
+    "finetune",
+    "n_cut_of",
+    "preview",
+    "resolve_backbone",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import BaseModel
 
-from classifsae.classifier._lora import base_of, merged, read_adapter, with_lora, write_adapter
+from classifsae.classifier._lora import base_of, is_adapter, merged, read_adapter, with_lora, write_adapter
 from classifsae.classifier._models import Loaded, load_trained, load_untrained
 from classifsae.classifier._quiet import quiet
 from classifsae.classifier._soft_prompt import (
@@ -114,21 +115,32 @@ def save_model(folder: Path, loaded: Loaded) -> None:
 
 
 def reopened(
-    config: BackboneConfig, *, base: Base | None, n_vectors: int, kind: Kind, label_names: Sequence[str]
+    config: BackboneConfig,
+    device: torch.device,
+    *,
+    base: Base | None,
+    n_vectors: int,
+    kind: Kind,
+    label_names: Sequence[str],
 ) -> Loaded:
     """The model of a saved classifier.
 
     Args:
         config: its folder, and how it is to be loaded.
+        device: only for weights that are placed one by one.
         base: the frozen model, if it is kept by reference.
         n_vectors: of its soft prompt; 0 for none.
     Raises:
-        ConfigError: the frozen model is gone.
+        ConfigError: the frozen model is gone, or is to be placed otherwise than when it was tuned.
         MismatchError: the frozen model, or the soft prompt, is another one.
         StorageError: a file is missing or damaged.
     """
     folder = Path(config.model or "").expanduser()
-    loaded = load_trained(config) if base is None else base.load(kind, label_names)
+    if base is None:
+        loaded = load_trained(config, device)
+    else:
+        _check_whole(config, base.model)
+        loaded = base.load(kind, label_names)
     if n_vectors:
         width = embeddings(loaded.model).embedding_dim
         prompt = read_prompt(folder, n_vectors=n_vectors, width=width, name=config.name)
@@ -141,15 +153,43 @@ def load_adapter(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
     """A model with the LoRA adapter of a folder that peft wrote.
 
     Raises:
-        ConfigError: peft is missing, there is no such model, or the two do not fit.
+        ConfigError: peft is missing, there is no such model, the two do not fit, or 8 bits are asked for.
         StorageError: the adapter's weights are missing or damaged.
     """
     of = base_of(config)
+    _check_whole(config, of.name)
     loaded = load_untrained(of.model_copy(update={"tuning": "lora"}), label_names)
     base = Base.of(of, loaded)
     folder = Path(config.model or "").expanduser()
     opened = replace(read_adapter(loaded, folder, name=of.name), base=base)
     return merged(opened) if config.lora.merge else opened
+
+
+def beneath(config: BackboneConfig, base: Base | None) -> BackboneConfig:
+    """The options of the model whose files hold configuration and tokenizer, whatever was learned beside it.
+
+    Args:
+        base: of a saved classifier, if its frozen model is kept by reference.
+    Raises:
+        ConfigError: an adapter that names no model, or is of another kind than LoRA.
+    """
+    if base is not None:
+        return config.model_copy(update=base.model_dump(include={"model", "revision", "sha256"}))
+    return base_of(config) if config.tuning == "none" and is_adapter(config) else config
+
+
+def _check_whole(config: BackboneConfig, model: str) -> None:
+    """Refuse what would give other weights, or other places for them, than those that were tuned beside.
+
+    Raises:
+        ConfigError: 8 bits, or several GPUs.
+    """
+    for option in ("quantization", "device_map"):
+        if (value := getattr(config, option)) is not None:
+            raise ConfigError(
+                f"{option} is {value}, but {config.name} is a small part learned beside {model}, which is "
+                f"opened as it was then; leave {option} out."
+            )
 
 
 def _weights(loaded: Loaded) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -24,10 +25,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from classifsae.classifier._bpe import train_tokenizer
+from classifsae.classifier._hardware import Placement, placement
 from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._soft_prompt import SoftPrompt
-from classifsae.classifier._surgery import blocks_of
 from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
 from classifsae.errors import ConfigError, UnknownNameError
 from classifsae.storage import Json
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from classifsae.classifier._frozen import Base
 
+_OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
 _UNDECLARED = {"deberta-v2": {"position_buckets", "norm_rel_ebd", "share_att_key"}}
 """Fields that a model reads from its configuration, though the configuration's class does not list them."""
@@ -65,8 +67,8 @@ class Loaded:
     base: "Base | None" = None
 
 
-def load_trained(config: BackboneConfig) -> Loaded:
-    """A model that is a classifier already.
+def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
+    """A model that is a classifier already, on the device only where its weights are placed one by one.
 
     Raises:
         ConfigError: no such model; weights that are missing, such as those of a classification head; several
@@ -76,7 +78,8 @@ def load_trained(config: BackboneConfig) -> Loaded:
         hf_config = _hf_config(config)
         kind = _kind(config, hf_config)
         _check_task(config, hf_config)
-        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype))
+        where = placement(config, device)
+        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype), where=where)
         if missing:
             raise ConfigError(
                 f"{config.name} is no trained classifier, it lacks {missing[0]} "
@@ -125,21 +128,49 @@ def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[s
     return Loaded(model, tokenizer, kind)
 
 
+def without_weights(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str]) -> Loaded:
+    """A model on the meta device, which has shapes and no weights, with the tokenizer that it would have.
+
+    Args:
+        prompts: of a model from scratch, whose tokenizer is trained on them.
+    Raises:
+        ConfigError: no such model.
+    """
+    with quiet():
+        made = config.architecture is not None
+        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
+        kind = _kind(config, hf_config)
+        _set_labels(hf_config, label_names)
+        if made:
+            hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
+            tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=hf_config.vocab_size)
+        else:
+            tokenizer = _tokenizer(config, hf_config)
+        with torch.device("meta"):
+            return Loaded(_AUTO[kind].from_config(hf_config), tokenizer, kind)
+
+
 def kind_of_architecture(config: BackboneConfig) -> Kind:
     """Encoder or decoder, for a model that is made from scratch."""
     return _kind(config, _architecture(config.architecture or {}))
 
 
-def token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
+def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int = 0) -> int:
     """Tokens that a model can read, or fewer if asked.
 
+    Args:
+        reserved: tokens that come on top, those of an answer.
     Raises:
         ConfigError: more are asked than the model has positions, or there is no limit to take.
     """
     positions = _n_positions(loaded.model)
-    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
-    if asked is not None and positions is not None and asked > positions:
-        raise ConfigError(f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it.")
+    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None) - reserved
+    if asked is not None and positions is not None and asked > positions - reserved:
+        besides = f" beside the {reserved} of an answer" if reserved else ""
+        raise ConfigError(
+            f"max_length is {asked}, but {name} reads {positions - reserved} tokens at most{besides}; "
+            f"lower it."
+        )
     if asked is None and own > 10**9:
         raise ConfigError(f"{name} states no limit of its own; give max_length.")
     return asked if asked is not None else own
@@ -149,9 +180,10 @@ def _n_positions(model: PreTrainedModel) -> int | None:
     """Positions of a model, less those that RoBERTa-like embeddings reserve for padding."""
     total = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(module.num_embeddings) - int(module.padding_idx) - 1
-    return None if total is None else int(total)
+        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if is_table and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return None if total is None or total < 1 else int(total)  # XLNet says -1
 
 
 def _hf_config(config: BackboneConfig) -> PreTrainedConfig:
@@ -194,6 +226,13 @@ def _kind(config: BackboneConfig, hf_config: PreTrainedConfig) -> Kind:
 
 
 def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
+    made_for = (hf_config.architectures or [""])[0]
+    if made_for.endswith(_OTHER_HEADS):
+        # Its head may carry the names that a sequence classifier's has, and would be taken for one.
+        raise ConfigError(
+            f"{config.name} is a {made_for}, which does not label whole texts; needs a sequence "
+            f"classifier, a language model, or fine-tuning (tuning: full)."
+        )
     task = hf_config.problem_type
     if task in ("multi_label_classification", "regression") or hf_config.num_labels == 1:
         raise ConfigError(
@@ -203,7 +242,12 @@ def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
 
 
 def _pretrained(
-    config: BackboneConfig, hf_config: PreTrainedConfig, kind: Kind, *, dtype: torch.dtype
+    config: BackboneConfig,
+    hf_config: PreTrainedConfig,
+    kind: Kind,
+    *,
+    dtype: torch.dtype,
+    where: Placement | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the names of weights that its files do not hold."""
     location = locate(config.model_copy(update={"sha256": None}))
@@ -217,8 +261,9 @@ def _pretrained(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             local_files_only=location == config.model and not hub_is_reachable(),
+            **(where or {}),
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ConfigError(
             f"cannot load {config.name} as {kind}: {_first_sentence(error)}; weights are read from "
             f"safetensors files only."
@@ -228,9 +273,8 @@ def _pretrained(
 
 
 def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:
-    blocks = blocks_of(model, name=config.name)
-    path = next(name for name, module in model.named_modules() if module is blocks)
-    lost = [name for name in missing if name.startswith(f"{path}.")]
+    body = f"{model.base_model_prefix}."
+    lost = [name for name in missing if name.startswith(body) and "pooler" not in name]
     if lost:
         raise ConfigError(
             f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "

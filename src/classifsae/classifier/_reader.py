@@ -1,13 +1,14 @@
 """From texts to padded batches: template, truncation, padding and the tokens that stand for the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from classifsae.classifier._answers import Answers, Tokens, check_distinct
 from classifsae.classifier.config import Kind
-from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
+from classifsae.data.prompt import DEFAULT_TEMPLATE, fill, surroundings
 from classifsae.errors import ConfigError, DataError
 from classifsae.storage import fingerprint
 from classifsae.tensors import Int, Tensor
@@ -44,12 +45,14 @@ class Signature:
     """How a model is called.
 
     Attributes:
-        kind: encoder (pads and cuts on the right) or decoder (on the left, so that the options survive).
+        kind: encoder (cuts on the right) or decoder (cuts on the left, so that the options survive).
+        left: whether rows are filled up on the left.
         pad_id: token that fills up rows.
         accepts: names of the model's arguments.
     """
 
     kind: Kind
+    left: bool
     pad_id: int
     accepts: frozenset[str]
 
@@ -59,6 +62,12 @@ class Signature:
         if self.kind == "decoder" and "position_ids" in self.accepts:
             inputs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
         return inputs
+
+    def extended(self, inputs: Mapping[str, Tensor], tokens: Tokens) -> dict[str, Tensor]:
+        """The same arguments with more tokens at the end of every row, which are filled up on the left."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        more = torch.tensor(tokens, dtype=ids.dtype, device=ids.device).expand(len(ids), -1)
+        return self.inputs(torch.cat([ids, more], dim=1), torch.cat([mask, torch.ones_like(more)], dim=1))
 
     def dummy(self, n_rows: int, n_tokens: int, device: torch.device) -> dict[str, Tensor]:
         """Arguments for a run whose tokens do not matter, as long as none is padding."""
@@ -76,8 +85,10 @@ class Reader:
         signature: how the model is called.
         label_names: names of the classes, in order.
         template: what is put around a text; None: nothing.
+        words: what is answered for each class; None: its index.
         max_length: tokens at most.
-        reads: position of the sentence vector, 0 or -1 (the last token that is not padding).
+        reads: position of the sentence vector, 0 or -1 (the last token that is not padding); None: the
+            head reads a vector made from all tokens.
         n_slots: places in front of each row's tokens for the vectors of a soft prompt.
     """
 
@@ -85,14 +96,17 @@ class Reader:
     signature: Signature
     label_names: tuple[str, ...]
     template: str | None
+    words: tuple[str, ...] | None
     max_length: int
-    reads: int
+    reads: int | None
     n_slots: int = 0
 
     @property
     def prompt(self) -> str:
         """Fingerprint of what is put around a text; "" for nothing."""
-        return "" if self.template is None else fingerprint(self.template, list(self.label_names))
+        if self.template is None:
+            return ""
+        return fingerprint(self.template, list(self.label_names), list(self.words or ()))
 
     @property
     def room(self) -> int:
@@ -115,23 +129,56 @@ class Reader:
         n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
         return Encoded(list(rows["input_ids"]), n_cut)
 
+    def span(self, text: str) -> tuple[int, int]:
+        """The characters of a text that are read, first and one past the last: all, unless it is too long.
+
+        Raises:
+            DataError: the text has no token at all.
+        """
+        encoded = self.encode([text])
+        if encoded.n_cut == 0:
+            return 0, len(text)
+        offsets = self.tokenizer(
+            self._filled(text),
+            truncation=True,
+            max_length=self.room,
+            return_offsets_mapping=True,
+            verbose=False,
+        )["offset_mapping"]
+        before = 0 if self.template is None else len(surroundings(self.template, self.label_names)[0])
+        places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
+        return max(min(places), 0), min(max(places), len(text))
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text inside the template, uncut."""
+        prompts = [self._filled(text) for text in texts]
+        return list(map(len, self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
+
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
         """Pad rows of token ids to the longest, the slots in front of the tokens."""
         ids = [[self.signature.pad_id] * self.n_slots + list(row) for row in ids]
         width = max(map(len, ids))
-        left = self.signature.kind == "decoder"
+        left = self.signature.left
         tokens = torch.tensor([self._padded(row, width, left=left) for row in ids])
         mask = torch.tensor([self._mask(len(row), width, left=left) for row in ids])
         return Batch(self.signature.inputs(tokens, mask), self._positions(tokens))
 
-    def answers(self, *, name: str) -> tuple[int, ...]:
-        """The token that stands for each class: its index, as it is tokenised right after the prompt.
+    def answers(self, *, name: str) -> Answers:
+        """The tokens that stand for each class: its word or index, as it is tokenised right after the prompt.
 
         Raises:
-            ConfigError: an index is several tokens, or the tokenizer ends the prompt with a token of its own.
+            ConfigError: an index is several tokens, a word does not begin with a token of its own or is the
+                beginning of another, or the tokenizer ends the prompt with a token of its own.
         """
         prompt = self._ids(self._filled(""))
-        return tuple(self._answer(prompt, index, name=name) for index in range(len(self.label_names)))
+        words = self.words or [str(index) for index in range(len(self.label_names))]
+        tokens = [self._answer(prompt, index, word, name=name) for index, word in enumerate(words)]
+        check_distinct(tokens, words)
+        return Answers(tuple(tokens))
+
+    def ids_before_answer(self) -> list[int]:
+        """Tokens of the prompt around an empty text."""
+        return self._ids(self._filled(""))
 
     def check_room(self) -> None:
         """Refuse a limit that leaves no room for a text beside what is put around it.
@@ -147,18 +194,26 @@ class Reader:
                 f"raise it, or shorten the template or the label names."
             )
 
-    def _answer(self, prompt: list[int], index: int, *, name: str) -> int:
-        answered = self._ids(self._filled("") + str(index))
-        if answered[: len(prompt)] == prompt and len(answered) == len(prompt) + 1:
-            return answered[-1]
-        tokens = self.tokenizer.convert_ids_to_tokens(self._ids(str(index), special=False))
+    def _answer(self, prompt: list[int], index: int, word: str, *, name: str) -> Tokens:
+        answered = self._ids(self._filled("") + word)
+        tokens = tuple(answered[len(prompt) :])
+        follows = answered[: len(prompt)] == prompt and len(tokens) > 0
+        if follows and (self.words is not None or len(tokens) == 1):
+            return tokens
+        alone = self.tokenizer.convert_ids_to_tokens(self._ids(word, special=False))
+        where = f"label {self.label_names[index]!r}: its answer {word!r}"
+        if self.words is not None:
+            raise ConfigError(
+                f"{where} does not begin with a token of its own right after the prompt in the tokenizer of "
+                f"{name}; move the space at the end of the template to the beginning of the answers."
+            )
         raise ConfigError(
-            f"label {self.label_names[index]!r}: its answer {str(index)!r} is not one token right after the "
-            f"prompt in the tokenizer of {name} (alone it is {tokens}); use another model, or fewer classes."
+            f"{where} is not one token right after the prompt in the tokenizer of {name} (alone it is "
+            f"{alone}); give the words to answer as answers, use another model, or fewer classes."
         )
 
     def _filled(self, text: str) -> str:
-        return text if self.template is None else fill(self.template, text, self.label_names)
+        return text if self.template is None else fill(self.template, text, self.label_names, self.words)
 
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
         return list(
@@ -175,11 +230,22 @@ class Reader:
 
     def _positions(self, tokens: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
         """Where the head looks: the first token, or the last whose id is not that of padding."""
-        if self.reads == 0:
+        if self.reads != -1:
             return torch.zeros(len(tokens), dtype=torch.long)
-        if self.signature.kind == "decoder":
+        if self.signature.left:
             return torch.full((len(tokens),), tokens.shape[1] - 1)
         return (torch.arange(tokens.shape[1]) * (tokens != self.signature.pad_id)).argmax(dim=1)
+
+
+def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Rows sorted by length and cut so that rows times the longest stays within ``max_tokens``."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
 
 
 def template_of(kind: Kind, given: str | None) -> str | None:

@@ -1,7 +1,8 @@
 """Reading and replacing the state between two blocks of a transformer, with no branch per architecture.
 
 The blocks are the one ``ModuleList`` of length ``num_hidden_layers``. A state is read with a forward hook,
-and put in by overriding ``forward`` on block instances, so the model is called as it always is.
+and put in by overriding ``forward`` on block instances, so the model is called as it always is. A model
+without one such list, or whose head reads several positions, is opened at its neck instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +14,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from classifsae.classifier._neck import Neck, find_neck
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Tensor
+from classifsae.tensors import Float, Int, Tensor
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,19 @@ class Anatomy:
     """Where a model can be opened.
 
     Attributes:
-        blocks: the L transformer blocks, in order.
+        n_layers: number of transformer blocks L.
+        blocks: these blocks, in order; empty if they cannot be told apart, as where layers share one block.
         arities: what each block returns: None for the bare state, else the length of a tuple with it first.
-        reads: position that the head reads from the last block's output: 0 or -1.
+        reads: position that the head reads from the last block's output: 0 or -1; None: it reads no one
+            position, or nothing is known of the blocks.
+        neck: where the head takes in its one vector, if ``reads`` is None.
     """
 
+    n_layers: int
     blocks: tuple[nn.Module, ...]
     arities: tuple[int | None, ...]
-    reads: int
+    reads: int | None
+    neck: Neck | None = None
 
 
 @torch.enable_grad()
@@ -40,14 +47,31 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
         inputs: one row of distinct tokens, none of them padding.
         name: what to call the model in messages.
     Raises:
-        ConfigError: no list of blocks, or a head that reads several positions.
+        ConfigError: a head that is never given one vector per text.
     """
-    blocks = tuple(blocks_of(model, name=name))
+    lists = _lists_of_blocks(model)
+    n_layers = int(model.config.get_text_config().num_hidden_layers)
+    if len(lists) == 1:
+        opened = _opened(model, inputs, tuple(lists[0]))
+        if opened.reads is not None:
+            return opened
+    after = lists[0][-1] if len(lists) == 1 else None
+    neck = find_neck(model, inputs, after=after)
+    if neck is None:
+        raise ConfigError(
+            f"{name}: its head reads no one position of {type(model).__name__} and is never given one vector "
+            f"per text, so that there is no sentence vector: choose another model or pooling."
+        )
+    return Anatomy(n_layers, (), (), reads=None, neck=neck)
+
+
+def _opened(model: PreTrainedModel, inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]) -> Anatomy:
+    """What the blocks return, and what the head reads of it."""
     arities: list[int | None] = []
     leaf: list[Tensor] = []
 
     def note(_: nn.Module, __: object, output: object) -> None:
-        arities.append(len(output) if isinstance(output, tuple) else None)
+        arities.append(len(output) if isinstance(output, tuple | list) else None)
 
     def cut(_: nn.Module, __: object, output: object) -> object:
         leaf.append(_state(output).detach().requires_grad_())
@@ -60,7 +84,7 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
     finally:
         for handle in handles:
             handle.remove()
-    return Anatomy(blocks, tuple(arities), _position_read(logits, leaf[0], name=name))
+    return Anatomy(len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"]))
 
 
 def blocks_of(model: PreTrainedModel, *, name: str) -> nn.ModuleList:
@@ -69,33 +93,40 @@ def blocks_of(model: PreTrainedModel, *, name: str) -> nn.ModuleList:
     Raises:
         ConfigError: there is none (ALBERT shares one block between its layers), or more than one.
     """
+    found = _lists_of_blocks(model)
+    if len(found) != 1:
+        raise ConfigError(
+            f"{name}: found {len(found)} lists of its blocks in {type(model).__name__}, needs one; "
+            f"models that share a block between layers, such as ALBERT, have none: choose another."
+        )
+    return found[0]
+
+
+def _lists_of_blocks(model: PreTrainedModel) -> list[nn.ModuleList]:
+    """Lists of as many modules as the model has layers, but for those inside another."""
     n_layers = model.config.get_text_config().num_hidden_layers
     found = {
         path: module
         for path, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == n_layers
     }
-    outer = [m for path, m in found.items() if not any(path.startswith(f"{other}.") for other in found)]
-    if len(outer) != 1:
-        raise ConfigError(
-            f"{name}: found {len(outer)} lists of {n_layers} blocks in {type(model).__name__}, needs one; "
-            f"models that share a block between layers, such as ALBERT, cannot be opened: choose another."
-        )
-    return outer[0]
+    return [m for path, m in found.items() if not any(path.startswith(f"{other}.") for other in found)]
 
 
-def _position_read(logits: Float[Tensor, "1 *t c"], state: Float[Tensor, "1 t d"], *, name: str) -> int:
-    """Which position of the last block's output the class logits depend on, by their gradient."""
+def _position_read(
+    logits: Float[Tensor, "1 *t c"], state: Float[Tensor, "1 t d"], tokens: Int[Tensor, "1 t"]
+) -> int | None:
+    """Which position of the last block's output the class logits depend on, by their gradient; None: several.
+
+    None as well for states that are not in rows of tokens, as those of XLNet, which run along the text first.
+    """
     if logits.ndim == 3:
         return -1
+    if state.shape[:2] != tokens.shape:
+        return None
     (gradient,) = torch.autograd.grad(logits.float().square().sum(), state)
     read = gradient[0].abs().sum(dim=1).nonzero().flatten().tolist()
-    if read not in ([0], [state.shape[1] - 1]):
-        raise ConfigError(
-            f"{name}: its head reads {len(read)} of {state.shape[1]} positions, must read the first or last; "
-            f"a head that pools over tokens has no single sentence vector: choose another model or pooling."
-        )
-    return 0 if read == [0] else -1
+    return {(0,): 0, (state.shape[1] - 1,): -1}.get(tuple(read))
 
 
 @contextmanager
@@ -120,17 +151,31 @@ def entered_at(anatomy: Anatomy, layer: int, state: Float[Tensor, "b 1 d"]) -> I
 @contextmanager
 def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]:
     """Multiply only the given tokens' rows of the unembedding: logits (b, t, V) become (b, t, c)."""
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
+    head = _unembedding(model)
     rows = torch.tensor(tokens, device=head.weight.device)
 
     def forward(state: Tensor) -> Tensor:
         bias = None if head.bias is None else head.bias[rows]
-        return functional.linear(state, head.weight[rows], bias)
+        return functional.linear(state.to(head.weight.device), head.weight[rows], bias)
 
     with replaced_forward({head: forward}):
         yield
+
+
+@contextmanager
+def last_positions(model: PreTrainedModel, n_positions: int) -> Iterator[None]:
+    """Unembed the last positions only: logits (b, t, V) become (b, n, V)."""
+    head = _unembedding(model)
+    whole = head.forward
+    with replaced_forward({head: lambda state: whole(state[:, -n_positions:])}):
+        yield
+
+
+def _unembedding(model: PreTrainedModel) -> nn.Linear:
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
+    return head
 
 
 @contextmanager
@@ -153,7 +198,7 @@ def _constant(value: object) -> Callable[..., object]:
 
 
 def _state(output: object) -> Tensor:
-    state = output[0] if isinstance(output, tuple) else output
+    state = output[0] if isinstance(output, tuple | list) else output
     if not isinstance(state, Tensor):
         raise ConfigError(f"a block returns {type(state).__name__}, not a tensor; choose another model.")
     return state

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from classifsae.classifier._reader import Reader
-from classifsae.classifier.classifier import class_logits
+from classifsae.classifier.classifier import Run
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.storage import (
@@ -92,12 +92,13 @@ class ClassifierTrainer(Trainer):
     """Cross-entropy over the C class logits, on batches from a plan.
 
     Args:
-        model: the model; a decoder's logits are already those of its answer tokens.
+        model: the model.
         args: Hugging Face's options.
         folder: where checkpoints go, as in ``args``.
         rows: the texts.
         reader: how to tokenise and pad.
         plan: the batches.
+        class_logits: from what runs the model, and its inputs, to the logits of the classes.
         class_weights: weight of each class in the loss.
         inputs: fingerprint of everything that the run depends on; only its own checkpoints are resumed.
         on_step: told after each optimiser step.
@@ -113,13 +114,14 @@ class ClassifierTrainer(Trainer):
         rows: Texts,
         reader: Reader,
         plan: Plan,
+        class_logits: Callable[[Run, Mapping[str, Tensor]], Tensor],
         class_weights: Float[Tensor, " c"] | None,
         inputs: str,
         on_step: OnStep | None,
         checkpoint_seconds: float | None,
     ) -> None:
         self.folder, self.rows, self.reader, self.plan = folder, rows, reader, plan
-        self.class_weights, self.inputs = class_weights, inputs
+        self.class_logits, self.class_weights, self.inputs = class_logits, class_weights, inputs
         self.losses: list[Tensor] = []
         super().__init__(model=model, args=args, data_collator=self._collate)
         # The loss is a mean over each batch: let accumulation average it over batches.
@@ -150,7 +152,8 @@ class ClassifierTrainer(Trainer):
         """Mean cross-entropy over the classes, weighted if asked."""
         labels = inputs.pop("labels")
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        loss = functional.cross_entropy(class_logits(model(**inputs).logits), labels, weight=weights)
+        logits = self.class_logits(lambda given: model(**given).logits, inputs)
+        loss = functional.cross_entropy(logits, labels, weight=weights)
         self.losses.append(loss.detach())
         return loss
 
@@ -189,7 +192,9 @@ class ClassifierTrainer(Trainer):
         if not self.args.should_save or self.optimizer is None or self.lr_scheduler is None:
             return
         optimizer = self.optimizer.state_dict()
-        values = {f"{i}.{name}": v for i, slots in optimizer["state"].items() for name, v in slots.items()}
+        values = {
+            f"{i}.{name}": v for i, slots in optimizer["state"].items() for name, v in _flat(slots).items()
+        }
         facts: dict[str, Json] = {
             "groups": optimizer["param_groups"],
             "slots": {k: v for k, v in values.items() if not isinstance(v, Tensor)},
@@ -229,6 +234,13 @@ class ClassifierTrainer(Trainer):
 
     def _rng_file(self, folder: str) -> Path:
         return Path(folder) / f"rng_{self.args.process_index}.safetensors"
+
+
+def _flat(slots: Mapping[str, Json | Tensor]) -> dict[str, Json | Tensor]:
+    """The slots of one weight; the 8-bit AdamW keeps its own in a mapping inside, and takes them without."""
+    inner = [value for value in slots.values() if isinstance(value, dict)]
+    plain = {name: value for name, value in slots.items() if not isinstance(value, dict)}
+    return {**plain, **{name: value for mapping in inner for name, value in mapping.items()}}
 
 
 class _Steps(TrainerCallback):

@@ -2,23 +2,35 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from classifsae.activations import TENSORS, Activations, Source, check_finite, finish_activations
+from classifsae.activations import (
+    TENSORS,
+    Activations,
+    Source,
+    check_finite,
+    finish_activations,
+    window_ids,
+)
 from classifsae.classifier._labels import agreed_labels
-from classifsae.classifier.classifier import Classifier, States
+from classifsae.classifier._windows import windowed
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import LongTexts
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
+    Json,
     begin,
     concatenate_files,
     fingerprint,
     manifest_of,
     read_json,
+    read_tensors,
     write_json,
     write_tensors,
 )
@@ -32,12 +44,29 @@ class Shard:
     """Consecutive sentences, captured.
 
     Attributes:
-        tensors: hidden (b, d), logits (b, c) and labels (b,).
-        n_cut: texts that were longer than the model's limit.
+        tensors: hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans (b, 2).
+        n_long: texts that were longer than the model's limit.
     """
 
     tensors: dict[str, Tensor]
-    n_cut: int
+    n_long: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive texts as the rows that the model reads.
+
+    Attributes:
+        ids: token ids of each row.
+        owners: which of these texts each row is of.
+        spans: characters of each row in its text; None where long texts are cut.
+        n_long: texts that were longer than the model's limit.
+    """
+
+    ids: list[list[int]]
+    owners: list[int]
+    spans: list[tuple[int, int]] | None
+    n_long: int
 
 
 def capture(
@@ -45,6 +74,8 @@ def capture(
     texts: Texts,
     *,
     folder: Path | None = None,
+    long_texts: LongTexts = "cut",
+    overlap: int = 32,
     max_tokens: int = 16384,
     shard_size: int = 4096,
     on_step: OnStep | None = None,
@@ -55,20 +86,32 @@ def capture(
     Args:
         folder: where they are kept, in shards until all are there; a run that was killed resumes at its
             first missing shard. The result is memory-mapped. None: kept in memory.
+        long_texts: "cut" texts that are longer than the model reads, or split them into overlapping
+            "windows", each a row of its own with the label of its text; ``documents`` and ``spans`` of the
+            result say what each row is.
+        overlap: tokens that neighbouring windows share at least.
         max_tokens: tokens per batch at most, padding included (a longer text is a batch of its own).
-        shard_size: sentences per shard; memory grows with it, not with the number of texts.
-        on_step: told after each batch: sentences done, sentences in all.
+        shard_size: texts per shard; memory grows with it, not with the number of texts.
+        on_step: told after each batch: texts done, texts in all.
         inputs: fingerprint to put into the manifest; by default that of the model, layer, prompt and texts.
     Raises:
         DataError: no texts, or hidden states that hold NaN or infinity.
-        ConfigError: other classes than the model's, or a head that reads more than the sentence vector.
+        ConfigError: other classes than the model's, a head that reads more than the sentence vector, or an
+            overlap that fills a window.
         StorageError: the folder cannot be written.
     """
     if len(texts) == 0:
         raise DataError("there are no texts to capture; check the data set.")
     agreed_labels(classifier.label_names, texts.label_names, name=classifier.name)
     classifier.verify(texts.texts)
-    pass_ = _Pass(classifier, texts, max_tokens=max_tokens, shard_size=shard_size, on_step=on_step)
+    pass_ = _Pass(
+        classifier,
+        texts,
+        overlap=overlap if long_texts == "windows" else None,
+        max_tokens=max_tokens,
+        shard_size=shard_size,
+        on_step=on_step,
+    )
     return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
 
 
@@ -81,10 +124,15 @@ def n_cut_of(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class _Pass:
-    """One capture: what is read, and how it is cut into shards and batches."""
+    """One capture: what is read, and how it is cut into shards and batches.
+
+    Attributes:
+        overlap: tokens that windows share; None: long texts are cut.
+    """
 
     classifier: Classifier
     texts: Texts
+    overlap: int | None
     max_tokens: int
     shard_size: int
     on_step: OnStep | None
@@ -103,23 +151,15 @@ class _Pass:
             self.source.model_dump(),
             self.texts.identity,
             [self.classifier.reader.max_length, str(self.classifier.dtype), self.classifier.device.type],
-            [self.max_tokens, self.shard_size, torch.__version__],
+            [self.overlap, self.max_tokens, self.shard_size, torch.__version__],
         )
 
     def in_memory(self) -> Activations:
         """The record, from shards joined in memory."""
         shards = [self._shard(start) for start in self._starts()]
-        tensors = {
-            name: torch.cat([s.tensors[name] for s in shards]) for name in ("hidden", "logits", "labels")
-        }
-        self._report(sum(shard.n_cut for shard in shards))
-        return Activations(
-            hidden=tensors["hidden"],
-            logits=tensors["logits"],
-            labels=tensors["labels"],
-            ids=self.texts.ids,
-            source=self.source,
-        )
+        tensors = {name: torch.cat([s.tensors[name] for s in shards]) for name in shards[0].tensors}
+        self._report(sum(shard.n_long for shard in shards))
+        return Activations(**tensors, ids=self._ids(tensors), source=self.source)
 
     def in_folder(self, folder: Path, inputs: str) -> Activations:
         """The record, memory-mapped from a finished artefact."""
@@ -132,14 +172,19 @@ class _Pass:
         for start in self._starts():
             self._keep(parts / f"{start:012d}.safetensors", start)
         files = sorted(parts.glob("*.safetensors"))
-        n_cut = sum(_count(file.with_suffix(".json")) for file in files)
+        n_long = sum(_count(file.with_suffix(".json")) for file in files)
         concatenate_files(folder / TENSORS, files)
-        finish_activations(
-            folder, ids=self.texts.ids, source=self.source, inputs=inputs or own, facts={"n_cut": n_cut}
-        )
+        ids = self._ids(read_tensors(folder / TENSORS))
+        facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
+        finish_activations(folder, ids=ids, source=self.source, inputs=inputs or own, facts=facts)
         shutil.rmtree(parts)
-        self._report(n_cut)
+        self._report(n_long)
         return Activations.load(folder)
+
+    def _ids(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Ids of the rows; those of the texts, unless some have several rows."""
+        documents = tensors.get("documents")
+        return self.texts.ids if documents is None else window_ids(self.texts.ids, documents.tolist())
 
     def _starts(self) -> range:
         return range(0, len(self.texts), self.shard_size)
@@ -150,49 +195,46 @@ class _Pass:
             self._step(min(start + self.shard_size, len(self.texts)))
             return
         shard = self._shard(start)
-        write_json(file.with_suffix(".json"), {"n_cut": shard.n_cut})
+        write_json(file.with_suffix(".json"), {"n_long": shard.n_long})
         write_tensors(file, shard.tensors)
 
     def _shard(self, start: int) -> Shard:
-        rows = slice(start, start + self.shard_size)
-        encoded = self.classifier.reader.encode(self.texts.texts[rows])
-        batches = batches_by_length([len(ids) for ids in encoded.ids], self.max_tokens)
-        done: list[States] = []
-        order: list[int] = []
-        for batch in batches:
-            states = self.classifier.states(self.classifier.reader.collate([encoded.ids[i] for i in batch]))
-            done.append(States(states.hidden.cpu(), states.logits.cpu()))
-            order += batch
-            self._step(start + len(order))
-        back = torch.tensor(order).argsort()
-        hidden = torch.cat([states.hidden for states in done])[back]
-        logits = torch.cat([states.logits for states in done])[back]
-        check_finite(hidden, self.texts.ids[rows])
-        labels = torch.tensor(self.texts.labels[rows])
-        return Shard({"hidden": hidden, "logits": logits, "labels": labels}, encoded.n_cut)
+        end = min(start + self.shard_size, len(self.texts))
+        rows = self._read(self.texts.texts[start:end])
+        states = self.classifier.states_of(
+            rows.ids,
+            max_tokens=self.max_tokens,
+            on_rows=lambda done: self._step(start + done * (end - start) // len(rows.ids)),
+        )
+        documents = start + torch.tensor(rows.owners)
+        check_finite(states.hidden, tuple(self.texts.ids[i] for i in documents.tolist()))
+        labels = torch.tensor(self.texts.labels)[documents]
+        tensors = {"hidden": states.hidden, "logits": states.logits, "labels": labels}
+        if rows.spans is not None:
+            tensors |= {"documents": documents, "spans": torch.tensor(rows.spans)}
+        return Shard(tensors, rows.n_long)
+
+    def _read(self, texts: Sequence[str]) -> Rows:
+        reader = self.classifier.reader
+        if self.overlap is None:
+            encoded = reader.encode(texts)
+            return Rows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
+        found = windowed(reader, texts, overlap=self.overlap)
+        n_long = sum(n_rows > 1 for n_rows in Counter(found.owners).values())
+        return Rows(found.ids, found.owners, found.spans, n_long)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:
             self.on_step(done, len(self.texts), {})
 
-    def _report(self, n_cut: int) -> None:
-        if n_cut:
+    def _report(self, n_long: int) -> None:
+        if n_long:
             limit = self.classifier.reader.max_length
-            logger.warning("%d of %d texts were cut at %d tokens", n_cut, len(self.texts), limit)
-
-
-def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Rows sorted by length and cut so that rows times the longest stays within ``max_tokens``."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+            done = "cut" if self.overlap is None else "split into windows"
+            logger.warning("%d of %d texts were %s at %d tokens", n_long, len(self.texts), done, limit)
 
 
 def _count(file: Path) -> int:
     facts = read_json(file)
-    n_cut = facts.get("n_cut") if isinstance(facts, dict) else None
-    return n_cut if isinstance(n_cut, int) else 0
+    n_long = facts.get("n_long") if isinstance(facts, dict) else None
+    return n_long if isinstance(n_long, int) else 0

@@ -1,24 +1,28 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import torch
 from pydantic import BaseModel, ValidationError
-from torch import nn
+from transformers import PreTrainedModel
 
+from classifsae.classifier._answers import Answers, Tokens, answer_words
 from classifsae.classifier._frozen import Base, load_adapter, reopened, save_model
+from classifsae.classifier._hardware import is_quantized, pick_device, place
 from classifsae.classifier._labels import agreed_labels
 from classifsae.classifier._lora import is_adapter
 from classifsae.classifier._models import Loaded, load_trained, token_limit
-from classifsae.classifier._reader import Batch, Reader, Signature, template_of
+from classifsae.classifier._neck import given_at, read_at
+from classifsae.classifier._padding import is_close, pads_left
+from classifsae.classifier._reader import Batch, Reader, Signature, batches_by_length, template_of
 from classifsae.classifier._soft_prompt import prepended
-from classifsae.classifier._surgery import answering, captured, dissect, entered_at
+from classifsae.classifier._surgery import Anatomy, answering, captured, dissect, entered_at, last_positions
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import (
@@ -32,9 +36,13 @@ from classifsae.storage import (
 )
 from classifsae.tensors import Float, Tensor
 
+Run = Callable[[Mapping[str, Tensor]], Tensor]
+"""From a model's arguments to its logits."""
+
 FACTS = "classifier.json"
 N_PROBED = 4
 ROWS_PER_TAIL = 8192
+NUMBERS_PER_TAIL = 2**26
 N_VERIFIED = 8
 
 
@@ -60,6 +68,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     kind: Kind
     layer: int
     template: str | None
+    answers: tuple[str, ...] | None = None
     max_length: int
     label_names: tuple[str, ...]
     n_vectors: int = 0
@@ -76,7 +85,7 @@ class Classifier:
         layer: hook layer l in 1..L; the state is the residual stream entering block l, for L the last
             block's output.
         reader: from texts to padded batches.
-        answers: a decoder's answer token for each class; empty for an encoder.
+        answers: the tokens of a decoder's answer for each class; none for an encoder.
     """
 
     def __init__(
@@ -87,27 +96,36 @@ class Classifier:
         label_names: Sequence[str],
         layer: int | None = None,
         template: str | None = None,
+        answers: Mapping[str, str] | Sequence[str] | None = None,
         max_length: int | None = None,
     ) -> None:
         self.name = name
         self.kind: Kind = loaded.kind
         self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
-        self._signature = signature_of(loaded)
-        probe = self._signature.dummy(1, N_PROBED, self.device)
-        self._anatomy = dissect(self.model, probe, name=name)
-        self.layer = _checked_layer(layer, self.n_layers, self.kind, name=name)
+        with _probing(self.model, name=name):
+            self._signature = _padded_where_it_works(signature_of(loaded), self.model, name=name)
+            probe = self._signature.dummy(1, N_PROBED, self.device)
+            self._anatomy = dissect(self.model, probe, name=name)
+        self.layer = checked_layer(layer, self.n_layers, self.kind, name=name)
+        _check_neck(layer, self.layer, self._anatomy, name=name)
         self.reader = Reader(
             tokenizer=loaded.tokenizer,
             signature=self._signature,
             label_names=tuple(label_names),
             template=template_of(self.kind, template),
+            words=answer_words(answers, label_names),
             max_length=token_limit(loaded, max_length, name=name),
             reads=self._anatomy.reads,
             n_slots=self.n_vectors,
         )
-        self.answers = self.reader.answers(name=name) if self.kind == "decoder" else ()
-        self.reader.check_room()
+        self.reader, self.answers = with_answers(self.reader, loaded, asked=max_length, name=name)
+        self._answer_states: dict[Tokens, Tensor] = {}
+        if self.answers.n_extra and self.layer == self.n_layers:
+            raise ConfigError(
+                f"layer is {self.layer}, the last of {name}, after which no further token of an answer can "
+                f"look at the hidden state; give a layer below, or answers of one token each."
+            )
 
     @classmethod
     def load(
@@ -131,24 +149,20 @@ class Classifier:
                 several tokens.
             StorageError: a saved classifier that is unfinished.
         """
-        config = resolve_backbone(source, **overrides, tuning="none")
-        facts = _saved_facts(config)
-        if facts is not None:
-            config = resolve_backbone(
-                {**_as_options(facts), **config.model_dump(mode="json", exclude_unset=True)}
-            )
-        loaded = _opened(config, facts, label_names)
+        config, facts = with_saved(resolve_backbone(source, **overrides, tuning="none"))
+        loaded = _opened(config, facts, label_names, pick_device(device))
         own = facts.label_names if facts is not None else _own_labels(loaded)
         if own is None and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
         names = agreed_labels(own or label_names or (), label_names, name=config.name)
-        nn.Module.to(loaded.model, pick_device(device))
+        place(loaded.model, pick_device(device), name=config.name)
         return cls(
             loaded,
             name=config.name,
             label_names=names,
             layer=config.layer,
             template=config.template,
+            answers=config.answers,
             max_length=config.max_length,
         )
 
@@ -163,6 +177,7 @@ class Classifier:
             kind=self.kind,
             layer=self.layer,
             template=self.template,
+            answers=self.reader.words,
             max_length=self.reader.max_length,
             label_names=self.label_names,
             n_vectors=self.n_vectors,
@@ -175,12 +190,13 @@ class Classifier:
     @property
     def n_layers(self) -> int:
         """Number of transformer blocks L."""
-        return len(self._anatomy.blocks)
+        return self._anatomy.n_layers
 
     @property
     def width(self) -> int:
         """Width d of the hidden state."""
-        return int(self.model.config.get_text_config().hidden_size)
+        neck = self._anatomy.neck
+        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
 
     @property
     def n_classes(self) -> int:
@@ -209,7 +225,7 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Where the model takes its tokens."""
         return self.model.device
 
     @property
@@ -237,7 +253,50 @@ class Classifier:
     @torch.inference_mode()
     def states(self, batch: Batch) -> States:
         """Sentence vectors and logits of a batch, in one pass."""
-        return self._states_at(batch, self.layer)
+        return self._states_at(batch, self.layer, self.answers)
+
+    def read(self, texts: Sequence[str], *, max_tokens: int = 16384) -> States:
+        """Sentence vectors and logits of any number of texts, in their order, on the CPU.
+
+        Texts that are the same tokens once they are cut are run once.
+        """
+        ids = [tuple(row) for row in self.reader.encode(texts).ids]
+        place = {row: i for i, row in enumerate(dict.fromkeys(ids))}
+        states = self.states_of(list(place), max_tokens=max_tokens)
+        rows = torch.tensor([place[row] for row in ids])
+        return States(states.hidden[rows], states.logits[rows])
+
+    def states_of(
+        self,
+        ids: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> States:
+        """Sentence vectors and logits of tokenised texts, in their order, on the CPU.
+
+        Args:
+            ids: token ids of each text.
+            max_tokens: padded tokens per batch.
+            on_rows: told after each batch how many texts are done.
+        """
+        done: list[States] = []
+        order: list[int] = []
+        for batch in batches_by_length([len(row) for row in ids], max_tokens):
+            states = self.states(self.reader.collate([ids[i] for i in batch]))
+            done.append(States(states.hidden.cpu(), states.logits.cpu()))
+            order += batch
+            if on_rows is not None:
+                on_rows(len(order))
+        back = torch.tensor(order).argsort()
+        return States(
+            torch.cat([states.hidden for states in done])[back],
+            torch.cat([states.logits for states in done])[back],
+        )
+
+    def span(self, text: str) -> tuple[int, int]:
+        """The characters of a text that are read, first and one past the last."""
+        return self.reader.span(text)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The rest of the classifier, from the hook layer on, on sequences of length 1 (spec section 5).
@@ -247,7 +306,7 @@ class Classifier:
         Returns:
             Class logits, float32, on the device of ``hidden``.
         """
-        return self._tail_from(hidden, self.layer)
+        return self._tail_from(hidden, self.layer, self.answers)
 
     def verify(self, texts: Sequence[str]) -> None:
         """Check on a few texts that the tail after the last block equals the whole model.
@@ -255,42 +314,103 @@ class Classifier:
         Raises:
             ConfigError: it does not, as the head reads more than the sentence vector.
         """
+        last, first = self.n_layers, self.answers.first  # later tokens look back, beyond the sentence vector
         with torch.inference_mode():
-            states = self._states_at(self.batch(texts[:N_VERIFIED]), self.n_layers)
-            gap = (self._tail_from(states.hidden, self.n_layers) - states.logits).abs().max().item()
-        scale = max(1.0, states.logits.abs().max().item())
-        # NaN is left to the check of the hidden states, which says where it stands.
-        if gap > torch.finfo(self.dtype).eps ** 0.5 * scale:
+            states = self._states_at(self.batch(texts[:N_VERIFIED]), last, first)
+            rebuilt = self._tail_from(states.hidden, last, first)
+        if states.hidden.isnan().any():  # left to the check of the hidden states, which says where it stands
+            return
+        precision = torch.float16 if is_quantized(self.model) else self.dtype
+        if not is_close(rebuilt, states.logits, dtype=precision):
+            gap = (rebuilt - states.logits).abs().max().item()
             raise ConfigError(
                 f"{self.name}: given the sentence vector alone, its head is {gap:.2g} off the whole model; "
                 f"a head that reads more than one position has no one sentence vector: choose another model."
             )
 
-    def _states_at(self, batch: Batch, layer: int) -> States:
+    def _states_at(self, batch: Batch, layer: int, answers: Answers) -> States:
         batch = batch.to(self.device)
+        if self._anatomy.neck is not None:
+            with read_at(self._anatomy.neck) as given:
+                logits = self._classes(self._run, batch.inputs, answers)
+            return States(hidden=given[0].to(self.device), logits=logits.to(self.device))
         with self.prompting(), captured(self._anatomy.blocks[layer - 1]) as states:
-            logits = self._run(batch.inputs)
-        rows = torch.arange(len(batch.positions), device=self.device)
-        return States(hidden=states[0][rows, batch.positions], logits=logits)
+            logits = self._classes(self._run, batch.inputs, answers)
+        rows = torch.arange(len(batch.positions), device=states[0].device)
+        hidden = states[0][rows, batch.positions.to(states[0].device)]
+        return States(hidden=hidden.to(self.device), logits=logits.to(self.device))
 
-    def _tail_from(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
+    def _tail_from(self, hidden: Float[Tensor, "b d"], layer: int, answers: Answers) -> Float[Tensor, "b c"]:
         if len(hidden) == 0:
             return hidden.new_zeros((0, self.n_classes), dtype=torch.float32)
-        parts = hidden.split(ROWS_PER_TAIL)
-        return torch.cat([self._tail_of(part, layer) for part in parts]).to(hidden.device)
+        parts = hidden.split(ROWS_PER_TAIL if answers.n_extra == 0 else self._rows_per_tail(answers))
+        return torch.cat([self._tail_of(part, layer, answers) for part in parts]).to(hidden.device)
 
-    def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
-        state = hidden.to(self.device, self.dtype)[:, None, :]
-        with entered_at(self._anatomy, layer, state):
-            return self._run(self._signature.dummy(len(hidden), 1, self.device))
+    def _rows_per_tail(self, answers: Answers) -> int:
+        """Rows whose logits over the whole vocabulary, at every token of an answer, are a bounded number."""
+        n_numbers = (1 + answers.n_extra) * int(self.model.config.get_text_config().vocab_size)
+        return max(1, NUMBERS_PER_TAIL // n_numbers)
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
-        with self.answering():
-            return class_logits(self.model(**inputs).logits)
+    def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int, answers: Answers) -> Float[Tensor, "b c"]:
+        hidden, neck = hidden.to(self.device, self.dtype), self._anatomy.neck
+        if answers.n_extra:
+            return answers.total(lambda tokens: self._after_state(hidden, layer, tokens))
+        if neck is not None:
+            entered = given_at(neck, hidden)
+        else:
+            entered = entered_at(self._anatomy, layer, hidden[:, None, :])
+        with entered:
+            return self._classes(self._run, self._signature.dummy(len(hidden), 1, self.device), answers)
 
-    def answering(self) -> AbstractContextManager[None]:
-        """While this holds, a decoder's logits are those of its answer tokens only."""
-        return answering(self.model, self.answers) if self.answers else nullcontext()
+    def _after_state(
+        self, hidden: Float[Tensor, "b d"], layer: int, tokens: Tokens
+    ) -> Float[Tensor, "b k v"]:
+        """Logits of the next token at a state that stands for the prompt, and at each token after it."""
+        if tokens not in self._answer_states:
+            self._answer_states[tokens] = self._states_of(tokens, layer)
+        after = self._answer_states[tokens].to(hidden.device).expand(len(hidden), -1, -1)
+        states = torch.cat([hidden[:, None, :], after], dim=1)
+        with entered_at(self._anatomy, layer, states), last_positions(self.model, 1 + len(tokens)):
+            return self._run(self._signature.dummy(len(hidden), 1 + len(tokens), self.device))
+
+    def _states_of(self, tokens: Tokens, layer: int) -> Float[Tensor, "1 k d"]:
+        """States at a layer of an answer's tokens after the prompt around an empty text, soft or not."""
+        prompt = self.reader.collate([[*self.reader.ids_before_answer(), *tokens]]).to(self.device)
+        # Kept for later calls, which may want gradients: not made in inference mode, even if this call is.
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            self.prompting(),
+            captured(self._anatomy.blocks[layer - 1]) as states,
+        ):
+            self._run(prompt.inputs)
+        return states[0][:, states[0].shape[1] - len(tokens) :]
+
+    def _run(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b *t v"]:
+        logits: Tensor = self.model(**inputs).logits
+        return logits
+
+    def class_logits(self, run: Run, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+        """Logits of the classes, float32.
+
+        Args:
+            run: from the model's arguments to its logits; the model itself, or a wrapper of it.
+            inputs: the arguments, as ``batch`` gives them.
+        """
+        return self._classes(run, inputs, self.answers)
+
+    def _classes(self, run: Run, inputs: Mapping[str, Tensor], answers: Answers) -> Float[Tensor, "b c"]:
+        if answers.n_extra:
+            return answers.total(lambda tokens: self._after(run, inputs, tokens))
+        firsts = tuple(token for (token,) in answers.tokens)
+        with answering(self.model, firsts) if firsts else nullcontext():
+            logits = run(inputs)
+        return (logits if logits.ndim == 2 else logits[:, -1]).float()
+
+    def _after(self, run: Run, inputs: Mapping[str, Tensor], tokens: Tokens) -> Float[Tensor, "b k v"]:
+        """Logits of the next token at the end of each prompt, and at each token after it."""
+        with last_positions(self.model, 1 + len(tokens)):
+            return run(self._signature.extended(inputs, tokens))
 
     def prompting(self) -> AbstractContextManager[None]:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
@@ -298,9 +418,22 @@ class Classifier:
         return nullcontext() if prompt is None else prepended(self.model, prompt)
 
 
-def class_logits(logits: Float[Tensor, "b *t c"]) -> Float[Tensor, "b c"]:
-    """Logits per text, float32: those at the last position, if there is one per position."""
-    return (logits if logits.ndim == 2 else logits[:, -1]).float()
+def with_answers(reader: Reader, loaded: Loaded, *, asked: int | None, name: str) -> tuple[Reader, Answers]:
+    """The tokens of the answers, and the reader with a limit that leaves them room.
+
+    Raises:
+        ConfigError: answers for a model with a classification head, or ones that cannot be read.
+    """
+    if loaded.kind == "encoder":
+        if reader.words is not None:
+            raise ConfigError(f"{name} has a classification head and answers nothing; leave answers out.")
+        reader.check_room()
+        return reader, Answers()
+    answers = reader.answers(name=name)
+    limit = token_limit(loaded, asked, name=name, reserved=answers.n_extra)
+    reader = replace(reader, max_length=limit)
+    reader.check_room()
+    return reader, answers
 
 
 def signature_of(loaded: Loaded) -> Signature:
@@ -310,17 +443,39 @@ def signature_of(loaded: Loaded) -> Signature:
         config.pad_token_id = loaded.tokenizer.pad_token_id
     config.use_cache = False
     accepts = frozenset(inspect.signature(loaded.model.forward).parameters)
-    return Signature(kind=loaded.kind, pad_id=int(config.pad_token_id), accepts=accepts)
+    pad_id = int(config.pad_token_id)
+    return Signature(kind=loaded.kind, left=loaded.kind == "decoder", pad_id=pad_id, accepts=accepts)
 
 
-def pick_device(device: torch.device | str | None) -> torch.device:
-    """The device given, else a GPU if there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _padded_where_it_works(signature: Signature, model: PreTrainedModel, *, name: str) -> Signature:
+    """The signature of a model that has been tried.
+
+    Raises:
+        ConfigError: a sequence classifier that no padding leaves alone.
+    """
+    if signature.kind == "decoder":
+        return signature
+    probe = signature.dummy(1, N_PROBED, model.device)["input_ids"]
+    return replace(signature, left=pads_left(model, probe, pad_id=signature.pad_id, name=name))
 
 
-def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
+@contextmanager
+def _probing(model: PreTrainedModel, *, name: str) -> Iterator[None]:
+    """Say of a model that breaks on a few tokens that it does.
+
+    Raises:
+        ConfigError: it breaks.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(
+            f"{name}: {type(model).__name__} cannot read a row of {N_PROBED} tokens ({what}); choose another."
+        ) from error
+
+
+def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
     """The hook layer in 1..L.
 
     Raises:
@@ -337,6 +492,29 @@ def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -
     return counted
 
 
+def _check_neck(layer: int | None, counted: int, anatomy: Anatomy, *, name: str) -> None:
+    """Refuse a layer at which a model has no sentence vector.
+
+    Raises:
+        ConfigError: it is below the last one of a model whose head pools.
+    """
+    if anatomy.neck is not None and counted < anatomy.n_layers:
+        raise ConfigError(
+            f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
+            f"vector per text: it pools the tokens, or shares blocks between layers; "
+            f"give {anatomy.n_layers} or -1."
+        )
+
+
+def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
+    """The options, and under them those of a folder of ``Classifier.save``, if it is one."""
+    facts = _saved_facts(config)
+    if facts is None:
+        return config, None
+    saved = facts.model_dump(mode="json", exclude={"label_names", "n_vectors", "base"})
+    return resolve_backbone({**saved, **config.model_dump(mode="json", exclude_unset=True)}), facts
+
+
 def _saved_facts(config: BackboneConfig) -> Facts | None:
     """What a folder of ``Classifier.save`` says of itself; None for any other model."""
     folder = Path(config.model or "").expanduser()
@@ -350,21 +528,20 @@ def _saved_facts(config: BackboneConfig) -> Facts | None:
         raise StorageError(f"{folder / FACTS} is damaged; delete {folder} to have it made again.") from error
 
 
-def _as_options(facts: Facts) -> dict[str, Json]:
-    return facts.model_dump(mode="json", exclude={"label_names", "n_vectors", "base"})
-
-
-def _opened(config: BackboneConfig, facts: Facts | None, label_names: Sequence[str] | None) -> Loaded:
+def _opened(
+    config: BackboneConfig, facts: Facts | None, label_names: Sequence[str] | None, device: torch.device
+) -> Loaded:
     """The model behind a name, whatever was learned."""
     if facts is not None:
         return reopened(
             config,
+            device,
             base=facts.base,
             n_vectors=facts.n_vectors,
             kind=facts.kind,
             label_names=facts.label_names,
         )
-    return load_adapter(config, label_names or ()) if is_adapter(config) else load_trained(config)
+    return load_adapter(config, label_names or ()) if is_adapter(config) else load_trained(config, device)
 
 
 def _own_labels(loaded: Loaded) -> tuple[str, ...] | None:

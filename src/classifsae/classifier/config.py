@@ -11,9 +11,11 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -22,6 +24,7 @@ from classifsae.errors import ConfigError
 from classifsae.registry import PresetRegistry
 
 Kind = Literal["encoder", "decoder"]
+LongTexts = Literal["cut", "windows"]
 
 BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
 DEFAULT_EPOCHS = 3.0
@@ -93,8 +96,17 @@ class BackboneConfig(BaseModel):
         layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
             L - 1 for a decoder.
         template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
+        answers: what a decoder answers for each class, in their order or as label to word; None: the index
+            of the class. A word of several tokens scores their total log-probability.
         max_length: tokens at most; None: the model's limit.
-        dtype: precision in which weights that are not trained are loaded.
+        long_texts: what is done with longer texts when activations are captured: "cut", or "windows" that
+            overlap, each a row of its own. For training they are always cut.
+        overlap: tokens that neighbouring windows share at least.
+        dtype: precision in which a trained classifier is loaded, captured and scored, and in which weights
+            are loaded that stay frozen.
+        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model that is
+            not tuned.
+        device_map: "auto" spreads a model that is not tuned over all GPUs.
         tuning: "full" trains all weights, "soft_prompt" and "lora" a few beside frozen ones; "none" means
             that the model is a classifier already.
         soft_prompt: options of that tuning.
@@ -129,8 +141,13 @@ class BackboneConfig(BaseModel):
     kind: Literal["auto", "encoder", "decoder"] = "auto"
     layer: int | None = None
     template: str | None = None
+    answers: tuple[str, ...] | dict[str, str] | None = None
     max_length: PositiveInt | None = None
+    long_texts: LongTexts = "cut"
+    overlap: NonNegativeInt = 32
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["8bit"] | None = None
+    device_map: Literal["auto"] | None = None
     tuning: Literal["full", "soft_prompt", "lora", "none"] = "full"
     soft_prompt: SoftPromptOptions = SoftPromptOptions()
     lora: LoraOptions = LoraOptions()
@@ -158,6 +175,19 @@ class BackboneConfig(BaseModel):
             return self.model.rstrip("/").split("/")[-1].removeprefix("package:")
         return str((self.architecture or {}).get("model_type"))
 
+    @field_validator("answers", mode="before")
+    @classmethod
+    def _words(cls, given: JsonValue) -> JsonValue:
+        words = list(given.values()) if isinstance(given, dict) else given
+        if words is not None and not (
+            isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)
+        ):
+            raise ValueError(
+                f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
+                f"which YAML does not read as words"
+            )
+        return given
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.model is None) == (self.architecture is None):
@@ -168,6 +198,15 @@ class BackboneConfig(BaseModel):
             raise ValueError("an architecture has random weights; tuning must be full")
         if self.architecture is not None and self.tuning == "lora" and not self.lora.merge:
             raise ValueError("lora.merge is false, but there is no model to refer to; set it to true")
+        return self
+
+    @model_validator(mode="after")
+    def _tunable(self) -> Self:
+        if self.quantization is not None and self.tuning != "none":
+            how = {"full": "in full", "soft_prompt": "with a soft prompt", "lora": "with LoRA"}[self.tuning]
+            raise ValueError(f"weights in 8 bits cannot be tuned {how}; tuning must be none")
+        if self.device_map is not None and self.tuning != "none":
+            raise ValueError("device_map is for a model that is not tuned; tuning must be none")
         return self
 
     @model_validator(mode="after")
@@ -227,5 +266,5 @@ def _validated(fields: dict[str, JsonValue]) -> BackboneConfig:
 
 
 def _fault(place: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(map(str, place))
-    return f"{where}: {message}" if where else message.removeprefix("Value error, ")
+    where, message = ".".join(map(str, place)), message.removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

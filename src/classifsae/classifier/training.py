@@ -4,26 +4,26 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
+from classifsae.classifier._answers import answer_words
 from classifsae.classifier._frozen import finished, started
+from classifsae.classifier._hardware import check_training, computes_in_bf16, pick_device, place
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._reader import template_of
 from classifsae.classifier._surgery import replaced_forward
 from classifsae.classifier._trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
-from classifsae.classifier.classifier import Classifier, pick_device
+from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
-from classifsae.errors import ConfigError, DataError
+from classifsae.errors import DataError
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
@@ -90,18 +90,14 @@ def _tuned(
     on_step: OnStep | None,
     checkpoint_seconds: float,
 ) -> Classifier:
-    loaded = _start(config, train)
-    nn.Module.to(loaded.model, pick_device(device))
+    check_training(config, pick_device(device))
+    loaded = start(config, train)
+    place(loaded.model, pick_device(device), name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with (
-        _run_folder(folder) as run,
-        _isolated(loaded.model, config.seed),
-        untrained.answering(),
-        untrained.prompting(),
-    ):
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.prompting():
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
@@ -120,13 +116,14 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def _start(config: BackboneConfig, train: Texts) -> Loaded:
+def start(config: BackboneConfig, train: Texts) -> Loaded:
     """The model before training, its new weights seeded, and frozen where it is not to be trained."""
     if config.architecture is None:
         return started(config, load_untrained(config, train.label_names))
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
-    prompts = [text if template is None else fill(template, text, train.label_names) for text in train.texts]
+    names, words = train.label_names, answer_words(config.answers, train.label_names)
+    prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
     return started(config, make(config, train.label_names, prompts, kind))
 
 
@@ -137,6 +134,7 @@ def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classif
         label_names=train.label_names,
         layer=config.layer,
         template=config.template,
+        answers=config.answers,
         max_length=config.max_length,
     )
 
@@ -164,6 +162,7 @@ def _trainer(
         rows=train,
         reader=untrained.reader,
         plan=plan,
+        class_logits=untrained.class_logits,
         class_weights=_class_weights(train) if config.class_weights else None,
         inputs=_fingerprint(config, train, untrained),
         on_step=on_step,
@@ -172,13 +171,7 @@ def _trainer(
 
 
 def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
-    """Hugging Face's options for ours.
-
-    Raises:
-        ConfigError: the 8-bit optimiser is asked for and not installed.
-    """
-    if config.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
-        raise ConfigError("optimizer is adamw_8bit, which needs bitsandbytes; install it, or choose adamw.")
+    """Hugging Face's options for ours."""
     line = _line(config)
     arguments = TrainingArguments(
         output_dir=str(run),
@@ -193,7 +186,7 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
         warmup_steps=0 if line else config.warmup,
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
-        bf16=config.precision == "bf16" or (config.precision == "auto" and _computes_in_bf16(device)),
+        bf16=computes_in_half(config, device) and config.precision != "fp16",
         fp16=config.precision == "fp16",
         seed=config.seed,
         use_cpu=device.type == "cpu",
@@ -223,11 +216,10 @@ def _line(config: BackboneConfig) -> dict[str, float] | None:
     return {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
 
 
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, rather than imitating them."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
+    """Whether a forward and backward pass on this device is in 16 bits."""
+    asked = config.precision in ("bf16", "fp16")
+    return asked or (config.precision == "auto" and computes_in_bf16(device))
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:
@@ -252,7 +244,9 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(mode="json", exclude={"preset", "layer", "dtype", "max_tokens"}),
+        config.model_dump(
+            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
+        ),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
         [torch.__version__, transformers.__version__, untrained.device.type],

@@ -68,6 +68,11 @@ class SparseCoder(Coder):
         """How many activations survive."""
         return {"top_k": self.top_k}
 
+    @property
+    def directions(self) -> Float[Tensor, "p d"]:
+        """The rows of the decoder."""
+        return unit_rows(self.W_dec)
+
     def pre_codes(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
         """Values of all latents before relu and TopK."""
         return (hidden * input_scale(hidden)) @ self.W_enc + self.b_enc

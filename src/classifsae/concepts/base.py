@@ -48,6 +48,11 @@ class Coder(nn.Module, ABC):
         """Constructor arguments that are not tensors."""
         return {}
 
+    @property
+    def directions(self) -> Float[Tensor, "p d"] | None:
+        """The unit direction that each latent writes, None where a latent has no direction of its own."""
+        return None
+
     @abstractmethod
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
         """Activation of every latent on every state; no row depends on another."""

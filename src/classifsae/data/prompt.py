@@ -23,27 +23,35 @@ def check_template(template: str) -> str:
     return template
 
 
-def options(label_names: Sequence[str]) -> str:
-    """One line per class: its index, which is the answer, and its name, as in ``0(World)``."""
-    return "\n".join(f"{index}({name})" for index, name in enumerate(label_names))
+def options(label_names: Sequence[str], answers: Sequence[str] | None = None) -> str:
+    """One line per class: its answer and its name, as in ``0(World)``; once, where they are the same.
+
+    Args:
+        answers: what to answer for each class; None: its index.
+    """
+    words = [str(index) for index in range(len(label_names))] if answers is None else list(answers)
+    pairs = zip((word.strip() for word in words), label_names, strict=True)
+    return "\n".join(word if word == name else f"{word}({name})" for word, name in pairs)
 
 
-def fill(template: str, text: str, label_names: Sequence[str]) -> str:
+def fill(template: str, text: str, label_names: Sequence[str], answers: Sequence[str] | None = None) -> str:
     """The prompt for one text. Braces in the text and in the names stay as they are.
 
     Raises:
         ConfigError: the template has no place for the text.
     """
-    before, after = surroundings(template, label_names)
+    before, after = surroundings(template, label_names, answers)
     return before + text + after
 
 
-def surroundings(template: str, label_names: Sequence[str]) -> tuple[str, str]:
+def surroundings(
+    template: str, label_names: Sequence[str], answers: Sequence[str] | None = None
+) -> tuple[str, str]:
     """What stands before and after the text in every prompt.
 
     Raises:
         ConfigError: the template has no place for the text.
     """
     before, _, after = check_template(template).partition(TEXT)
-    lines = options(label_names)
+    lines = options(label_names, answers)
     return before.replace(OPTIONS, lines), after.replace(OPTIONS, lines)

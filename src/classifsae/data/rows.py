@@ -85,6 +85,19 @@ def read_rows(table: Table, columns: Columns, *, split: str) -> Rows:
     )
 
 
+def read_texts(table: Table, *, column: str | None = None) -> tuple[str, ...]:
+    """Take the texts alone out of a table.
+
+    Args:
+        table: rows of one file.
+        column: the column that holds them; found by its usual names if not given.
+    Raises:
+        DataError: there is no such column, or a text is missing or no string.
+    """
+    text = _find(table, column, TEXT_COLUMNS, what="text")
+    return _read(table, text, _text, what="text")
+
+
 def concatenate(parts: Sequence[Rows]) -> Rows:
     """Rows of several tables, one after the other.
 

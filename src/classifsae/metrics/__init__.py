@@ -10,11 +10,16 @@ from classifsae.concepts.base import Concepts
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
+from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
+from classifsae.sentences import Sentences
 from classifsae.tensors import OnStep, Tail
 
-__all__ = ["METRICS", "Causality", "Completeness", "Metric", "Scores", "score"]
+__all__ = ["METRICS", "Causality", "Completeness", "Interpretability", "Metric", "Scores", "score"]
 
-DEFAULT: Mapping[str, Metric] = MappingProxyType({"completeness": Completeness(), "causality": Causality()})
+DEFAULT: Mapping[str, Metric] = MappingProxyType(
+    {"completeness": Completeness(), "causality": Causality(), "interpretability": Interpretability()}
+)
+"""What is measured unless something else is asked; the last only where there are sentences."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,13 @@ class Scores:
         assert isinstance(result, CausalityResult)
         return result
 
+    @property
+    def interpretability(self) -> InterpretabilityResult:
+        """Do the concepts mean something?"""
+        result = self.results["interpretability"]
+        assert isinstance(result, InterpretabilityResult)
+        return result
+
     def flat(self) -> list[Score]:
         """Every number of every metric."""
         return [score for result in self.results.values() for score in result.scores()]
@@ -47,7 +59,8 @@ def score(
     tail: Tail,
     test: Activations,
     *,
-    metrics: Mapping[str, Metric] = DEFAULT,
+    metrics: Mapping[str, Metric] | None = None,
+    sentences: Sentences | None = None,
     on_step: OnStep | None = None,
 ) -> Scores:
     """Score concepts on the test split; the rest of the classifier runs once, then once per ablation.
@@ -56,11 +69,17 @@ def score(
         concepts: fitted on the training split of the same source.
         tail: (b, d) to (b, c), of the classifier that made the activations.
         test: activations of the test split.
-        metrics: what to measure, by name.
+        metrics: what to measure, by name; by default completeness and causality, and, where there are
+            sentences, interpretability.
+        sentences: the test split's texts, embedded.
         on_step: told how far the ablations have come.
     Raises:
-        MismatchError: the activations come from another model, layer, prompt or data set.
+        MismatchError: the activations come from another model, layer, prompt or data set, or are not as many
+            as the sentences.
         DataError: states or logits are not finite.
+        ConfigError: a metric needs sentences, and there are none.
     """
-    view = look_through(concepts, tail, test, on_step=on_step)
+    if metrics is None:
+        metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
+    view = look_through(concepts, tail, test, sentences=sentences, on_step=on_step)
     return Scores({name: metric.measure(view) for name, metric in metrics.items()})

@@ -4,12 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
 from classifsae.bottleneck import View
+from classifsae.errors import ConfigError
 from classifsae.registry import ClassRegistry
+from classifsae.sentences import Sentences
 from classifsae.storage import Json
 
 
@@ -19,13 +21,13 @@ class Quantity:
 
     Attributes:
         says: one sentence for a reader of the table.
-        unit: "fraction", "percent", "nats" or "count".
+        unit: "fraction", "percent", "cosine", "nats" or "count".
         low, high: the range.
         better: which way is better, if either is.
     """
 
     says: str
-    unit: Literal["fraction", "percent", "nats", "count"]
+    unit: Literal["fraction", "percent", "cosine", "nats", "count"]
     low: float
     high: float
     better: Literal["higher", "lower", "neither"] = "neither"
@@ -66,13 +68,34 @@ class Result:
 
 
 class Metric(BaseModel, ABC):
-    """A recipe for scores: frozen options, and a pure function of a view."""
+    """A recipe for scores: frozen options, and a pure function of a view.
+
+    Attributes:
+        needs_sentences: whether it reads texts or their embeddings.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    needs_sentences: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, view: View) -> Result:
         """Score the concepts of a view."""
+
+    @classmethod
+    def sentences_of(cls, view: View) -> Sentences:
+        """The sentences of a view.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if view.sentences is None:
+            name = cls.__module__.rpartition(".")[2]
+            raise ConfigError(
+                f"the metric {name} needs the test sentences, and was given none; "
+                f"pass them: score(..., sentences=embed(texts))."
+            )
+        return view.sentences
 
 
 METRICS: ClassRegistry[Metric] = ClassRegistry("metric", "classifsae.metrics", Metric)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, final
 
+import torch
 from torch.nn.functional import cross_entropy
 
 from classifsae.bottleneck import View
@@ -68,6 +69,15 @@ class CompletenessResult(Result):
     max_activation_rate: Annotated[
         float, Quantity("sentences on which the most active concept is active", "percent", 0, 100)
     ]
+    n_documents: Annotated[
+        int, Quantity("texts that the sentences are windows of, or as many", "count", 0, float("inf"))
+    ]
+    document_accuracy: Annotated[
+        float, Quantity("the classifier's own accuracy on whole texts", "fraction", 0, 1, "higher")
+    ]
+    document_recovery_accuracy: Annotated[
+        float, Quantity("the same share for decisions on whole texts", "fraction", 0, 1, "higher")
+    ]
     classes: tuple[ClassScores, ...]
 
 
@@ -76,6 +86,10 @@ class Completeness(Metric):
     """Recovery accuracy and what goes with it.
 
     RAcc = mean over n of [argmax rebuilt = argmax original]
+
+    The n rows are sentences, or the windows of long texts. The decision on a whole text is the argmax of
+    the mean of its windows' logits, for the classifier and for the rebuilt one alike.
+
     Source: Le Bail et al. 2025 (arXiv:2506.23951).
     """
 
@@ -85,6 +99,9 @@ class Completeness(Metric):
         rates = 100 * (view.codes.abs() > ACTIVE).double().mean(dim=0)
         classes = class_scores(rebuilt, view.labels, n_classes=view.n_classes)
         own = class_scores(original, view.labels, n_classes=view.n_classes)
+        documents = _numbered(view)
+        decided = by_document(view.original, documents).argmax(dim=1)
+        truth = torch.zeros_like(decided).scatter(0, documents, view.labels)
         return CompletenessResult(
             n_sentences=len(view.labels),
             accuracy=share(original == view.labels),
@@ -96,6 +113,9 @@ class Completeness(Metric):
             rebuilt_cross_entropy=_cross_entropy(view.rebuilt, view.labels),
             activation_rate=float(rates.mean()),
             max_activation_rate=float(rates.max()),
+            n_documents=len(decided),
+            document_accuracy=share(decided == truth),
+            document_recovery_accuracy=share(by_document(view.rebuilt, documents).argmax(dim=1) == decided),
             classes=tuple(classes),
         )
 
@@ -103,6 +123,24 @@ class Completeness(Metric):
 def share(hits: Tensor) -> float:
     """Share of true entries, in [0, 1]."""
     return float(hits.double().mean())
+
+
+def by_document(logits: Float[Tensor, "n c"], documents: Int[Tensor, " n"]) -> Float[Tensor, "t c"]:
+    """Mean logits of the rows of each text.
+
+    Args:
+        documents: number of the text that each row is of, each of 0..t-1 at least once.
+    """
+    counts = documents.bincount()
+    total = logits.new_zeros((len(counts), logits.shape[1]), dtype=torch.float64)
+    return total.index_add_(0, documents, logits.double()) / counts[:, None]
+
+
+def _numbered(view: View) -> Int[Tensor, " n"]:
+    """Texts numbered without gaps; one per row where no text was split."""
+    if view.documents is None:
+        return torch.arange(len(view.labels), device=view.labels.device)
+    return view.documents.unique(return_inverse=True)[1]
 
 
 def class_scores(

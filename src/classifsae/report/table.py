@@ -26,6 +26,7 @@ class Column:
         arrow: which way is better, "" if neither is.
         digits: after the point.
         optional: left out where no record has it.
+        unlike: another score; left out where no record differs from it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column:
     arrow: str
     digits: int = 3
     optional: bool = False
+    unlike: str = ""
 
     @property
     def head(self) -> str:
@@ -47,15 +49,28 @@ COLUMNS = (
     Column("activation_rate", "activation rate", "%", "↓", 1),
     Column("conditional_flip_rate", "conditional flip rate", "0-1", "↑"),
     Column("conditional_tvd", "conditional TVD", "0-1", "↑"),
+    Column("concept_sim", "ConceptSim", "cos", "↑", optional=True),
     Column("global_flip_rate_100", "global flip rate", "0-1", "↑"),
+    Column("c_v", "C_V", "cos", "↑", optional=True),
     Column("control_flip_rate", "control flip", "0-1", "", optional=True),
     Column("control_tvd", "control TVD", "0-1", "", optional=True),
     Column("control_global_flip_rate", "control global flip", "0-1", "", optional=True),
+    Column(
+        "document_recovery_accuracy",
+        "recovery per text",
+        "0-1",
+        "↑",
+        optional=True,
+        unlike="recovery_accuracy",
+    ),
     Column("completeness_score", "completeness score", "≤1", "↑", optional=True),
     Column("shapley_max", "largest Shapley", "≤1", "", optional=True),
 )
 
 ROLES = {"identity": "the ceiling (every neuron a concept)", "random": "the floor (random directions)"}
+
+_N_ABREAST = 6
+"""Scores that fit beside each other on a terminal."""
 
 BOLD = "Bold: the best mean of the group, ceiling and floor left out."
 
@@ -110,7 +125,12 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
     """The columns of a table of these records: optional ones only where a record has a number."""
-    return tuple(c for c in COLUMNS if not c.optional or any(r.get(c.name) is not None for r in records))
+    return tuple(c for c in COLUMNS if not c.optional or any(_has(r, c) for r in records))
+
+
+def _has(record: Record, column: Column) -> bool:
+    value = record.get(column.name)
+    return value is not None and value != record.get(column.unlike)
 
 
 def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> list[Row]:
@@ -145,8 +165,10 @@ def _with_best(cells: list[Cell], labels: Sequence[str]) -> list[Cell]:
 def caption(records: Sequence[Record]) -> str:
     """What the table is about, in one line."""
     first, seeds = records[0], sorted({int(str(r["seed"])) for r in records})
-    accuracy = first.get("accuracy")
+    accuracy, whole = first.get("accuracy"), first.get("document_accuracy")
     known = f", accuracy {accuracy:.3f}" if isinstance(accuracy, float) else ""
+    if isinstance(whole, float) and first.get("n_documents") != first.get("n_sentences"):
+        known += f" per window, {whole:.3f} per text"
     spread = "" if len(seeds) == 1 else "; mean ± half of the 95 % confidence interval over seeds"
     named = ", ".join(map(str, seeds))
     return f"{first['backbone']} on {first['dataset']}{known}; seed{'s' * (len(seeds) > 1)} {named}{spread}"
@@ -184,26 +206,24 @@ def _line(cells: Sequence[str], widths: Sequence[int], n_left: int) -> str:
 
 
 def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> Group:
-    """The table for a terminal of 80 columns; optional columns in a second one below."""
+    """The table for a terminal of 80 columns; what does not fit in further ones below."""
     columns = columns_of(records)
-    parts = [[c for c in columns if not c.optional], [c for c in columns if c.optional]]
-    tables = [_part(records, part) for part in parts if part]
+    tables = [_part(records, columns[i : i + _N_ABREAST]) for i in range(0, len(columns), _N_ABREAST)]
     tables[0].title = Text(title or caption(records))
-    tables[-1].caption = Text("\n".join([*footnotes(records), *notes]))
-    return Group(*tables)
+    # Not the last table's caption, which would be broken to the width of a narrow table.
+    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="table.caption"))
 
 
 def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
     table = Table(
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("method", no_wrap=True, vertical="bottom")
     for c in columns:
-        head = "\n".join([*c.title.replace("conditional", "cond.").rsplit(" ", 1), f"{c.unit} {c.arrow}"])
+        head = "\n".join([*c.title.replace("conditional", "cond.").split(), f"{c.unit} {c.arrow}"])
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows(records, columns):
         texts = [Text(str(c).replace(" ±", "\n±"), style="bold" if c.best else "") for c in row.cells]
@@ -212,8 +232,14 @@ def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
 
 
 def footnotes(records: Sequence[Record]) -> list[str]:
-    """What the methods at either end of the table are for, and what is bold."""
+    """What the methods at either end of the table are for, what ConceptSim is to beat, and what is bold."""
     labels = dict.fromkeys(str(r["method"]) for r in records)
     ends = [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
+    baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
     compete = any(cell.best for row in rows(records) for cell in row.cells)
-    return [*ends, BOLD] if compete else ends
+    return [*ends, *baselines, *([BOLD] if compete else [])]
+
+
+def _baseline(record: Record) -> str:
+    value = float(str(record["dataset_cosine_mean"]))
+    return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."

@@ -9,7 +9,7 @@ from tiny_models import NAMES, SENTENCES, texts
 
 from classifsae.activations import Activations
 from classifsae.classifier import capture, n_cut_of
-from classifsae.classifier.capturing import batches_by_length
+from classifsae.classifier._reader import batches_by_length
 from classifsae.classifier.classifier import Classifier, States
 from classifsae.errors import ConfigError, DataError
 from classifsae.storage import manifest_of
@@ -147,3 +147,30 @@ def test_batches_hold_every_row_once_within_the_bound():
     assert sorted(row for batch in batches for row in batch) == list(range(7))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 20
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt_neox"])
+def test_read_gives_every_text_its_row_and_runs_equal_ones_once(tiny, family, monkeypatch):
+    model = tiny(family)
+    one_by_one = torch.cat([model.hidden([text]) for text in SENTENCES[:5]])
+    n_rows: list[int] = []
+    run = Classifier.states
+    monkeypatch.setattr(
+        Classifier, "states", lambda self, batch: n_rows.append(len(batch.positions)) or run(self, batch)
+    )
+    found = model.read([*SENTENCES[:5], *SENTENCES[:5]], max_tokens=100)
+    assert sum(n_rows) == 5
+    torch.testing.assert_close(found.hidden, torch.cat([one_by_one] * 2), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt_neox"])
+def test_the_span_is_what_is_read_of_a_text(tiny, family):
+    model = tiny(family)
+    long = "".join(f"number {i}, naïve 🙂, " for i in range(100))
+    assert model.span("short 🙂") == (0, 7)
+    start, end = model.span(long)
+    assert (start == 0) == (family == "bert")  # a decoder is cut on the left
+    assert (end == len(long)) == (family == "gpt_neox")
+    assert 40 < end - start < len(long)
+    beyond = long[:end] + " and more" if family == "bert" else "and more " + long
+    assert torch.equal(model.hidden([beyond]), model.hidden([long]))

@@ -147,7 +147,7 @@ def test_a_pretrained_decoder_is_tuned_on_its_answer_tokens(decoder_folder):
     assert model.logits(SENTENCES[:3]).shape == (3, 3)
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_mixed_precision_checkpointing_and_class_weights_train_and_leave_float32(precision):
     model = finetune(
         DECODER,
@@ -219,12 +219,6 @@ def test_a_class_without_training_texts_is_refused():
     data = Texts(("a", "b"), (0, 1), ("1", "2"), NAMES)
     with pytest.raises(DataError, match="no training text has the label 'Business'"):
         finetune(DECODER, data)
-
-
-def test_the_8_bit_optimiser_names_what_it_needs(monkeypatch):
-    monkeypatch.setattr("classifsae.classifier.training.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="optimizer is adamw_8bit, which needs bitsandbytes"):
-        finetune(DECODER, texts(8), optimizer="adamw_8bit")
 
 
 def test_a_misspelt_field_of_an_architecture_is_refused():

@@ -49,6 +49,10 @@ def test_fields_replace_those_of_the_preset_and_a_budget_replaces_a_budget():
         ({"n_steps": 3}, "backbone: give exactly one of model and architecture"),
         ({"model": "x", "n_steps": 3, "n_epochs": 1}, "backbone: give one of n_steps and n_epochs, not both"),
         ({"model": "x", "tokenizer": {}}, "backbone: tokenizer is for an architecture"),
+        (
+            {"model": "x", "answers": [True, False]},
+            r"answers: .*must be .* got \[True, False\]; quote numbers",
+        ),
         ({"model": "x", "batch_size": 0}, "backbone: batch_size: Input should be greater than 0"),
     ],
 )

@@ -111,7 +111,7 @@ def test_an_adapter_of_pefts_own_is_opened_captured_and_saved(
     batch = model.batch(SENTENCES[:6])
     with torch.no_grad():
         logits = own(**batch.inputs).logits
-    expected = logits[:, -1, list(model.answers)] if kind == "CAUSAL_LM" else logits
+    expected = logits[:, -1, [token for (token,) in model.answers.tokens]] if kind == "CAUSAL_LM" else logits
     torch.testing.assert_close(model.logits(SENTENCES[:6]), expected, atol=2e-4, rtol=1e-4)
     activations = capture(model, texts(16))
     torch.testing.assert_close(model.tail(activations.hidden), activations.logits, atol=1e-4, rtol=1e-4)

@@ -8,9 +8,11 @@ import torch
 import transformers
 from test_finetune import DECODER, ENCODER, FIELDS, KilledError, killed_at
 from tiny_models import DECODERS, LIMIT, N_LAYERS, NAMES, SENTENCES, build, texts
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from classifsae.classifier import Classifier, capture, finetune, resolve_backbone
+from classifsae.classifier import Classifier, capture, finetune, preview, resolve_backbone
 from classifsae.classifier._soft_prompt import SoftPrompt, attach
+from classifsae.classifier._windows import windowed
 from classifsae.classifier.training import _arguments
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
@@ -41,7 +43,7 @@ def test_states_equal_those_of_vectors_and_embeddings_put_together_by_hand(famil
         with torch.no_grad():
             own = model.model(inputs_embeds=embedded, output_hidden_states=True)
         torch.testing.assert_close(states.hidden[row], own.hidden_states[2][0, -1], atol=1e-5, rtol=1e-4)
-        answers = own.logits[0, -1, list(model.answers)]
+        answers = own.logits[0, -1, [token for (token,) in model.answers.tokens]]
         torch.testing.assert_close(states.logits[row], answers, atol=1e-5, rtol=1e-4)
 
 
@@ -66,6 +68,65 @@ def test_texts_are_cut_on_the_left_so_that_vectors_and_tokens_fit():
         ConfigError, match=rf"max_length is {LIMIT}, but what is put around a text takes 1\d\d"
     ):
         prompted("gpt_neox", n_vectors=80)
+
+
+def test_windows_leave_room_for_the_vectors():
+    model = prompted("gpt_neox", max_length=70)
+    found = windowed(model.reader, [" ".join(SENTENCES[:4])], overlap=4)
+    assert len(found.ids) > 1
+    assert max(map(len, found.ids)) <= 67
+    for ids, (start, end) in zip(found.ids, found.spans, strict=True):
+        assert model.reader.encode([" ".join(SENTENCES[:4])[start:end]]).ids == [ids]
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "gpt2", "llama"])
+def test_answers_of_several_tokens_are_read_behind_the_vectors(family):
+    words = ("oil prices", "team match", "oil team")
+    model = prompted(family, layer=2, answers=words)
+    found = model.logits(SENTENCES[:3])
+    for row, ids in enumerate(model.reader.encode(SENTENCES[:3]).ids):
+        for c, answer in enumerate(model.answers.tokens):
+            logits = behind_the_vectors(model, [*ids, *answer]).logits[0, -1 - len(answer) :]
+            by_hand = sum(logits[j].log_softmax(dim=0)[token] for j, token in enumerate(answer))
+            torch.testing.assert_close(found[row, c], by_hand, atol=1e-4, rtol=1e-4)
+
+
+def test_the_tail_takes_an_answers_tokens_as_after_the_vectors_and_an_empty_text():
+    model = prompted("gpt_neox", layer=2, answers=("oil prices", "team match", "oil team"))
+    prompt = model.reader.ids_before_answer()
+    tokens = model.answers.tokens[0][:-1]
+    own = behind_the_vectors(model, [*prompt, *tokens]).hidden_states[2][:, -len(tokens) :]
+    torch.testing.assert_close(model._states_of(tokens, 2), own, atol=1e-5, rtol=1e-4)
+
+
+def behind_the_vectors(model: Classifier, ids: list[int]) -> CausalLMOutputWithPast:
+    """What the bare model makes of the vectors and one row of tokens."""
+    embedded = model.model.get_input_embeddings()(torch.tensor(ids))
+    with torch.no_grad():
+        together = torch.cat([model.model.soft_prompt.vectors, embedded])[None]
+        return model.model(inputs_embeds=together, output_hidden_states=True)
+
+
+def test_words_are_tuned_with_a_soft_prompt_and_opened_again(tmp_path):
+    words = ["a goal", "the news", "a price"]
+    tuned = finetune(PROMPTED, texts(12), folder=tmp_path, answers=words, n_steps=2)
+    assert tuned.answers.n_extra > 0
+    loaded = Classifier.load(tmp_path)
+    torch.testing.assert_close(loaded.logits(SENTENCES[:4]), tuned.logits(SENTENCES[:4]), atol=0, rtol=0)
+
+
+def test_a_dry_run_shows_what_the_vectors_leave_room_for(decoder_folder, tmp_path):
+    config = resolve_backbone(decoder_folder, tuning="soft_prompt", max_length=60)
+    long = Texts((" ".join(SENTENCES),), (0,), ("0",), NAMES)
+    assert "tokens: 50 of " in preview(config, long)
+    finetune(config, texts(8), folder=tmp_path, n_steps=1)
+    assert "tokens: 50 of " in preview(resolve_backbone(tmp_path, tuning="none"), long)
+
+
+@pytest.mark.parametrize("option", [{"quantization": "8bit"}, {"device_map": "auto"}])
+def test_a_part_learned_beside_a_frozen_model_is_not_opened_otherwise(saved, option):
+    with pytest.raises(ConfigError, match=r"is a small part learned beside .*; leave \w+ out"):
+        Classifier.load(saved, **option)
 
 
 def test_the_rate_falls_in_a_straight_line_from_the_first_step_to_the_last(tmp_path):

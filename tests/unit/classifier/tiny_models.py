@@ -36,6 +36,24 @@ DECODERS: dict[str, dict[str, object]] = {
     "mistral": {**_SHAPE, "num_key_value_heads": 2, "sliding_window": 40},
     "qwen2": {**_SHAPE, "num_key_value_heads": 2},
 }
+OTHERS: dict[str, dict[str, object]] = {
+    "xlm-roberta": {**_SHAPE, "max_position_embeddings": LIMIT + 1},
+    "deberta": {**_SHAPE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "mpnet": {**_SHAPE, "max_position_embeddings": LIMIT + 2},
+    "roformer": {**_SHAPE, "embedding_size": WIDTH},
+    "albert": {**_SHAPE, "embedding_size": 16},
+    "longformer": {**_SHAPE, "attention_window": 8, "max_position_embeddings": LIMIT + 2},
+    "xlm": {"emb_dim": WIDTH, "n_layers": N_LAYERS, "n_heads": 4},
+    "xlnet": {"d_model": WIDTH, "n_layer": N_LAYERS, "n_head": 4, "d_inner": 48},
+    "eurobert": {**_SHAPE, "num_key_value_heads": 2},
+    "convbert": {**_SHAPE, "embedding_size": WIDTH},
+    "fnet": _SHAPE,
+    "funnel": {"block_sizes": [1, 1, 1], "d_model": WIDTH, "n_head": 4, "d_head": 8, "d_inner": 48},
+    "qwen3": {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8},
+    "gemma2": {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8},
+    "opt": {**_SHAPE, "ffn_dim": 48, "word_embed_proj_dim": WIDTH},
+    "openai-gpt": _GPT,
+}
 
 _TEXT = "oil prices fell after the team won a match in paris while markets and players rested 12 days"
 _WORDS = _TEXT.split()
@@ -53,7 +71,7 @@ def build(family: str, kind: str, **fields: object) -> Loaded:
 
     prompts = [fill(DEFAULT_TEMPLATE, text, NAMES) for text in SENTENCES]
     tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=400)
-    shape = {**ENCODERS, **DECODERS}[family]
+    shape = {**ENCODERS, **DECODERS, **OTHERS}[family]
     config = CONFIG_MAPPING[family](
         **{**shape, **fields},
         vocab_size=len(tokenizer),

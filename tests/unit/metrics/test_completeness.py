@@ -11,7 +11,7 @@ from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
 from classifsae.errors import UnknownNameError
 from classifsae.metrics import METRICS, score
-from classifsae.metrics.completeness import Completeness, class_scores
+from classifsae.metrics.completeness import Completeness, by_document, class_scores
 
 
 def test_the_identity_recovers_every_decision(train: Activations, test: Activations, tail: nn.Linear):
@@ -65,3 +65,30 @@ def test_every_number_is_written_with_its_unit_and_range(
 def test_an_unknown_metric_is_refused():
     with pytest.raises(UnknownNameError, match=r"unknown metric 'casuality'. Did you mean 'causality'\?"):
         METRICS.load("casuality")
+
+
+def test_a_document_is_decided_by_the_mean_of_its_rows_logits():
+    logits = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
+    documents = torch.tensor([0, 0, 0, 1])
+    assert by_document(logits, documents).tolist() == [[1.0, pytest.approx(2 / 3)], [0.0, 2.0]]
+
+
+def test_scores_of_whole_texts_beside_those_of_their_windows(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
+    view = look_through(concepts, tail, test)
+    rows = Completeness().measure(view)
+    assert (rows.n_documents, rows.document_accuracy) == (len(test), rows.accuracy)
+    assert rows.document_recovery_accuracy == rows.recovery_accuracy
+    documents = torch.arange(len(test)) // 2 * 3  # numbered with gaps, as in a part of a data set
+    labels = view.labels[torch.arange(len(test)) // 2 * 2]
+    whole = Completeness().measure(dataclasses.replace(view, documents=documents, labels=labels))
+    pairs = [slice(i, i + 2) for i in range(0, len(test), 2)]
+    decided = [int(view.original[pair].mean(dim=0).argmax()) for pair in pairs]
+    rebuilt = [int(view.rebuilt[pair].mean(dim=0).argmax()) for pair in pairs]
+    assert (whole.n_sentences, whole.n_documents) == (len(test), len(pairs))
+    agreed = [one == other for one, other in zip(decided, rebuilt, strict=True)]
+    assert whole.document_recovery_accuracy == pytest.approx(sum(agreed) / len(agreed))
+    right = [one == other for one, other in zip(decided, labels[::2].tolist(), strict=True)]
+    assert whole.document_accuracy == pytest.approx(sum(right) / len(right))

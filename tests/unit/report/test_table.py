@@ -81,14 +81,25 @@ def test_optional_columns_are_there_only_with_numbers():
     assert "conditional_flip_rate" in names
 
 
-@pytest.mark.parametrize("extra", [{}, {"control_flip_rate": 0.1, "control_tvd": 0.1,
-    "control_global_flip_rate": 0.1, "completeness_score": 0.95, "shapley_max": 0.3}])  # fmt: skip
+def test_concept_sim_stands_beside_the_data_sets_own():
+    records = [r | {"concept_sim": 0.124, "dataset_cosine_mean": 0.0584} for r in RECORDS]
+    text = markdown(records, notes=[])
+    assert "ConceptSim ↑ (cos)" in text
+    assert text.count("ConceptSim of any two test sentences of d: 0.058, the baseline.") == 1
+
+
+SIMILARITY = {"concept_sim": 0.124, "c_v": 0.4, "dataset_cosine_mean": 0.058}
+
+
+@pytest.mark.parametrize("extra", [{}, SIMILARITY, SIMILARITY | {"control_flip_rate": 0.1,
+    "control_tvd": 0.1, "control_global_flip_rate": 0.1, "completeness_score": 0.95,
+    "shapley_max": 0.3}])  # fmt: skip
 def test_the_terminal_table_fits_eighty_columns(extra: dict[str, float]):
     console = Console(width=80, record=True)
     console.print(terminal([r | extra for r in RECORDS], notes=["a note"]))
     text = console.export_text()
     assert "…" not in text
-    assert text.count("classifsae") == 1 + bool(extra)
+    assert text.count("classifsae") == {0: 1, 3: 2, 8: 3}[len(extra)]
 
 
 def test_a_label_is_text_and_not_markup():

@@ -1,0 +1,241 @@
+"""Time, memory and disk of every stage of an experiment, estimated from its sizes and measured speeds."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+
+import psutil
+import torch
+
+from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig
+from classifsae.classifier.sizing import Outline, outline
+from classifsae.classifier.training import computes_in_half
+from classifsae.config import Experiment
+from classifsae.data import Dataset, load_dataset
+from classifsae.doctor.machine import room, size
+from classifsae.doctor.speed import Speed, measure
+from classifsae.doctor.trial import Sizes, Trial, try_out
+from classifsae.errors import ClassifSAEError
+
+_SAMPLE = 256
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_STEPS_LIKE = {
+    "full": 1.0,
+    "lora": 2 / 3,
+    "soft_prompt": 2 / 3,
+}  # the others need no gradients of the weights
+_KEPT_PER_LAYER = 17  # numbers that the backward pass needs of a block, in units of tokens * d
+_TRANSIENT = 12  # numbers that reading holds at once, in the same units
+_CHECKPOINT_SECONDS = 300.0
+_GPU_CONTEXT = 5e8
+_SCORE_ENTRIES = 6 * (1 << 22)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage takes; None where it is not known.
+
+    Attributes:
+        stage: its name.
+        seconds: of all seeds together.
+        memory: bytes at once, on the device.
+        disk: bytes that stay.
+        passing: further bytes on the disk while it runs.
+    """
+
+    stage: str
+    seconds: float | None = None
+    memory: float | None = None
+    disk: float | None = None
+    passing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one point of an experiment takes.
+
+    Attributes:
+        title: backbone, data set and folder.
+        device: where it runs.
+        costs: of each stage, in order.
+        basis: sizes that the costs rest on.
+        problems: why it would not fit, or why something is not known.
+    """
+
+    title: str
+    device: str
+    costs: tuple[Cost, ...]
+    basis: str
+    problems: tuple[str, ...]
+
+    @property
+    def total(self) -> Cost:
+        """All stages together: time and disk add up, of memory the largest counts."""
+        known = [cost for cost in self.costs if cost.seconds is not None]
+        if len(known) < len(self.costs):
+            return Cost("total")
+        disk = sum(cost.disk or 0 for cost in known) + max(cost.passing for cost in known)
+        memory = max(cost.memory or 0 for cost in known)
+        return Cost("total", sum(cost.seconds or 0 for cost in known), memory, disk)
+
+
+def estimate(experiment: Experiment) -> Estimate:
+    """What an experiment takes on this machine; what cannot be known is said with its reason."""
+    device, problems = _device(experiment)
+    try:
+        data = load_dataset(experiment.dataset)
+        texts = data.train.texts[:: max(1, len(data.train) // _SAMPLE)]
+        shape = outline(experiment.backbone, texts, data.label_names)
+    except ClassifSAEError as error:
+        name = f"{experiment.backbone.name} on {experiment.dataset.name}"
+        unknown = tuple(Cost(stage) for stage in _stages(experiment))
+        return Estimate(name, device, unknown, "", (*problems, f"not known: {error}"))
+    work = _Work(experiment, data, shape, device)
+    costs = work.costs()
+    folder = experiment.folder(data.name, experiment.backbone.name)
+    found = Estimate(f"{experiment.backbone.name} on {data.name}, in {folder}", device, costs, work.basis, ())
+    problems += work.problems + _too_large(found, folder)
+    return Estimate(found.title, device, costs, work.basis, tuple(problems))
+
+
+def _stages(experiment: Experiment) -> list[str]:
+    tuned = [] if experiment.backbone.tuning == "none" else ["finetune"]
+    methods = [f"{stage} {label}" for label in experiment.methods for stage in ("fit", "score")]
+    return [*tuned, "capture train", "capture test", *sorted(methods, key=lambda name: name[:3] == "sco")]
+
+
+class _Work:
+    """One experiment with its sizes and the measured speeds."""
+
+    def __init__(self, experiment: Experiment, data: Dataset, shape: Outline, device: str) -> None:
+        self.experiment, self.data, self.shape, self.device = experiment, data, shape, device
+        self.config: BackboneConfig = experiment.backbone
+        self.half = computes_in_half(self.config, torch.device(device))
+        self.speed: Speed = measure(shape, device=device, half=self.half, batch_size=self.config.batch_size)
+        self.problems: list[str] = []
+        self.base = float(psutil.Process().memory_info().rss) if device == "cpu" else _GPU_CONTEXT
+        precision = self.config.dtype if self.config.tuning == "none" else "float32"
+        self.model_bytes = float(shape.n_parameters * _BYTES[precision])
+        self.state_bytes = float(shape.width * _BYTES[precision] + 4 * len(data.label_names) + 8)
+
+    @property
+    def basis(self) -> str:
+        """The sizes in words."""
+        shape, data = self.shape, self.data
+        cut = "" if shape.rows_per_text == 1 else f", in {shape.rows_per_text:.1f} windows each"
+        return (
+            f"{len(data.train):,} training and {len(data.test):,} test texts of about "
+            f"{shape.tokens_per_row:.0f} tokens{cut}; {shape.n_parameters / 1e6:,.0f} million parameters, "
+            f"width {shape.width}."
+        )
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the methods work on."""
+        rows = self.shape.rows_per_text
+        return Sizes(
+            width=self.shape.width,
+            n_classes=len(self.data.label_names),
+            n_train=round(len(self.data.train) * rows),
+            n_test=round(len(self.data.test) * rows),
+            device=self.device,
+        )
+
+    def costs(self) -> tuple[Cost, ...]:
+        """Every stage, in order."""
+        tuned = [] if self.config.tuning == "none" else [self._finetune()]
+        tried = {label: self._tried(label) for label in self.experiment.methods}
+        fits = [self._fit(label, trial) for label, trial in tried.items()]
+        scores = [self._score(label, trial) for label, trial in tried.items()]
+        train, test = len(self.data.train), len(self.data.test)
+        return (
+            *tuned, self._capture("train", train), self._capture("test", test), *fits, *scores
+        )  # fmt: skip
+
+    def _finetune(self) -> Cost:
+        config, shape = self.config, self.shape
+        per_step = config.batch_size * config.gradient_accumulation
+        epochs = config.n_epochs or DEFAULT_EPOCHS
+        n_steps = config.n_steps or math.ceil(epochs * len(self.data.train) / per_step)
+        tokens = config.batch_size * shape.tokens_cut
+        passes = _STEPS_LIKE[config.tuning] * (4 / 3 if config.gradient_checkpointing else 1)
+        work = config.gradient_accumulation * tokens * shape.n_in_blocks * self.speed.training * passes
+        seconds = n_steps * (work + shape.n_parameters * self.speed.update)
+        moments = 2 if config.optimizer == "adamw_8bit" else 8
+        kept = tokens * shape.width * (2 if self.half else 4)
+        layers = shape.n_layers / _KEPT_PER_LAYER + 1 if config.gradient_checkpointing else shape.n_layers
+        memory = self.base + shape.n_parameters * (8 + moments) + kept * _KEPT_PER_LAYER * layers
+        passing = shape.n_parameters * (4 + moments) if seconds > _CHECKPOINT_SECONDS else 0
+        return Cost("finetune", seconds, memory, 4.0 * shape.n_parameters, float(passing))
+
+    def _capture(self, split: str, n_texts: int) -> Cost:
+        shape = self.shape
+        rows = n_texts * shape.rows_per_text
+        seconds = rows * shape.tokens_per_row * shape.n_in_blocks * self.speed.forward
+        n_tokens = min(self.config.max_tokens, rows * shape.tokens_per_row)
+        reading = n_tokens * shape.width * _TRANSIENT * 4
+        disk = rows * self.state_bytes
+        return Cost(f"capture {split}", seconds, self.base + self.model_bytes + reading, disk, disk)
+
+    def _tried(self, label: str) -> Trial | None:
+        """A trial of a method; None, and the reason noted, where it cannot be tried."""
+        experiment = self.experiment
+        try:
+            recipe = experiment.recipe(label, experiment.seeds[0])
+            return try_out(recipe, experiment.built_metrics(), self.sizes)
+        except ClassifSAEError as error:
+            self.problems.append(f"{label}: not known: {error}")
+            return None
+
+    def _fit(self, label: str, trial: Trial | None) -> Cost:
+        if trial is None:
+            return Cost(f"fit {label}")
+        seconds = trial.fit.seconds + 3 * self._tail_seconds(trial.fit.tail_rows)
+        states = len(self.data.train) * self.shape.rows_per_text * self.shape.width * 4
+        memory = self.base + self.model_bytes + 2 * states + 5 * trial.n_bytes + trial.batch_bytes
+        return self._times_seeds(Cost(f"fit {label}", seconds, memory, trial.n_bytes, 3.0 * trial.n_bytes))
+
+    def _score(self, label: str, trial: Trial | None) -> Cost:
+        if trial is None:
+            return Cost(f"score {label}")
+        seconds = trial.score.seconds + self._tail_seconds(trial.score.tail_rows)
+        states = len(self.data.test) * self.shape.rows_per_text * self.shape.width * 4
+        memory = self.base + self.model_bytes + 2 * states + trial.n_bytes + 4 * _SCORE_ENTRIES
+        return self._times_seeds(Cost(f"score {label}", seconds, memory, 0.0))
+
+    def _tail_seconds(self, n_rows: float) -> float:
+        """For one token per row, through the blocks behind the hook and a dense layer of the head."""
+        behind = (self.shape.n_layers - self.shape.layer) / self.shape.n_layers
+        n_parameters = behind * self.shape.n_in_blocks + self.shape.width**2
+        return n_rows * n_parameters * self.speed.forward
+
+    def _times_seeds(self, cost: Cost) -> Cost:
+        n = len(self.experiment.seeds)
+        return Cost(cost.stage, n * (cost.seconds or 0), cost.memory, n * (cost.disk or 0), cost.passing)
+
+
+def _device(experiment: Experiment) -> tuple[str, list[str]]:
+    if experiment.device == "cpu" or torch.cuda.is_available():
+        return ("cpu" if experiment.device == "cpu" else "cuda"), []
+    lost = ["device is cuda, but torch finds no GPU here: it does not run; the times are those of the CPU."]
+    return "cpu", lost if experiment.device == "cuda" else []
+
+
+def _too_large(found: Estimate, folder: Path) -> list[str]:
+    """What does not fit, in words."""
+    free, where = (room().memory, "memory") if found.device == "cpu" else (room().gpu, "GPU memory")
+    lines = [
+        f"does not fit: {cost.stage} needs about {size(cost.memory)} of {where}, {size(free)} are free."
+        for cost in found.costs
+        if cost.memory is not None and cost.memory > free
+    ]
+    left, needed = float(disk_usage(_existing(folder)).free), found.total.disk
+    if needed is not None and needed > left:
+        lines.append(f"does not fit: needs about {size(needed)} on the disk, {size(left)} are free.")
+    return lines
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())

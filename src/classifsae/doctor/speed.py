@@ -1,0 +1,92 @@
+"""How fast this machine is, measured for a moment on what the stages spend their time on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from classifsae.classifier.sizing import Outline
+from classifsae.tensors import Tensor
+
+_SECONDS = 0.4
+_MOST_FLOPS = 5e10
+_MOST_TOKENS = 4096
+_PER_BLOCK = 12  # parameters of a transformer block with a four times wider middle, in units of d * d
+_OPTIMISER_SIZE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per token and parameter of the blocks, and per parameter of an optimiser step.
+
+    Attributes:
+        forward: reading.
+        training: forward and backward pass together.
+        update: one step of AdamW.
+    """
+
+    forward: float
+    training: float
+    update: float
+
+
+def measure(outline: Outline, *, device: str, half: bool, batch_size: int) -> Speed:
+    """Time one transformer block of the model's width on texts of its mean length, and an optimiser step.
+
+    Args:
+        half: whether training computes in bfloat16.
+        batch_size: texts that training reads at once; capture reads many.
+    """
+    width = outline.width
+    heads = outline.n_heads if width % outline.n_heads == 0 else 1
+    block = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True).to(device)
+
+    def read(states: Tensor) -> None:
+        with torch.no_grad():
+            block(states)
+
+    def learn(states: Tensor) -> None:
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+            block(states).float().square().mean().backward()
+
+    many = _MOST_TOKENS // outline.tokens_cut
+    return Speed(
+        _per_token(read, many, outline, device) / (_PER_BLOCK * width**2),
+        _per_token(learn, min(batch_size, many), outline, device) / (_PER_BLOCK * width**2),
+        _update(device) / _OPTIMISER_SIZE,
+    )
+
+
+def _per_token(work: Callable[[Tensor], None], n_rows: float, outline: Outline, device: str) -> float:
+    """Seconds per token on rows of mean length, as many as wanted, or as few as are soon done."""
+    length = max(1, round(outline.tokens_cut))
+    most = _MOST_FLOPS / (6 * _PER_BLOCK * outline.width**2) / length
+    states = torch.randn(max(1, round(min(n_rows, most))), length, outline.width, device=device)
+    return seconds(lambda: work(states), device) / (states.shape[0] * length)
+
+
+def seconds(work: Callable[[], object], device: str = "cpu") -> float:
+    """Mean seconds of one call, the first not counted."""
+    work()
+    wait(device)
+    begin, n_calls = time.perf_counter(), 0
+    while n_calls < 2 or time.perf_counter() - begin < _SECONDS:
+        work()
+        wait(device)
+        n_calls += 1
+    return (time.perf_counter() - begin) / n_calls
+
+
+def wait(device: str) -> None:
+    """Until a GPU has done what it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def _update(device: str) -> float:
+    weight = nn.Parameter(torch.zeros(_OPTIMISER_SIZE, device=device))
+    weight.grad = torch.ones_like(weight)
+    optimiser = torch.optim.AdamW([weight], fused=True)
+    return seconds(optimiser.step, device)

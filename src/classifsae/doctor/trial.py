@@ -1,0 +1,194 @@
+"""A method tried for a moment on made-up states of the right width, to know what fitting and scoring cost.
+
+Methods that are trained in steps are timed by the step; all else is run at two small sizes and drawn out
+along the line through them. The rest of the classifier is a linear map here, whose rows are counted.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from classifsae.activations import Activations, Source
+from classifsae.concepts import Run
+from classifsae.concepts._autoencoder import SparseMethod
+from classifsae.concepts._concept_layer import ConceptLayerMethod
+from classifsae.concepts.base import ConceptMethod, Concepts
+from classifsae.concepts.sae import SAE
+from classifsae.doctor.speed import wait
+from classifsae.metrics import score
+from classifsae.metrics.base import Metric
+from classifsae.tensors import Float, Int, Tensor
+
+_SOURCE = Source(model="trial", layer=1, prompt="", dataset="trial")
+_N_STEPS = 30
+_N_PROBE = 100
+_NUMBERS_PER_STEP = 8  # that a training step holds, per row of its batch and latent or neuron
+_ROWS = (512, 1024)
+_SCORED = (32, 96)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What something takes.
+
+    Attributes:
+        seconds: without the rest of the classifier, but for a linear map.
+        tail_rows: rows that go through the rest of the classifier.
+    """
+
+    seconds: float
+    tail_rows: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method would take on a data set.
+
+    Attributes:
+        fit: for the training part; each of its tail rows goes forward and back.
+        score: for the test part.
+        n_bytes: of the fitted concepts.
+        batch_bytes: of what one step of training holds.
+    """
+
+    fit: Effort
+    score: Effort
+    n_bytes: int
+    batch_bytes: int
+
+
+class CountingTail(nn.Linear):
+    """A linear head that counts the rows it is given."""
+
+    n_rows = 0
+
+    def forward(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """Logits that mean nothing."""
+        self.n_rows += len(hidden)
+        return super().forward(hidden)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a method works on.
+
+    Attributes:
+        width: d.
+        n_classes: c.
+        n_train, n_test: rows.
+        device: "cpu" or "cuda".
+    """
+
+    width: int
+    n_classes: int
+    n_train: int
+    n_test: int
+    device: str
+
+    def states(self, n: int) -> Activations:
+        """One cloud of n made-up states per class, spread as hidden states are: Laplace, not normal."""
+        generator = torch.Generator().manual_seed(0)
+        labels: Int[Tensor, " n"] = torch.arange(n) % self.n_classes
+        uniform = torch.rand(n, self.width, generator=generator) - 0.5
+        noise = -uniform.sign() * (1 - 2 * uniform.abs()).clamp_min(1e-6).log()
+        centres = torch.randn(self.n_classes, self.width, generator=generator)
+        return Activations(
+            hidden=(noise + centres[labels]).to(self.device),
+            logits=4 * torch.eye(self.n_classes, device=self.device)[labels],
+            labels=labels.to(self.device),
+            ids=tuple(map(str, range(n))),
+            source=_SOURCE,
+        )
+
+
+def try_out(recipe: ConceptMethod, metrics: Mapping[str, Metric], sizes: Sizes) -> Trial:
+    """Fit and score a method on few made-up states, and draw its costs out to a data set.
+
+    Raises:
+        ClassifSAEError: options that cannot work at this width.
+    """
+    tail = CountingTail(sizes.width, sizes.n_classes).to(sizes.device).requires_grad_(False)
+    batch_size = 0
+    if isinstance(recipe, (SparseMethod, ConceptLayerMethod)):
+        (fit, concepts), batch_size = _in_steps(recipe, tail, sizes), recipe.batch_size
+    else:
+        fit, concepts = _drawn_out(recipe, tail, sizes)
+    few, more = (_scored(concepts, metrics, tail, sizes.states(n), sizes.device) for n in _SCORED)
+    n_numbers = concepts.coder.n_latents + sizes.width
+    return Trial(
+        fit,
+        _at((few, more), _SCORED, sizes.n_test),
+        n_bytes=sum(tensor.nbytes for tensor in concepts.state_dict().values()),
+        batch_bytes=_NUMBERS_PER_STEP * 4 * n_numbers * batch_size,
+    )
+
+
+def _in_steps(
+    recipe: SparseMethod | ConceptLayerMethod, tail: CountingTail, sizes: Sizes
+) -> tuple[Effort, Concepts]:
+    """Time the steps of a short training, then what comes after it."""
+    times: list[float] = []
+
+    def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
+        wait(sizes.device)
+        times.append(time.perf_counter())
+
+    short = _shortened(recipe)
+    concepts = short.fit(sizes.states(_N_STEPS * recipe.batch_size), tail, run=Run(on_step=on_step))
+    after = time.perf_counter() - times[-1]
+    if isinstance(recipe, SAE):
+        after *= max(1.0, min(recipe.n_probe, sizes.n_train) / _N_PROBE)
+    per_step = (times[-1] - times[0]) / (len(times) - 1)
+    n_steps = _n_steps(recipe, sizes.n_train)
+    return Effort(n_steps * per_step + after, n_steps * tail.n_rows / len(times)), concepts
+
+
+def _n_steps(recipe: SparseMethod | ConceptLayerMethod, n_train: int) -> int:
+    nothing = torch.empty(n_train, 0)
+    labels = torch.empty(0, dtype=torch.int64)
+    return recipe.plan(Activations(nothing, nothing, labels, (), _SOURCE))[1].n_steps
+
+
+def _shortened(recipe: SparseMethod | ConceptLayerMethod) -> ConceptMethod:
+    """The same method with one pass over its rows."""
+    if isinstance(recipe, ConceptLayerMethod):
+        return recipe.model_copy(update={"n_epochs": 1})
+    probed = {"n_probe": _N_PROBE} if isinstance(recipe, SAE) else {}
+    return recipe.model_copy(update={"n_vectors": 1, **probed})
+
+
+def _drawn_out(recipe: ConceptMethod, tail: CountingTail, sizes: Sizes) -> tuple[Effort, Concepts]:
+    efforts = []
+    for n in _ROWS:
+        train = sizes.states(n)
+        begin, before = time.perf_counter(), tail.n_rows
+        concepts = recipe.fit(train, tail)
+        wait(sizes.device)
+        efforts.append(Effort(time.perf_counter() - begin, tail.n_rows - before))
+    return _at(efforts, _ROWS, sizes.n_train), concepts
+
+
+def _scored(
+    concepts: Concepts, metrics: Mapping[str, Metric], tail: CountingTail, test: Activations, device: str
+) -> Effort:
+    begin, before = time.perf_counter(), tail.n_rows
+    score(concepts, tail, test, metrics=metrics)
+    wait(device)
+    return Effort(time.perf_counter() - begin, tail.n_rows - before)
+
+
+def _at(efforts: Sequence[Effort], sizes: tuple[int, int], n: int) -> Effort:
+    """The effort at n on the lines through the efforts at two sizes."""
+    few, more = efforts
+    return Effort(
+        line(sizes, (few.seconds, more.seconds), n), line(sizes, (few.tail_rows, more.tail_rows), n)
+    )
+
+
+def line(sizes: tuple[int, int], values: tuple[float, float], n: int) -> float:
+    """The value at n of the line through two points, which never falls and is never below zero."""
+    slope = max(0.0, (values[1] - values[0]) / (sizes[1] - sizes[0]))
+    return max(0.0, values[1] + slope * (n - sizes[1]))

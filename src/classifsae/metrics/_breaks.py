@@ -1,0 +1,65 @@
+"""Where a concept is active enough to count: the exact two-class natural break of its activations."""
+
+from dataclasses import dataclass
+
+import torch
+
+from classifsae.tensors import Bool, Float, Tensor
+
+_ENTRIES_PER_BATCH = 1 << 22
+
+
+@dataclass(frozen=True)
+class Activating:
+    """The sentences that activate each concept.
+
+    Attributes:
+        sets: true where a sentence is in the concept's upper group.
+        thresholds: largest activation of each lower group, not a number where all activations are equal.
+    """
+
+    sets: Bool[Tensor, "m n"]
+    thresholds: Float[Tensor, " m"]
+
+
+def activating_sets(codes: Float[Tensor, "n m"]) -> Activating:
+    """The upper group of the natural break of every concept; empty where all its activations are equal."""
+    n, m = codes.shape
+    size = max(1, _ENTRIES_PER_BATCH // max(n, 1))
+    parts = [codes[:, start : start + size].T.contiguous() for start in range(0, m, size)]
+    thresholds = [natural_breaks(part) for part in parts]
+    sets = [part > limit[:, None] for part, limit in zip(parts, thresholds, strict=True)]
+    return Activating(torch.cat(sets), torch.cat(thresholds))
+
+
+def natural_breaks(values: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """The largest value of the lower of the two groups of each row that leave the least variance within.
+
+    Of n sorted, centred values with prefix sums S_i, the split after the i-th leaves least within where it
+    puts most between the groups: at the largest S_i^2 / (i (n - i)). One sort, so O(n log n).
+
+    Returns:
+        One value per row, not a number where all values of a row are equal.
+    Source: Fisher 1958, "On grouping for maximum homogeneity"; Jenks 1967 (natural breaks).
+    """
+    n = values.shape[1]
+    ordered = values.sort(dim=1).values
+    centred = ordered.double() - ordered.double().mean(dim=1, keepdim=True)
+    left = torch.arange(1, n, device=values.device, dtype=torch.float64)
+    between = centred.cumsum(dim=1)[:, :-1].square() / (left * (n - left))
+    between = between.where(ordered[:, 1:] > ordered[:, :-1], -1.0)
+    if n < 2:
+        return torch.full_like(values[:, 0], torch.nan)
+    best = between.max(dim=1)
+    limits = ordered.gather(1, best.indices[:, None])[:, 0]
+    return limits.where(best.values >= 0, torch.nan)
+
+
+def strongest_rows(codes: Float[Tensor, "n m"], activating: Activating, *, at_most: int) -> list[list[int]]:
+    """For each concept the rows of its activating set where it is most active, the most active first."""
+    found = []
+    for position, members in enumerate(activating.sets):
+        rows = members.nonzero().flatten()
+        order = codes[rows, position].argsort(descending=True, stable=True)
+        found.append(rows[order[:at_most]].tolist())
+    return found

@@ -1,0 +1,155 @@
+"""Do the words of a concept go together? Topic coherence: C_V, C_UCI and C_NPMI."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Annotated, ClassVar, Literal, Self, final
+
+from pydantic import model_validator
+
+from classifsae.bottleneck import View
+from classifsae.metrics._breaks import activating_sets, strongest_rows
+from classifsae.metrics.base import Metric, Quantity, Result, mean
+from classifsae.words import N_READ, Term, Tokens, WordOptions, count_terms, tokenise, weigh
+
+Measure = Literal["c_v", "c_uci", "c_npmi"]
+
+WINDOWS: Mapping[Measure, int] = {"c_v": 110, "c_uci": 10, "c_npmi": 10}
+"""Words of the sliding window in which two words are seen together."""
+
+N_TOP = 10
+"""Words of a concept that count."""
+
+MIN_SENTENCES, MAX_SHARE = 5, 0.8
+"""Words in fewer sentences than this, or in a larger share of them, do not count."""
+
+
+@dataclass(frozen=True)
+class ConceptCoherence:
+    """How well the words of one concept go together; not a number where it has fewer than two.
+
+    Attributes:
+        position: of the concept among those kept.
+        latent: of the concept in the method's dictionary.
+        n_activating: sentences in the activating set, its weight in the means.
+        words: the heaviest first, as lemmas.
+        c_v, c_uci, c_npmi: coherence of these words.
+    """
+
+    position: int
+    latent: int
+    n_activating: int
+    words: tuple[str, ...]
+    c_v: float
+    c_uci: float
+    c_npmi: float
+
+
+@final
+@dataclass(frozen=True)
+class CoherenceResult(Result):
+    """Topic coherence on one test set: means over concepts, weighted by the size of their activating sets."""
+
+    c_v: Annotated[
+        float,
+        Quantity(
+            "how alike the company is that a concept's words keep within 110 words", "cosine", -1, 1, "higher"
+        ),
+    ]
+    c_uci: Annotated[
+        float,
+        Quantity(
+            "how much oftener than by chance they stand within 10 words of each other: mean PMI",
+            "nats", float("-inf"), float("inf"), "higher",
+        ),
+    ]  # fmt: skip
+    c_npmi: Annotated[float, Quantity("the same, each PMI normalised", "fraction", -1, 1, "higher")]
+    n_coherent: Annotated[
+        int, Quantity("concepts with two words or more, over which these are means", "count", 0, float("inf"))
+    ]
+    concepts: tuple[ConceptCoherence, ...]
+
+
+@final
+class Coherence(Metric):
+    """Coherence of each concept's ten heaviest words in the test sentences, by gensim.
+
+    Words are weighed by TF-IDF over the 100 sentences of each activating set that activate it most.
+
+    Attributes:
+        words: how texts are split into words; in an experiment, that of the whole experiment by default.
+
+    Source: Roeder et al. 2015, "Exploring the space of topic coherence measures".
+    """
+
+    needs_sentences: ClassVar[bool] = True
+
+    words: WordOptions = WordOptions()
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        if find_spec("gensim") is None:
+            raise ValueError('coherence needs gensim; pip install "classifsae[text]", or leave it out')
+        return self
+
+    def measure(self, view: View) -> CoherenceResult:
+        """Score the concepts of a view.
+
+        Raises:
+            ConfigError: the view has no sentences.
+        """
+        tokens = tokenise(self.sentences_of(view).texts, self.words)
+        activating = activating_sets(view.codes)
+        rows = strongest_rows(view.codes, activating, at_most=N_READ)
+        topics = top_words(tokens, rows)
+        columns = coherence_of(topics, [t.lemmas for t in tokens])
+        latents, sizes = view.concepts.kept.tolist(), activating.sets.sum(dim=1).tolist()
+        concepts = tuple(
+            ConceptCoherence(j, latents[j], sizes[j], topics[j], *(columns[m][j] for m in WINDOWS))
+            for j in range(len(topics))
+        )
+        scored = [c for c in concepts if len(c.words) > 1]
+        weights = [float(c.n_activating) for c in scored]
+        return CoherenceResult(
+            c_v=mean([c.c_v for c in scored], weights),
+            c_uci=mean([c.c_uci for c in scored], weights),
+            c_npmi=mean([c.c_npmi for c in scored], weights),
+            n_coherent=len(scored),
+            concepts=concepts,
+        )
+
+
+def top_words(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[Term]:
+    """The heaviest words of each concept, neither rare nor everywhere, from the rows it is read by."""
+    n_sentences = count_terms([tuple(set(t.lemmas)) for t in tokens], max_length=1)
+    allowed = {w for w, n in n_sentences.items() if MIN_SENTENCES <= n <= MAX_SHARE * len(tokens)}
+    documents = [count_terms([tokens[r].lemmas for r in read], max_length=1) for read in rows]
+    return [
+        tuple([word for (word,) in weights if (word,) in allowed][:N_TOP]) for weights in weigh(documents)
+    ]
+
+
+def coherence_of(topics: Sequence[Term], texts: Sequence[Term]) -> dict[Measure, list[float]]:
+    """Each measure of every topic; not a number for a topic of fewer than two words."""
+    from gensim.corpora import Dictionary
+    from gensim.models import CoherenceModel
+
+    scored = [j for j, topic in enumerate(topics) if len(topic) > 1]
+    found = {measure: [float("nan")] * len(topics) for measure in WINDOWS}
+    if not scored:
+        return found
+    lists = [list(text) for text in texts if text]
+    dictionary = Dictionary(lists)
+    for measure, window in WINDOWS.items():
+        model = CoherenceModel(
+            topics=[list(topics[j]) for j in scored],
+            texts=lists,
+            dictionary=dictionary,
+            window_size=window,
+            coherence=measure,
+            topn=N_TOP,
+            processes=1,
+        )
+        for j, value in zip(scored, model.get_coherence_per_topic(), strict=True):
+            found[measure][j] = float(value)
+    return found

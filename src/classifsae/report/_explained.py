@@ -1,0 +1,57 @@
+"""The columns of the table in plain words, for a reader who does not work on language models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from classifsae.report.record import Meaning
+from classifsae.report.table import Column
+
+_RANDOM = (
+    "What random changes of the same number and size do. A concept that matters for what it is, and "
+    "not only for its size, does more."
+)
+
+EXPLAINED = {
+    "n_alive": "How many concepts there are, once those that never respond are dropped.",
+    "recovery_accuracy": "The classifier is shown nothing but the concepts: on what share of the sentences "
+    "does it decide as before? If always, the concepts are the whole story.",
+    "activation_rate": "On what share of the sentences is a concept active, on average? One that responds "
+    "to few sentences is easier to understand.",
+    "conditional_flip_rate": "One concept is taken away where it is active: on what share of these sentences "
+    "does the decision change? Mean over concepts.",
+    "conditional_tvd": "One concept is taken away where it is active: how much of the probability moves "
+    "to other classes (total variation distance)? Mean over concepts.",
+    "global_flip_rate_100": "All concepts of one class are taken away, on all sentences: on what share does "
+    "the decision change? Mean over classes.",
+    "control_flip_rate": _RANDOM,
+    "control_tvd": _RANDOM,
+    "control_global_flip_rate": _RANDOM,
+    "completeness_score": "Recovery accuracy above chance: 1 if all decisions are recovered, 0 if no more "
+    "than by always giving the commonest answer.",
+    "shapley_max": "The share of the completeness score that the single most valuable concept earns.",
+    "concept_sim": "How alike in meaning are the sentences on which a concept is strongly active? Mean "
+    "cosine of their embeddings, 1 if they all say the same.",
+}
+
+_BETTER = {"↑": "higher is better", "↓": "lower is better", "": "neither way is better"}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A column of the table: its title, what it says, its unit and range, and which way is better."""
+
+    title: str
+    says: str
+    unit: str
+    better: str
+
+
+def explained(columns: tuple[Column, ...], meanings: Mapping[str, Meaning]) -> list[Explained]:
+    """Every column in plain words; what the metric itself says where there are none."""
+    return [_explained(column, meanings) for column in columns]
+
+
+def _explained(column: Column, meanings: Mapping[str, Meaning]) -> Explained:
+    known = meanings.get(column.name)
+    says = EXPLAINED.get(column.name) or (f"{known.says[:1].upper()}{known.says[1:]}." if known else "")
+    return Explained(column.title, says, column.unit, _BETTER[column.arrow])

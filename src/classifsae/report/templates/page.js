@@ -1,0 +1,113 @@
+"use strict";
+// The page is whole without this script: it hides what was not asked for, sorts, searches and follows links.
+
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// ---------------------------------------------------------------- light and dark
+
+const theme = document.getElementById("theme");
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme || (systemIsDark.matches ? "dark" : "light")) === "dark";
+const nameTheme = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
+
+theme.addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  nameTheme();
+});
+systemIsDark.addEventListener("change", nameTheme);
+
+// ---------------------------------------------------------------- one method at a time
+
+const methods = all("section.method");
+
+function showMethod(label) {
+  for (const part of all("[data-method]")) part.hidden = part.dataset.method !== label;
+  for (const button of all("[data-pick]")) button.setAttribute("aria-pressed", String(button.dataset.pick === label));
+}
+
+for (const button of all("[data-pick]")) button.addEventListener("click", () => showMethod(button.dataset.pick));
+
+// ---------------------------------------------------------------- one concept at a time
+
+function showConcept(panel) {
+  const method = panel.closest("section.method");
+  for (const other of all(".panel", method)) other.hidden = other !== panel;
+  for (const row of all("tbody tr", method.querySelector(".concepts"))) {
+    row.classList.toggle("open", row.dataset.key === panel.id);
+    row.querySelector("a").toggleAttribute("aria-current", row.dataset.key === panel.id);
+  }
+  panel.parentElement.scrollTop = 0;
+}
+
+function follow() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const method = target?.closest("section.method");
+  if (!method) return;
+  showMethod(method.dataset.method);
+  if (!target.matches(".panel")) return target.scrollIntoView();
+  showConcept(target);
+  const beside = matchMedia("(min-width: 60.01rem)").matches;
+  (beside ? method.querySelector(".columns") : target).scrollIntoView();
+  target.focus({ preventScroll: true });
+}
+
+addEventListener("hashchange", follow);
+// A link to the concept that the address names already is no change of the address.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#']");
+  if (link && link.getAttribute("href") === location.hash) follow();
+});
+for (const row of all(".concepts tbody tr")) {
+  row.addEventListener("click", (event) => {
+    if (!event.target.closest("a") && !getSelection().toString()) row.querySelector("a").click();
+  });
+}
+
+// ---------------------------------------------------------------- sort and search
+
+const compare = (a, b, sign) => {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  const difference = Number(a) - Number(b);
+  return sign * (Number.isNaN(difference) ? a.localeCompare(b, undefined, { numeric: true }) : difference);
+};
+
+function sortBy(table, column, direction) {
+  const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+  const body = table.tBodies[0];
+  body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b), direction === "ascending" ? 1 : -1)));
+  [...table.tHead.rows[0].cells].forEach((head, i) => {
+    if (i === column) head.setAttribute("aria-sort", direction);
+    else head.removeAttribute("aria-sort");
+  });
+}
+
+for (const table of all("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((head, i) => head.querySelector("button").addEventListener("click", () => {
+    // Numbers begin with the largest, names with the first.
+    const [first, second] = head.matches(".n") ? ["descending", "ascending"] : ["ascending", "descending"];
+    sortBy(table, i, head.getAttribute("aria-sort") === first ? second : first);
+  }));
+}
+
+for (const method of methods) {
+  const input = method.querySelector("input[type=search]");
+  const rows = all(".concepts tbody tr", method);
+  input.addEventListener("input", () => {
+    const wanted = input.value.trim().toLowerCase();
+    for (const row of rows) row.hidden = !`${row.textContent} ${row.dataset.words}`.toLowerCase().includes(wanted);
+    const n = rows.filter((row) => !row.hidden).length;
+    method.querySelector(".found").textContent = wanted ? `${n} of ${rows.length} concepts` : "";
+  });
+}
+
+// ---------------------------------------------------------------- at the start
+
+for (const tool of [theme, ...all(".picker, .search")]) tool.hidden = false;
+nameTheme();
+for (const table of all("table.sortable")) {
+  const last = table.tHead.rows[0].cells.length - 1;
+  table.tHead.rows[0].cells[last].setAttribute("aria-sort", "descending");
+}
+for (const method of methods) showConcept(document.getElementById(method.querySelector(".concepts tbody tr").dataset.key));
+if (methods.length) showMethod(methods[0].dataset.method);
+follow();

@@ -1,0 +1,63 @@
+"""Sentences and where they stand in a space of meaning: what interpretability is measured with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from classifsae.errors import DataError, StorageError
+from classifsae.storage import Manifest, finish, manifest_of, read_tensors, write_tensors
+from classifsae.tensors import Float, Tensor
+
+TENSORS = "sentences.safetensors"
+
+_UNIT = 1e-3
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """n texts with their embeddings, one row each, in data-set order.
+
+    Attributes:
+        texts: the original texts.
+        embeddings: of unit norm, so that a product is a cosine.
+        encoder: fingerprint of what made them.
+    """
+
+    texts: tuple[str, ...]
+    embeddings: Float[Tensor, "n e"]
+    encoder: str
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.embeddings):
+            raise DataError(
+                f"there are {len(self.texts)} texts and {len(self.embeddings)} embeddings; give one of each."
+            )
+        off = (self.embeddings.double().norm(dim=1) - 1).abs()
+        if not (off <= _UNIT).all():
+            raise DataError("embeddings must be finite and of unit norm; divide each by its norm.")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+        """Write the embeddings as an artefact; the texts stay where they are.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        write_tensors(folder / TENSORS, {"embeddings": self.embeddings})
+        return finish(folder, inputs=inputs, record={"encoder": self.encoder, "n_sentences": len(self)})
+
+    @classmethod
+    def load(cls, folder: Path, texts: tuple[str, ...]) -> Self:
+        """Open an artefact; these are the texts that it was made from.
+
+        Raises:
+            StorageError: the folder is unfinished or damaged.
+            DataError: it was made from more texts, or fewer.
+        """
+        manifest = manifest_of(folder)
+        if manifest is None:
+            raise StorageError(f"{folder} holds no finished embeddings; run the embed stage again.")
+        embeddings = read_tensors(folder / TENSORS)["embeddings"]
+        return cls(texts=texts, embeddings=embeddings, encoder=str(manifest.record["encoder"]))

@@ -1,0 +1,208 @@
+"""`classifsae explain` on a finished run: its answers, its inputs, and whatever a user may get wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import classifsae as cs
+from classifsae.classifier import Classifier
+from classifsae.concepts import Concepts
+from classifsae.config import load_experiment
+from classifsae.describe import load_descriptions
+from classifsae.errors import StorageError
+from classifsae.experiment import run
+from classifsae.finished import Finished
+from e2e.conftest import TINY, write_experiment
+from e2e.test_cli import call
+
+TEXT = "the goal and a coach no 7"
+METHODS = {
+    "random": TINY["methods"]["random"],
+    "mine": {"method": "classifsae"} | TINY["methods"]["classifsae"],
+    "identity": {},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explained")
+    (point,) = load_experiment(write_experiment(folder, methods=METHODS, seeds=[3, 4]))
+    run(point)
+    return folder / "run"
+
+
+def lines(printed: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in printed.split("\n") if line]
+
+
+def test_a_text_is_explained_in_words(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, "explain", str(finished), TEXT)
+    assert status == 0, printed
+    first, second, *_ = printed.splitlines()
+    assert first == TEXT
+    assert second.startswith("Label: ")
+    assert "without it" in printed
+
+
+def test_json_is_one_object_a_line_and_the_same_as_in_python(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, "explain", str(finished), TEXT, "a moon 🙂", "--json")
+    assert status == 0, printed
+    found, other = lines(printed)
+    concepts = Concepts.load(finished / "concepts" / "mine" / "seed-3")  # no yardstick, though it comes first
+    model = Classifier.load(finished / "classifier", device="cpu")
+    described = load_descriptions(finished, "mine", 3)
+    assert described is not None
+    expected = cs.explain(model, concepts, TEXT, descriptions=described)
+    assert found == json.loads(json.dumps(expected.as_json()))
+    assert not expected.concepts[0].name.startswith("concept ")
+    assert other["text"] == "a moon 🙂"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("texts.txt", f"\ufeff{TEXT}\r\n\n  \na star\u2028and a moon\n"),
+        ("texts.csv", f"id,Text\n1,{TEXT}\n2,a star\u2028and a moon\n"),
+        ("texts.jsonl", f'{{"text": "{TEXT}"}}\n{{"text": "a star\\u2028and a moon"}}\n'),
+    ],
+)
+def test_texts_come_from_a_file(
+    name: str, content: str, finished: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    path = tmp_path / name
+    path.write_text(content, newline="")
+    arguments = ("explain", str(finished), "--file", str(path), "--json", "--no-words")
+    status, printed = call(monkeypatch, capsys, *arguments)
+    assert status == 0, printed
+    assert [(e["text"], e["words"]) for e in lines(printed)] == [
+        (TEXT, None),
+        ("a star\u2028and a moon", None),
+    ]
+
+
+def test_explanations_are_printed_as_texts_come_and_a_reader_may_leave(finished: Path):
+    command = [sys.executable, "-m", "classifsae", "explain", str(finished), "--file", "-", "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{TEXT}\n")  # and no end of the input
+        assert json.loads(process.stdout.readline())["text"] == TEXT
+        process.stdout.close()
+        process.stdin.write(f"{TEXT}\n" * 5)
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--method", "mime", TEXT],
+            "unknown method 'mime'. Did you mean 'mine'? Known: identity, mine, random.",
+        ),
+        (["--seed", "5", TEXT], "no mine concepts of seed 5"),
+        ([], "explain needs either texts"),
+        ([TEXT, "--file", "-"], "explain needs either texts"),
+        ([" "], "cannot explain an empty text"),
+        (["--file", "no/such.csv"], "no such file"),
+        (["--file", "no/such.txt"], "no such file"),
+        (["--file", __file__], "extension '.py' is not supported"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line_and_status_two(
+    arguments: list[str], said: str, finished: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    status, printed = call(monkeypatch, capsys, "explain", str(finished), *arguments)
+    assert (status, printed.count("\n")) == (2, 1), printed
+    assert said in printed
+
+
+def test_a_text_file_that_is_no_utf8_names_its_line(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "t.txt").write_bytes(b"fine\ncaf\xe9\n")
+    status, printed = call(monkeypatch, capsys, "explain", str(finished), "--file", str(tmp_path / "t.txt"))
+    assert status == 2
+    assert "line 2, is not UTF-8 (byte 0xe9)" in printed
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("experiment.json", None, "is no run"),
+        ("experiment.json", "{}", "is not understood"),
+        ("experiment.json", "nonsense", "cannot read"),
+        ("classifier/manifest.json", None, "unfinished classifier"),
+        ("concepts/mine/seed-3/manifest.json", "{}", "not a manifest"),
+    ],
+)
+def test_a_broken_run_is_one_clear_line(
+    file: str, content: str | None, said: str, finished: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    broken = shutil.copytree(finished, tmp_path / "run")
+    if content is None:
+        (broken / file).unlink()
+    else:
+        (broken / file).write_text(content)
+    status, printed = call(monkeypatch, capsys, "explain", str(broken), TEXT)
+    assert (status, printed.count("\n")) == (2, 1), printed
+    assert said in printed
+
+
+def test_concepts_of_another_classifier_than_the_runs_are_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    broken = shutil.copytree(finished, tmp_path / "run")
+    manifest = broken / "classifier" / "manifest.json"
+    noted = json.loads(manifest.read_text())
+    noted["record"]["fingerprint"] = "0" * 64
+    manifest.write_text(json.dumps(noted))
+    status, printed = call(monkeypatch, capsys, "explain", str(broken), TEXT)
+    assert status == 2
+    assert "are of another classifier" in printed
+
+
+def test_the_weights_are_not_hashed_to_explain(finished: Path, monkeypatch: pytest.MonkeyPatch):
+    from classifsae.classifier import classifier
+
+    monkeypatch.setattr(classifier, "hash_tensors", lambda tensors: 1 / 0)
+    explainer = Finished.open(finished).explainer(None, None, words=True)
+    assert explainer.explain(TEXT).text == TEXT
+
+
+def test_an_unfinished_method_is_not_offered(finished: Path, tmp_path: Path):
+    broken = shutil.copytree(finished, tmp_path / "run")
+    for seed in (3, 4):
+        (broken / "concepts" / "mine" / f"seed-{seed}" / "manifest.json").unlink()
+    assert Finished.open(broken).method(None) == "random"
+    shutil.rmtree(broken / "concepts")
+    with pytest.raises(StorageError, match="holds no finished concepts"):
+        Finished.open(broken).method(None)
+
+
+def test_a_classifier_that_was_loaded_is_loaded_again(finished: Path, tmp_path: Path):
+    path = write_experiment(
+        tmp_path,
+        backbone={"model": str(finished / "classifier"), "tuning": "none"},
+        methods={"random": METHODS["random"]},
+        seeds=[1],
+    )
+    (point,) = load_experiment(path)
+    run(point)
+    explainer = Finished.open(tmp_path / "run").explainer(None, None, words=False)
+    assert explainer.explain(TEXT).classifier.label in explainer.model.label_names

@@ -1,0 +1,95 @@
+"""Names within a run: from words, from a model behind an endpoint, from one that fails, and a user's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from classifsae import llm
+from classifsae.config import load_experiment
+from classifsae.data import load_dataset
+from classifsae.describe import load_descriptions
+from classifsae.experiment import run
+from classifsae.llm import KEY
+from classifsae.naming import load_names
+from e2e.conftest import TINY, write_experiment
+from unit.test_llm import serving
+
+METHODS = {"classifsae": TINY["methods"]["classifsae"]}
+
+
+def completion(content: str) -> str:
+    return json.dumps({"choices": [{"message": {"content": content}}]})
+
+
+@pytest.fixture(scope="module")
+def experiment_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment whose run is finished, with names from words."""
+    path = write_experiment(tmp_path_factory.mktemp("named"), methods=METHODS, seeds=[1])
+    (point,) = load_experiment(path)
+    run(point)
+    return path
+
+
+def place(path: Path) -> Path:
+    return path.parent / "run" / "named" / "classifsae" / "seed-1"
+
+
+def test_names_from_words_are_judged_on_the_test_split(experiment_file: Path):
+    (point,) = load_experiment(experiment_file)
+    assert run(point).n_done == 0
+    names = load_names(place(experiment_file))
+    described = load_descriptions(experiment_file.parent / "run", "classifsae", 1) or ()
+    assert [n.name for n in names] == [d.name for d in described]
+    for name in names:
+        assert (name.made_by, name.failure, name.name) == ("words", "", name.from_words)
+        assert name.fidelity is not None
+        assert name.fidelity == name.fidelity_of_words
+        assert name.fidelity.n_activating + name.fidelity.n_others == 30  # all test sentences
+    assert any(n.fidelity and n.fidelity.better_than_chance for n in names)
+
+
+def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
+    experiment_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(llm, "FIRST_WAIT", 0.01)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv(KEY, "very-secret")
+    n_names = len(load_names(place(experiment_file)))
+    answers = [(200, completion("Sport"), 0.0), (200, completion("?!"), 0.0), (401, "no", 0.0)]
+    with serving(*answers) as server:
+        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny"})
+        (point,) = load_experiment(experiment_file, [f"names={names}"])
+        outcome = run(point)
+        assert outcome.n_done == 1  # nothing but the names is made again
+        again = run(point)
+    made = load_names(place(experiment_file))
+    asked = [n for n in made if n.failure != "no sentence activates it"]
+    assert (asked[0].name, asked[0].made_by) == ("Sport", "endpoint")
+    assert "'?!' is no name" in asked[1].failure
+    assert all("answered 401" in n.failure for n in asked[2:])
+    assert all(n.made_by == "words" and n.name == n.from_words for n in asked[1:])
+    (note,) = outcome.notes[-1:]
+    assert f"{n_names - 1} of {n_names} names are made from words" in note
+    assert again.notes == outcome.notes
+    assert len(server.asked) == 3
+    sent = [
+        line.removeprefix("- ") for line in json.dumps(server.asked[0][2]).split("\\n") if line[:2] == "- "
+    ]
+    assert sent
+    assert set(sent) <= {text[:300] for text in load_dataset(point.dataset).train.texts}
+    for file in experiment_file.parent.rglob("*"):
+        assert not file.is_file() or b"very-secret" not in file.read_bytes()
+
+
+def test_a_users_own_names_come_before_all_others(experiment_file: Path):
+    folder = experiment_file.parent / "run"
+    described = load_descriptions(folder, "classifsae", 1) or ()
+    own = folder / "names" / "classifsae" / "seed-1.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"{described[0].latent}: my own name\n")
+    try:
+        named = load_descriptions(folder, "classifsae", 1) or ()
+        assert [d.name for d in named] == ["my own name", *(d.name for d in described[1:])]
+    finally:
+        own.unlink()

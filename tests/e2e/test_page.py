@@ -1,0 +1,172 @@
+"""The page in a browser: it sorts, searches, opens concepts, needs no network, and shows texts as texts."""
+
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from classifsae.report.page import page as render
+from sample_report import LABELS, SCRIPT, sample_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+BROWSER = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium on this machine")
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(render(sample_report()), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """The page, and all that it said and asked for."""
+
+    def __init__(self, browser: "sync_api.Browser", address: str, **options: object) -> None:
+        self.page = browser.new_page(**{"viewport": WIDE, **options})
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(address)
+
+    def shown(self, column: int) -> list[str]:
+        """The texts of one column of the list of concepts, of the rows that are visible."""
+        cells = self.page.locator(f"section.method:visible tbody tr[data-key]:visible > :nth-child({column})")
+        return [text.strip() for text in cells.all_inner_texts()]
+
+    def panels(self) -> list[str]:
+        """Ids of the concepts that are open."""
+        return [str(panel.get_attribute("id")) for panel in self.page.locator(".panel:visible").all()]
+
+
+@pytest.fixture
+def opened(browser: "sync_api.Browser", address: str) -> Iterator[Opened]:
+    opened = Opened(browser, address)
+    yield opened
+    assert opened.said == []
+    assert opened.requests == [address]
+    opened.page.close()
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text) for text in texts if text != "\N{EN DASH}"]
+
+
+def test_the_list_sorts_both_ways_and_keeps_missing_values_last(opened: Opened):
+    head = opened.page.locator("section.method:visible .concepts thead th").nth(2)
+    for direction, backwards in (("descending", True), ("ascending", False)):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == direction
+        assert numbers(opened.shown(3)) == sorted(numbers(opened.shown(3)), reverse=backwards)
+    assert opened.page.locator("section.method:visible [aria-sort]").count() == 1
+    opened.page.locator("section.method:visible .concepts thead button").nth(3).click()
+    assert opened.shown(4)[-1] == "\N{EN DASH}"
+    opened.page.locator("section.method:visible .concepts thead button").nth(0).click()
+    first_words = [name.partition(",")[0] for name in opened.shown(1)]
+    assert first_words == sorted(first_words)
+
+
+def test_the_list_is_searched_by_name_word_and_class(opened: Opened):
+    search = opened.page.get_by_label("Search").locator("visible=true")
+    for wanted, n in (("ORBIT WORD 19", 2), ("sci/tech", 5), ("no such thing", 0)):
+        search.fill(wanted)
+        assert len(opened.shown(1)) == n
+        assert opened.page.locator("section.method:visible .found").inner_text() == f"{n} of 20 concepts"
+    search.fill("")
+    assert len(opened.shown(1)) == 20
+
+
+def test_a_click_opens_a_concept_and_the_address_names_it(opened: Opened):
+    opened.page.locator("tr[data-key='classifsae-13'] td").first.click()
+    opened.page.wait_for_function("location.hash === '#classifsae-13'")
+    assert opened.panels() == ["classifsae-13"]
+    assert opened.page.evaluate("document.activeElement.id") == "classifsae-13"
+
+
+def test_the_keyboard_alone_opens_a_concept_in_the_list_and_on_the_map(opened: Opened):
+    opened.page.locator("tr[data-key='classifsae-22'] a").focus()
+    opened.page.keyboard.press("Enter")
+    opened.page.wait_for_function("document.activeElement.id === 'classifsae-22'")
+    opened.page.locator("section.method:visible .map a[href='#classifsae-31']").focus()
+    assert opened.page.locator(".map a:focus .name").is_visible()
+    opened.page.keyboard.press("Enter")
+    opened.page.wait_for_function("document.activeElement.id === 'classifsae-31'")
+    assert opened.panels() == ["classifsae-31"]
+
+
+def test_the_first_key_skips_to_the_content(opened: Opened):
+    opened.page.keyboard.press("Tab")
+    assert opened.page.evaluate("document.activeElement.className") == "skip"
+    opened.page.keyboard.press("Enter")
+    assert opened.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_one_method_is_shown_at_a_time(opened: Opened):
+    opened.page.get_by_role("button", name="ica").click()
+    assert opened.page.locator("section.method:visible").get_attribute("data-method") == "ica"
+    behind = opened.page.locator("ul.behind:visible")
+    assert {one.get_attribute("data-method") for one in behind.all()} == {"ica"}
+    opened.page.locator("ul.behind:visible a").first.click()
+    assert opened.panels()[0].startswith("ica-")
+
+
+def test_a_deep_link_opens_its_method_and_concept(browser: "sync_api.Browser", address: str):
+    opened = Opened(browser, f"{address}#sae-k20-7")
+    assert opened.panels() == ["sae-k20-7"]
+    assert opened.said == []
+
+
+def test_texts_with_markup_are_shown_as_they_are(opened: Opened):
+    assert opened.page.title().startswith("What decides")
+    text = opened.page.locator(".panel:visible .examples p").nth(3).inner_text()
+    assert text == SCRIPT
+    assert opened.page.locator(".class-card h2").all_inner_texts() == list(LABELS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_follow_the_system_and_the_button(
+    browser: "sync_api.Browser", address: str, scheme: str
+):
+    opened = Opened(browser, address, color_scheme=scheme)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark, light = "rgb(20, 23, 28)", "rgb(255, 255, 255)"
+    here, there = (dark, light) if scheme == "dark" else (light, dark)
+    assert opened.page.evaluate(paper) == here
+    opened.page.locator("#theme").click()
+    assert opened.page.evaluate(paper) == there
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(browser: "sync_api.Browser", address: str):
+    opened = Opened(browser, address, viewport=NARROW)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    opened.page.locator("tr[data-key='classifsae-13'] a").click()
+    opened.page.wait_for_function("document.activeElement.id === 'classifsae-13'")
+    assert opened.page.locator("#classifsae-13 .back").is_visible()
+
+
+def test_it_is_whole_without_scripts(browser: "sync_api.Browser", address: str):
+    opened = Opened(browser, address, java_script_enabled=False)
+    assert len(opened.panels()) == 100
+    assert not opened.page.locator("input[type=search]").first.is_visible()
+
+
+def test_it_opens_fast(browser: "sync_api.Browser", address: str):
+    begin = time.monotonic()
+    opened = Opened(browser, address)
+    took = time.monotonic() - begin
+    opened.page.close()
+    assert took < 20, "two seconds on an idle machine; ten times that on a busy one"

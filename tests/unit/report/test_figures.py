@@ -1,0 +1,68 @@
+"""Pictures: which there are, and that the same report gives the same bytes."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from classifsae.report import figures as module
+from classifsae.report.figures import figures
+from classifsae.report.record import RunReport
+from sample_report import method, sample_report
+
+
+def small(*, words: bool) -> RunReport:
+    shown = method("classifsae", 2)
+    if not words:
+        shown = replace(shown, concepts=tuple(replace(card, words=()) for card in shown.concepts))
+    yardstick = sample_report().methods[-1]
+    return replace(sample_report(), methods=(shown, yardstick))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, bytes]:
+    return dict(figures(small(words=True)))
+
+
+PICTURES = ["activations", "classes", "effects", "map", "training", "words"]
+
+
+def test_every_picture_is_there_as_png_and_pdf(drawn: dict[str, bytes]):
+    names = ["sentence-sim", *(f"classifsae-{name}" for name in PICTURES)]
+    assert sorted(drawn) == sorted(f"{name}.{kind}" for name in names for kind in ("png", "pdf"))
+    for name, content in drawn.items():
+        assert content.startswith(b"\x89PNG" if name.endswith("png") else b"%PDF")
+
+
+def test_pictures_are_large_enough_for_print(drawn: dict[str, bytes]):
+    for name, content in drawn.items():
+        if name.endswith("png"):
+            width, height = struct.unpack(">II", content[16:24])
+            assert (width, height) >= (500, 200), name
+
+
+def test_the_same_report_gives_the_same_bytes_and_no_date(drawn: dict[str, bytes]):
+    again = small(words=True)
+    for name in ("words", "map"):
+        draw = dict(module._drawings(again.methods[0], again))[name]
+        for file, content in module._files(f"classifsae-{name}", draw):
+            assert content == drawn[file], file
+            assert b"CreationDate" not in content
+
+
+def test_a_picture_without_numbers_is_left_out():
+    report = small(words=False)
+    bare = replace(report.methods[0], map=None, curves={})
+    assert [name for name, _ in module._drawings(bare, report)] == ["classes", "activations", "effects"]
+    assert [name for name, _ in module._drawings(report.methods[1], report)] == []
+
+
+def test_word_clouds_need_their_package(monkeypatch: pytest.MonkeyPatch):
+    report = small(words=True)
+    monkeypatch.setattr(module, "can_draw_words", lambda: False)
+    assert "words" not in dict(module._drawings(report.methods[0], report))
+
+
+def test_no_picture_is_drawn_before_it_is_asked_for():
+    assert isinstance(figures(sample_report()), Iterator)
