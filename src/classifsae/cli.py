@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +37,10 @@ Settings = Annotated[
     ),
 ]
 
+Index = Annotated[
+    int | None,
+    typer.Option(help="Number of one point of a sweep, from 1, as 'show' lists them.", show_default=False),
+]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
 ]
@@ -59,33 +63,33 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
 
 @app.command()
-def run(experiment: ExperimentFile, settings: Settings = None) -> None:
+def run(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """Run all stages; a second call does nothing."""
-    _run(experiment, settings, until="report")
+    _run(experiment, settings, index, until="report")
 
 
 @app.command()
-def finetune(experiment: ExperimentFile, settings: Settings = None) -> None:
+def finetune(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """Train the classifier."""
-    _run(experiment, settings, until="finetune")
+    _run(experiment, settings, index, until="finetune")
 
 
 @app.command()
-def capture(experiment: ExperimentFile, settings: Settings = None) -> None:
+def capture(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """Train the classifier and capture its activations."""
-    _run(experiment, settings, until="capture")
+    _run(experiment, settings, index, until="capture")
 
 
 @app.command()
-def fit(experiment: ExperimentFile, settings: Settings = None) -> None:
+def fit(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """All stages up to the concepts."""
-    _run(experiment, settings, until="fit")
+    _run(experiment, settings, index, until="fit")
 
 
 @app.command()
-def score(experiment: ExperimentFile, settings: Settings = None) -> None:
+def score(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
     """All stages up to the scores."""
-    _run(experiment, settings, until="score")
+    _run(experiment, settings, index, until="score")
 
 
 @app.command()
@@ -122,18 +126,28 @@ def explain(
 
 
 @app.command()
-def show(experiment: ExperimentFile, settings: Settings = None, prompt: ShowPrompt = False) -> None:
-    """Print the resolved experiment, one document per point of its sweep; changes nothing."""
+def show(
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    index: Index = None,
+    prompt: ShowPrompt = False,
+) -> None:
+    """Print what is stated in an experiment, a list of a sweep's points, or one of them with all defaults."""
     import yaml
 
-    from classifsae.config import load_experiment
+    from classifsae.config import load_experiment, point_of
 
-    for point in load_experiment(experiment, settings or []):
-        if prompt:
+    points = load_experiment(experiment, settings or [])
+    chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
+    if prompt:
+        for point in chosen:
             _show_prompt(point)
-            continue
-        stated = point.model_dump(mode="json", exclude_defaults=True)
-        console.out("---\n" + yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), end="")
+    elif len(chosen) > 1:
+        _list_points(chosen)
+    else:
+        (point,) = chosen
+        tree = point.model_dump(mode="json", exclude_defaults=True) if index is None else point.in_full()
+        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
 
 
 @app.command()
@@ -217,14 +231,29 @@ def _complain(message: str) -> None:
     )
 
 
-def _run(path: Path, settings: list[str] | None, *, until: "Stop") -> None:
-    from classifsae.config import load_experiment
+def _list_points(points: "Sequence[Experiment]") -> None:
+    """One line per point: its number, what it is about, where it goes, and what of it is on the disk."""
+    from classifsae.experiment import progress
+
+    rows = [("", "backbone", "data set", "run folder", "done")]
+    for number, point in enumerate(points, start=1):
+        found = progress(point)
+        rows.append((str(number), point.backbone.name, found.dataset, str(found.folder), str(found)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *cells in rows:
+        line = [first.rjust(widths[0]), *(c.ljust(w) for c, w in zip(cells, widths[1:], strict=True))]
+        console.out("  ".join(line).rstrip())
+
+
+def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "Stop") -> None:
+    from classifsae.config import load_experiment, point_of
     from classifsae.experiment import REPORT, TABLE
     from classifsae.experiment import run as run_experiment
     from classifsae.report.save import PAGE
     from classifsae.report.table import terminal
 
-    for point in load_experiment(path, settings or []):
+    points = load_experiment(path, settings or [])
+    for point in points if index is None else [point_of(points, index, where=str(path))]:
         outcome = run_experiment(point, until=until, watch=Bars())
         if outcome.n_done == 0:
             console.print(

@@ -24,6 +24,7 @@ from pydantic import (
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.concepts.base import METHODS, ConceptMethod
 from classifsae.data.config import DatasetConfig, check_config
+from classifsae.data.sources import resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
 from classifsae.metrics.base import METRICS, Metric
 from classifsae.naming import NameOptions
@@ -154,6 +155,19 @@ class Experiment(BaseModel):
         """All metrics with their options."""
         return {name: self._metric(name) for name in self.metrics}
 
+    def in_full(self) -> Tree:
+        """All options with their defaults, those of methods and metrics among them."""
+        recipes = {label: self.recipe(label, self.seeds[0]) for label in self.methods}
+        return {
+            **self.model_dump(mode="json"),
+            "dataset": resolve(self.dataset)[1].model_dump(mode="json", exclude_none=True),
+            "methods": {
+                label: {"method": recipe.method_name(), **recipe.model_dump(mode="json", exclude={"seed"})}
+                for label, recipe in recipes.items()
+            },
+            "metrics": {name: made.model_dump(mode="json") for name, made in self.built_metrics().items()},
+        }
+
     def folder(self, dataset: str, backbone: str) -> Path:
         """The folder of the run."""
         return Path(self.run_dir.format(dataset=dataset, backbone=backbone)).expanduser()
@@ -174,24 +188,57 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
     Args:
         path: of the YAML file.
         settings: such as ``seeds=[1,2]`` or ``methods.sae.top_k=20``; values are YAML. Naming a
-            ``dataset`` or ``backbone`` keeps the other fields of their mappings.
+            ``dataset`` or ``backbone`` keeps the other fields of their mappings. A value, unless it is
+            a mapping, stands whatever the file's exceptions say.
     Returns:
         One experiment per point of its sweep; one if there is no sweep.
     Raises:
         ConfigError: anything that is wrong with it, all of it in one message.
     """
     tree = read_tree(path)
-    for setting in settings:
-        key, found, value = setting.partition("=")
-        if not found or not key:
-            raise ConfigError(f"setting {setting!r} is not of the form key=value, such as seeds=[1,2,3].")
-        assign(tree, key, _parse(value, where=f"setting {key}"))
+    changes = dict(map(_change, settings))
+    for key, value in changes.items():
+        assign(tree, key, value)
     points = list(expand(tree))
+    for point, (key, value) in itertools.product(points, _final(changes, tree)):
+        assign(point, key, value)
     if len(points) > 1 and not all("{" in str(p.get("run_dir", "{")) for p in points):
         raise ConfigError(
             "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
         )
     return tuple(_checked(point, where=str(path)) for point in points)
+
+
+def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:
+    """One point of a sweep, by its number.
+
+    Raises:
+        ConfigError: there is none of this number.
+    """
+    if not 1 <= index <= len(points):
+        raise ConfigError(
+            f"index is {index}, but {where} has {len(points)} points; give 1 to {len(points)}, as "
+            f"'classifsae show {where}' numbers them."
+        )
+    return points[index - 1]
+
+
+def _change(setting: str) -> tuple[str, JsonValue]:
+    key, found, value = setting.partition("=")
+    if not found or not key:
+        raise ConfigError(f"setting {setting!r} is not of the form key=value, such as seeds=[1,2,3].")
+    return key, _parse(value, where=f"setting {key}")
+
+
+def _final(changes: Tree, tree: Tree) -> list[tuple[str, JsonValue]]:
+    """Settings that come after the exceptions too: all but mappings and what the sweep varies."""
+    sweep = tree.get("sweep")
+    varied = {*COMPOSITION, *(sweep if isinstance(sweep, dict) else ())}
+    return [
+        (key, value)
+        for key, value in changes.items()
+        if key not in varied and key.split(".")[0] not in COMPOSITION and not isinstance(value, dict)
+    ]
 
 
 def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
@@ -302,7 +349,8 @@ def _matches(point: Tree, key: str, wanted: JsonValue) -> bool:
     value = point.get(key)
     if key in NAMED:
         name = value.get(NAMED[key]) if isinstance(value, dict) else value
-        return canonical(str(name)) == canonical(str(wanted))
+        names = wanted if isinstance(wanted, list) else [wanted]
+        return canonical(str(name)) in {canonical(str(one)) for one in names}
     return value == wanted
 
 

@@ -21,6 +21,7 @@ from classifsae.concepts import Run
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
 from classifsae.data import Dataset, Texts, load_dataset
+from classifsae.data.sources import resolve
 from classifsae.describe import MAX_DESCRIBED, NAMED, describe, load_descriptions, save_descriptions
 from classifsae.encoder import embed, encoder_fingerprint, load_encoder
 from classifsae.errors import ConfigError
@@ -96,6 +97,40 @@ class Outcome:
     n_done: int
     n_kept: int
     notes: list[str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What of an experiment is on the disk, whatever it was made from.
+
+    Attributes:
+        dataset: short name of the data set.
+        folder: of the run.
+        done: stages that are finished, and how many there are.
+    """
+
+    dataset: str
+    folder: Path
+    done: dict[str, tuple[int, int]]
+
+    def __str__(self) -> str:
+        some = [f"{name} {done}/{total}" for name, (done, total) in self.done.items() if done]
+        return ", ".join(some) or "nothing"
+
+
+def progress(experiment: Experiment) -> Progress:
+    """What is done of an experiment; reads no data and loads no model."""
+    dataset, _ = resolve(experiment.dataset)
+    folder = experiment.folder(dataset, experiment.backbone.name)
+    fits = [Path(label) / f"seed-{seed}" for seed in experiment.seeds for label in experiment.methods]
+    stages = {
+        "classifier": [folder / "classifier"] if experiment.backbone.tuning != "none" else [],
+        "activations": [folder / "activations" / split for split in ("train", "test")],
+        "concepts": [folder / "concepts" / fit for fit in fits],
+        "scores": [folder / "scores" / fit for fit in fits],
+    }
+    finished = {name: sum(manifest_of(p) is not None for p in places) for name, places in stages.items()}
+    return Progress(dataset, folder, {name: (finished[name], len(stages[name])) for name in stages})
 
 
 def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
@@ -224,9 +259,8 @@ class _Stages:
         backbone, train = self.experiment.backbone, self.data.train
         if backbone.tuning == "none":
             return self.classifier.fingerprint
-        options = backbone.model_dump(
-            mode="json", exclude=_FOR_CAPTURE - {"template", "answers", "max_length"}
-        )
+        kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
+        options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - kept)
         made_from = fingerprint(options, train.identity, _versions())
         manifest = self._stage(
             "finetune",

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, resources
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Generic, TypeVar
@@ -16,6 +17,12 @@ T = TypeVar("T")
 def canonical(name: str) -> str:
     """Spelling without case and separators: ``pythia-410m`` and ``Pythia_410M`` are one name."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _installed(group: str) -> EntryPoints:
+    """Entry points of all installed packages; finding them reads a file of each."""
+    return entry_points(group=group)
 
 
 def import_object(path: str) -> object:
@@ -52,7 +59,7 @@ class ClassRegistry(Generic[T]):
         """Every known name, sorted."""
         path = import_module(self.package).__path__
         own = {m.name for m in iter_modules(path) if not m.name.startswith("_") and m.name != "base"}
-        return sorted(own | {point.name for point in entry_points(group=self.package)})
+        return sorted(own | _installed(self.package).names)
 
     def load(self, name: str) -> type[T]:
         """The class behind a name.
@@ -68,7 +75,7 @@ class ClassRegistry(Generic[T]):
             hint = f"Your own {self.kind} may be given as package.module:Class."
             raise UnknownNameError(self.kind, name, known.values(), hint=hint)
         name = known[canonical(name)]
-        for point in entry_points(group=self.package, name=name):
+        for point in _installed(self.package).select(name=name):
             return self._checked(point.load(), name)
         return self._defined_in(f"{self.package}.{name}", name)
 

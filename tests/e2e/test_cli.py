@@ -129,6 +129,26 @@ def test_show_prints_the_resolved_experiment_and_changes_nothing(
     assert not (experiment.parent / "run").exists()
 
 
+def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_full_or_run(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = experiment.parent / "{dataset}" / "{backbone}"
+    settings = [f"run_dir={folder}", "sweep={n_concepts: [4, 5]}", "methods={identity: {}}", "seeds=[1]"]
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), "--index", "2", *settings)
+    assert status == 0, printed
+    status, printed = call(monkeypatch, capsys, "show", str(experiment), *settings)
+    assert status == 0
+    heading, first, second = printed.splitlines()
+    assert heading.split() == ["backbone", "data", "set", "run", "folder", "done"]
+    done = "classifier 1/1, activations 2/2, concepts 1/1, scores 1/1"
+    assert first.split()[:4] == ["1", "bert", "short", str(experiment.parent / "short" / "bert")]
+    assert second.endswith(done)
+    status, printed = call(monkeypatch, capsys, "show", str(experiment), "--index", "1", *settings)
+    assert (status, "n_concepts: 4" in printed, "warmup: 0.05" in printed) == (0, True, True)
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), "--index", "3", *settings)
+    assert (status, "index is 3, but" in printed, "give 1 to 2" in printed) == (2, True, True)
+
+
 def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -27,21 +28,43 @@ from classifsae.classifier._bpe import train_tokenizer
 from classifsae.classifier._hardware import Placement, placement
 from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
 from classifsae.classifier._quiet import quiet, seeded
+from classifsae.classifier._soft_prompt import SoftPrompt
 from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
 from classifsae.errors import ConfigError, UnknownNameError
 from classifsae.storage import Json
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from classifsae.classifier._frozen import Base
+
 _OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
+_UNDECLARED = {"deberta-v2": {"position_buckets", "norm_rel_ebd", "share_att_key"}}
+"""Fields that a model reads from its configuration, though the configuration's class does not list them."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with the tokenizer that it reads with."""
+    """A model with the tokenizer that it reads with.
+
+    Attributes:
+        model: with its prompt or adapter inside, if it has one.
+        tokenizer: a fast one.
+        kind: encoder or decoder.
+        missing: names of weights that its files do not hold, which are therefore random.
+        prompt: the soft prompt in front of its tokens.
+        adapter: peft's handle on the low-rank changes inside it.
+        base: where the frozen weights are, if they are kept by reference.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     kind: Kind
+    missing: tuple[str, ...] = ()
+    prompt: SoftPrompt | None = None
+    adapter: "PeftModel | None" = None
+    base: "Base | None" = None
 
 
 def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
@@ -66,7 +89,12 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
 
 
 def load_untrained(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
-    """A pretrained model with a head for these classes, fresh where it had none of that size; float32.
+    """A pretrained model with a head for these classes, fresh where it had none of that size.
+
+    In float32, or, where little beside it will be trained, in the precision that is asked for.
+
+    Args:
+        label_names: of the classes; none: the model's own.
 
     Raises:
         ConfigError: no such model, or one whose blocks have no weights in the file.
@@ -74,10 +102,12 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str]) -> Loaded
     with quiet(), seeded(config.seed):
         hf_config = _hf_config(config)
         kind = _kind(config, hf_config)
-        _set_labels(hf_config, label_names)
-        model, missing = _pretrained(config, hf_config, kind, dtype=torch.float32)
+        if label_names:
+            _set_labels(hf_config, label_names)
+        dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+        model, missing = _pretrained(config, hf_config, kind, dtype=dtype)
         _check_body(config, model, missing)
-        return Loaded(model, _tokenizer(config, hf_config), kind)
+        return Loaded(model, _tokenizer(config, hf_config), kind, tuple(missing))
 
 
 def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str], kind: Kind) -> Loaded:
@@ -285,7 +315,7 @@ def _architecture(fields: dict[str, Json]) -> PreTrainedConfig:
     if family not in CONFIG_MAPPING:
         raise UnknownNameError("model_type", family, CONFIG_MAPPING.keys())
     blank = CONFIG_MAPPING[family]()
-    known = {*blank.to_dict(), *blank.attribute_map}
+    known = {*blank.to_dict(), *blank.attribute_map, *_UNDECLARED.get(family, ())}
     for name in given:
         if name not in known:
             raise UnknownNameError(f"field of {family}", name, known)

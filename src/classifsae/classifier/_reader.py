@@ -89,6 +89,7 @@ class Reader:
         max_length: tokens at most.
         reads: position of the sentence vector, 0 or -1 (the last token that is not padding); None: the
             head reads a vector made from all tokens.
+        n_slots: places in front of each row's tokens for the vectors of a soft prompt.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -98,6 +99,7 @@ class Reader:
     words: tuple[str, ...] | None
     max_length: int
     reads: int | None
+    n_slots: int = 0
 
     @property
     def prompt(self) -> str:
@@ -106,8 +108,13 @@ class Reader:
             return ""
         return fingerprint(self.template, list(self.label_names), list(self.words or ()))
 
+    @property
+    def room(self) -> int:
+        """Tokens of a text and its template at most."""
+        return self.max_length - self.n_slots
+
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Token ids of texts inside the template, at most ``max_length`` each.
+        """Token ids of texts inside the template, at most ``max_length`` each, less the slots.
 
         Raises:
             DataError: a text has no token at all.
@@ -116,7 +123,7 @@ class Reader:
         side = "left" if self.signature.kind == "decoder" else "right"
         if self.tokenizer.truncation_side != side:
             self.tokenizer.truncation_side = side
-        rows = self.tokenizer(prompts, truncation=True, max_length=self.max_length, verbose=False)
+        rows = self.tokenizer(prompts, truncation=True, max_length=self.room, verbose=False)
         if not all(rows["input_ids"]):
             raise DataError("a text is empty, and the template puts nothing around it; remove it.")
         n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
@@ -134,7 +141,7 @@ class Reader:
         offsets = self.tokenizer(
             self._filled(text),
             truncation=True,
-            max_length=self.max_length,
+            max_length=self.room,
             return_offsets_mapping=True,
             verbose=False,
         )["offset_mapping"]
@@ -148,7 +155,8 @@ class Reader:
         return list(map(len, self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
 
     def collate(self, ids: Sequence[Sequence[int]]) -> Batch:
-        """Pad rows of token ids to the longest."""
+        """Pad rows of token ids to the longest, the slots in front of the tokens."""
+        ids = [[self.signature.pad_id] * self.n_slots + list(row) for row in ids]
         width = max(map(len, ids))
         left = self.signature.left
         tokens = torch.tensor([self._padded(row, width, left=left) for row in ids])
@@ -179,9 +187,10 @@ class Reader:
             ConfigError: the template alone fills the limit.
         """
         n_around = len(self._ids(self._filled("")))
-        if n_around >= self.max_length:
+        if n_around >= self.room:
+            n_taken = n_around + self.n_slots
             raise ConfigError(
-                f"max_length is {self.max_length}, but what is put around a text takes {n_around} tokens; "
+                f"max_length is {self.max_length}, but what is put around a text takes {n_taken} tokens; "
                 f"raise it, or shorten the template or the label names."
             )
 

@@ -39,6 +39,7 @@ from classifsae.storage import (
 from classifsae.tensors import Float, OnStep, Tensor
 
 Row = tuple[str, int]
+WEIGHTS = "weights.safetensors"
 STATE_TENSORS, STATE_FACTS = "training_state.safetensors", "training_state.json"
 WINDOW = 50
 
@@ -161,17 +162,21 @@ class ClassifierTrainer(Trainer):
         return {**batch.inputs, "labels": torch.tensor([label for _, label in rows])}
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Weights only: the original also pickles the arguments."""
+        """The weights that are trained, and nothing else: the original also pickles the arguments."""
         if self.args.should_save and output_dir is not None:
-            self.accelerator.unwrap_model(self.model).save_pretrained(output_dir, state_dict=state_dict)
+            write_tensors(Path(output_dir) / WEIGHTS, self._trained())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Read weights as models do: the original leaves out those whose names differ in the file."""
+        """Put back the weights that are trained."""
+        saved = read_tensors(Path(resume_from_checkpoint) / WEIGHTS)
+        with torch.no_grad():
+            for name, weight in self._trained().items():
+                weight.copy_(saved[name])
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name; those that are shared, once."""
         made = self.accelerator.unwrap_model(self.model)
-        saved = type(made).from_pretrained(
-            resume_from_checkpoint, config=made.config, dtype=torch.float32, use_safetensors=True
-        )
-        made.load_state_dict(saved.state_dict())
+        return {name: weight for name, weight in made.named_parameters() if weight.requires_grad}
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint, declare it whole, then remove the ones before."""

@@ -65,11 +65,11 @@ def _spans(reader: Reader, texts: Sequence[str], *, overlap: int) -> list[list[S
     )
     found = []
     for text, offsets in zip(texts, rows["offset_mapping"], strict=True):
-        if len(offsets) <= reader.max_length:
+        if len(offsets) <= reader.room:
             found.append([(0, len(text))])
             continue
         own = _own_tokens(offsets, start=len(before), end=len(before) + len(text))
-        room = reader.max_length - (len(offsets) - len(own))
+        room = reader.room - (len(offsets) - len(own))
         found.append(_fitting(reader, text, own, room=room, overlap=overlap))
     return found
 
@@ -89,7 +89,7 @@ def _fitting(reader: Reader, text: str, tokens: list[Span], *, room: int, overla
         )
     starts = places(len(tokens), room, overlap)
     spans = [(tokens[start][0], tokens[start + room - 1][1]) for start in starts]
-    excess = max(reader.lengths([text[start:end] for start, end in spans])) - reader.max_length
+    excess = max(reader.lengths([text[start:end] for start, end in spans])) - reader.room
     if excess <= 0:
         return spans
     return _fitting(reader, text, tokens, room=room - excess, overlap=overlap)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +13,21 @@ from pydantic import BaseModel, ValidationError
 from transformers import PreTrainedModel
 
 from classifsae.classifier._answers import Answers, Tokens, answer_words
+from classifsae.classifier._frozen import Base, load_adapter, reopened, save_model
 from classifsae.classifier._hardware import is_quantized, pick_device, place
 from classifsae.classifier._labels import agreed_labels
+from classifsae.classifier._lora import is_adapter
 from classifsae.classifier._models import Loaded, load_trained, token_limit
 from classifsae.classifier._neck import given_at, read_at
 from classifsae.classifier._padding import is_close, pads_left
-from classifsae.classifier._quiet import quiet
 from classifsae.classifier._reader import Batch, Reader, Signature, batches_by_length, template_of
+from classifsae.classifier._soft_prompt import prepended
 from classifsae.classifier._surgery import Anatomy, answering, captured, dissect, entered_at, last_positions
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import (
     Json,
     Manifest,
-    cannot_write,
     finish,
     hash_tensors,
     manifest_of,
@@ -59,7 +60,10 @@ class States:
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
-    """What a saved classifier says of itself beside its weights."""
+    """What a saved classifier says of itself beside its weights.
+
+    ``n_vectors`` are those of its soft prompt; ``base`` is the frozen model, if it is kept by reference.
+    """
 
     kind: Kind
     layer: int
@@ -67,6 +71,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     answers: tuple[str, ...] | None = None
     max_length: int
     label_names: tuple[str, ...]
+    n_vectors: int = 0
+    base: Base | None = None
 
 
 class Classifier:
@@ -95,6 +101,7 @@ class Classifier:
     ) -> None:
         self.name = name
         self.kind: Kind = loaded.kind
+        self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
         with _probing(self.model, name=name):
             self._signature = _padded_where_it_works(signature_of(loaded), self.model, name=name)
@@ -110,6 +117,7 @@ class Classifier:
             words=answer_words(answers, label_names),
             max_length=token_limit(loaded, max_length, name=name),
             reads=self._anatomy.reads,
+            n_slots=self.n_vectors,
         )
         self.reader, self.answers = with_answers(self.reader, loaded, asked=max_length, name=name)
         self._answer_states: dict[Tokens, Tensor] = {}
@@ -128,8 +136,8 @@ class Classifier:
         device: torch.device | str | None = None,
         **overrides: Json,
     ) -> Self:
-        """Open a trained classifier: a folder of ``save``, any Hugging Face sequence classifier, or a causal
-        language model that answers with a label token.
+        """Open a trained classifier: a folder of ``save``, any Hugging Face sequence classifier, a causal
+        language model that answers with a label token, or a folder with a LoRA adapter of peft's.
 
         Args:
             source: a folder, a hub id, a preset, or a record of options.
@@ -142,7 +150,7 @@ class Classifier:
             StorageError: a saved classifier that is unfinished.
         """
         config, facts = with_saved(resolve_backbone(source, **overrides, tuning="none"))
-        loaded = load_trained(config, pick_device(device))
+        loaded = _opened(config, facts, label_names, pick_device(device))
         own = facts.label_names if facts is not None else _own_labels(loaded)
         if own is None and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
@@ -159,7 +167,8 @@ class Classifier:
         )
 
     def save(self, folder: Path, *, inputs: str = "", facts: Mapping[str, Json] | None = None) -> Manifest:
-        """Write weights (safetensors), tokenizer and options as an artefact.
+        """Write weights (safetensors), tokenizer and options as an artefact; of a model that was frozen, only
+        what was learned beside it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -171,14 +180,11 @@ class Classifier:
             answers=self.reader.words,
             max_length=self.reader.max_length,
             label_names=self.label_names,
+            n_vectors=self.n_vectors,
+            base=self._loaded.base,
         )
         write_json(folder / FACTS, saved.model_dump(mode="json"))
-        try:
-            with quiet():
-                self.model.save_pretrained(folder)
-                self.reader.tokenizer.save_pretrained(folder)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        save_model(folder, self._loaded)
         return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint, **(facts or {})})
 
     @property
@@ -196,6 +202,11 @@ class Classifier:
     def n_classes(self) -> int:
         """Number of classes c."""
         return len(self.label_names)
+
+    @property
+    def n_vectors(self) -> int:
+        """Number of vectors of the soft prompt; 0 without one."""
+        return 0 if self._loaded.prompt is None else len(self._loaded.prompt.vectors)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -224,7 +235,7 @@ class Classifier:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights."""
+        """SHA-256 of the weights, those of a soft prompt or adapter among them."""
         return hash_tensors(sorted(self.model.state_dict().items()))
 
     def hidden(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:
@@ -323,7 +334,7 @@ class Classifier:
             with read_at(self._anatomy.neck) as given:
                 logits = self._classes(self._run, batch.inputs, answers)
             return States(hidden=given[0].to(self.device), logits=logits.to(self.device))
-        with captured(self._anatomy.blocks[layer - 1]) as states:
+        with self.prompting(), captured(self._anatomy.blocks[layer - 1]) as states:
             logits = self._classes(self._run, batch.inputs, answers)
         rows = torch.arange(len(batch.positions), device=states[0].device)
         hidden = states[0][rows, batch.positions.to(states[0].device)]
@@ -363,12 +374,13 @@ class Classifier:
             return self._run(self._signature.dummy(len(hidden), 1 + len(tokens), self.device))
 
     def _states_of(self, tokens: Tokens, layer: int) -> Float[Tensor, "1 k d"]:
-        """States at a layer of an answer's tokens after the prompt around an empty text."""
+        """States at a layer of an answer's tokens after the prompt around an empty text, soft or not."""
         prompt = self.reader.collate([[*self.reader.ids_before_answer(), *tokens]]).to(self.device)
         # Kept for later calls, which may want gradients: not made in inference mode, even if this call is.
         with (
             torch.inference_mode(False),
             torch.no_grad(),
+            self.prompting(),
             captured(self._anatomy.blocks[layer - 1]) as states,
         ):
             self._run(prompt.inputs)
@@ -399,6 +411,11 @@ class Classifier:
         """Logits of the next token at the end of each prompt, and at each token after it."""
         with last_positions(self.model, 1 + len(tokens)):
             return run(self._signature.extended(inputs, tokens))
+
+    def prompting(self) -> AbstractContextManager[None]:
+        """While this holds, the model reads batches behind the soft prompt, if there is one."""
+        prompt = self._loaded.prompt
+        return nullcontext() if prompt is None else prepended(self.model, prompt)
 
 
 def with_answers(reader: Reader, loaded: Loaded, *, asked: int | None, name: str) -> tuple[Reader, Answers]:
@@ -494,7 +511,7 @@ def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
     facts = _saved_facts(config)
     if facts is None:
         return config, None
-    saved = facts.model_dump(mode="json", exclude={"label_names"})
+    saved = facts.model_dump(mode="json", exclude={"label_names", "n_vectors", "base"})
     return resolve_backbone({**saved, **config.model_dump(mode="json", exclude_unset=True)}), facts
 
 
@@ -509,6 +526,22 @@ def _saved_facts(config: BackboneConfig) -> Facts | None:
         return Facts.model_validate(read_json(folder / FACTS))
     except ValidationError as error:
         raise StorageError(f"{folder / FACTS} is damaged; delete {folder} to have it made again.") from error
+
+
+def _opened(
+    config: BackboneConfig, facts: Facts | None, label_names: Sequence[str] | None, device: torch.device
+) -> Loaded:
+    """The model behind a name, whatever was learned."""
+    if facts is not None:
+        return reopened(
+            config,
+            device,
+            base=facts.base,
+            n_vectors=facts.n_vectors,
+            kind=facts.kind,
+            label_names=facts.label_names,
+        )
+    return load_adapter(config, label_names or ()) if is_adapter(config) else load_trained(config, device)
 
 
 def _own_labels(loaded: Loaded) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from classifsae.classifier._tiny import shrunk
 from classifsae.errors import ConfigError
 from classifsae.registry import PresetRegistry
 
@@ -39,6 +40,42 @@ class TokenizerOptions(BaseModel, frozen=True, extra="forbid"):
     vocab_size: Annotated[int, Field(ge=300)] = 8192
 
 
+class SoftPromptOptions(BaseModel, frozen=True, extra="forbid"):
+    """Trainable vectors in front of the token embeddings of a frozen decoder (spec section 2).
+
+    Attributes:
+        n_vectors: v.
+        learning_rate: AdamW's at the first step.
+        final_learning_rate: AdamW's at the last step; it falls linearly, without warm-up.
+    """
+
+    n_vectors: PositiveInt = 10
+    learning_rate: PositiveFloat = 5e-3
+    final_learning_rate: PositiveFloat = 1e-4
+
+
+class LoraOptions(BaseModel, frozen=True, extra="forbid"):
+    """Trainable low-rank changes of a frozen model's linear maps (Hu et al. 2021, arXiv:2106.09685).
+
+    Attributes:
+        rank: of each change.
+        alpha: changes are scaled by alpha / rank.
+        dropout: share of a change's inputs that is dropped in training.
+        target_modules: names, or ends of names, of the maps to change; "all-linear"; None: those that peft
+            knows for the family.
+        learning_rate: peak of the cosine schedule.
+        merge: add the changes to the weights at the end, and save the whole model. Otherwise the adapter
+            alone is saved, in peft's format, with a reference to the model.
+    """
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    target_modules: tuple[str, ...] | Literal["all-linear"] | None = None
+    learning_rate: PositiveFloat = 2e-4
+    merge: bool = True
+
+
 class BackboneConfig(BaseModel):
     """A backbone and how it is aligned with the task. Published values: spec section 2.
 
@@ -50,6 +87,10 @@ class BackboneConfig(BaseModel):
         architecture: instead of ``model``: ``model_type`` and fields of its Hugging Face configuration;
             the weights start at random.
         tokenizer: for an ``architecture``: the tokenizer to train.
+        form: of a preset: the ``model_type`` and configuration of its model, so that its size and shape are
+            known without the hub; what ``tiny`` starts from.
+        tiny: a preset's architecture at toy size with random weights, to try an experiment out: only width,
+            blocks, heads and vocabulary are smaller; the layer keeps its distance from the last block.
         kind: "encoder" (any sequence classifier, also a decoder with a score head), "decoder" (a causal
             language model that answers with a label token), or "auto": whichever the model was made as.
         layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
@@ -61,17 +102,22 @@ class BackboneConfig(BaseModel):
         long_texts: what is done with longer texts when activations are captured: "cut", or "windows" that
             overlap, each a row of its own. For training they are always cut.
         overlap: tokens that neighbouring windows share at least.
-        dtype: precision in which a trained classifier is loaded, captured and scored.
-        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); not with full tuning.
+        dtype: precision in which a trained classifier is loaded, captured and scored, and in which weights
+            are loaded that stay frozen.
+        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model that is
+            not tuned.
         device_map: "auto" spreads a model that is not tuned over all GPUs.
-        tuning: "full" trains all weights; "none" means that the model is a classifier already.
+        tuning: "full" trains all weights, "soft_prompt" and "lora" a few beside frozen ones; "none" means
+            that the model is a classifier already.
+        soft_prompt: options of that tuning.
+        lora: options of that tuning.
         n_steps: optimiser steps; excludes ``n_epochs``.
         n_epochs: passes over the training texts; 3 if neither is given.
         batch_size: texts per forward pass.
         gradient_accumulation: forward passes per optimiser step.
-        learning_rate: peak of a cosine schedule.
+        learning_rate: of full tuning: peak of a cosine schedule.
         weight_decay: decoupled weight decay of AdamW.
-        warmup: share of the steps in which the rate rises linearly.
+        warmup: share of the steps in which the rate rises linearly; none for a soft prompt.
         clip: largest gradient norm.
         gradient_checkpointing: recompute instead of store, to save memory.
         precision: of the forward and backward pass; weights stay in float32. "auto": bf16 where the
@@ -90,6 +136,8 @@ class BackboneConfig(BaseModel):
     revision: str | None = None
     architecture: dict[str, JsonValue] | None = None
     tokenizer: TokenizerOptions | None = None
+    form: dict[str, JsonValue] | None = None
+    tiny: bool = False
     kind: Literal["auto", "encoder", "decoder"] = "auto"
     layer: int | None = None
     template: str | None = None
@@ -100,7 +148,9 @@ class BackboneConfig(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     quantization: Literal["8bit"] | None = None
     device_map: Literal["auto"] | None = None
-    tuning: Literal["full", "none"] = "full"
+    tuning: Literal["full", "soft_prompt", "lora", "none"] = "full"
+    soft_prompt: SoftPromptOptions = SoftPromptOptions()
+    lora: LoraOptions = LoraOptions()
     n_steps: PositiveInt | None = None
     n_epochs: PositiveFloat | None = None
     batch_size: PositiveInt = 16
@@ -120,7 +170,7 @@ class BackboneConfig(BaseModel):
     def name(self) -> str:
         """What to call the backbone in messages, tables and folders."""
         if self.preset is not None:
-            return self.preset
+            return f"{self.preset}-tiny" if self.tiny else self.preset
         if self.model is not None:
             return self.model.rstrip("/").split("/")[-1].removeprefix("package:")
         return str((self.architecture or {}).get("model_type"))
@@ -146,12 +196,15 @@ class BackboneConfig(BaseModel):
             raise ValueError("tokenizer is for an architecture; a model brings its own")
         if self.architecture is not None and self.tuning == "none":
             raise ValueError("an architecture has random weights; tuning must be full")
+        if self.architecture is not None and self.tuning == "lora" and not self.lora.merge:
+            raise ValueError("lora.merge is false, but there is no model to refer to; set it to true")
         return self
 
     @model_validator(mode="after")
     def _tunable(self) -> Self:
-        if self.quantization is not None and self.tuning == "full":
-            raise ValueError("weights in 8 bits cannot be tuned in full; tuning must be none")
+        if self.quantization is not None and self.tuning != "none":
+            how = {"full": "in full", "soft_prompt": "with a soft prompt", "lora": "with LoRA"}[self.tuning]
+            raise ValueError(f"weights in 8 bits cannot be tuned {how}; tuning must be none")
         if self.device_map is not None and self.tuning != "none":
             raise ValueError("device_map is for a model that is not tuned; tuning must be none")
         return self
@@ -180,7 +233,8 @@ def resolve_backbone(
     if preset is not None:
         given_fields = {k: v for k, v in fields.items() if k != "model"}
         fields = _overlay({**_read_preset(preset), "preset": preset.stem}, given_fields)
-    return _validated(_overlay(fields, overrides))
+    fields = _overlay(fields, overrides)
+    return _validated(shrunk(fields) if fields.get("tiny") and "architecture" not in fields else fields)
 
 
 def _fields(given: str | Path | Mapping[str, JsonValue] | BackboneConfig) -> dict[str, JsonValue]:

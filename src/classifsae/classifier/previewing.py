@@ -1,6 +1,7 @@
 """What a model would be asked about a text, before anything is trained: the prompt, its cut, the answers."""
 
 from classifsae.classifier._answers import answer_words
+from classifsae.classifier._frozen import beneath
 from classifsae.classifier._models import Loaded, token_limit, without_weights
 from classifsae.classifier._reader import Reader, template_of
 from classifsae.classifier.classifier import signature_of, with_answers, with_saved
@@ -26,11 +27,15 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
     Raises:
         ConfigError: no such model, a template without a place for the text, answers that cannot work.
     """
-    config, _ = with_saved(config)
+    config, facts = with_saved(config)
+    n_slots = 0 if facts is None else facts.n_vectors
+    if config.tuning == "soft_prompt":
+        n_slots = config.soft_prompt.n_vectors
+    config = beneath(config, None if facts is None else facts.base)
     made = config.architecture is not None
     loaded = start(config, texts) if made else without_weights(config, texts.label_names, ())
     reader, answers = with_answers(
-        _reader(config, loaded, texts), loaded, asked=config.max_length, name=config.name
+        _reader(config, loaded, texts, n_slots), loaded, asked=config.max_length, name=config.name
     )
     kept, lost, tokens = _cut(reader, texts.texts[0])
     label = texts.label_names[texts.labels[0]]
@@ -54,7 +59,7 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
     )
 
 
-def _reader(config: BackboneConfig, loaded: Loaded, texts: Texts) -> Reader:
+def _reader(config: BackboneConfig, loaded: Loaded, texts: Texts, n_slots: int) -> Reader:
     return Reader(
         tokenizer=loaded.tokenizer,
         signature=signature_of(loaded),
@@ -63,6 +68,7 @@ def _reader(config: BackboneConfig, loaded: Loaded, texts: Texts) -> Reader:
         words=answer_words(config.answers, texts.label_names),
         max_length=token_limit(loaded, config.max_length, name=config.name),
         reads=None,
+        n_slots=n_slots,
     )
 
 
@@ -76,7 +82,7 @@ def _cut(reader: Reader, text: str) -> tuple[str, str, str]:
     row = reader.tokenizer(
         prompt,
         truncation=True,
-        max_length=reader.max_length,
+        max_length=reader.room,
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         verbose=False,
@@ -85,7 +91,7 @@ def _cut(reader: Reader, text: str) -> tuple[str, str, str]:
         s for s, special in zip(row["offset_mapping"], row["special_tokens_mask"], strict=True) if not special
     ]
     begin, end = spans[0][0], spans[-1][1]
-    tokens = f"tokens: {n_kept} of {n_all}, {reader.max_length} at most"
+    tokens = f"tokens: {n_kept} of {n_all}, {reader.room} at most"
     if n_kept == n_all:
         return prompt, "cut: nothing", tokens
     if begin > 0:

@@ -78,4 +78,6 @@ def _lengths(
 ) -> list[int]:
     template = template_of(loaded.kind, config.template)
     prompts = [text if template is None else fill(template, text, label_names) for text in texts]
-    return list(map(len, loaded.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
+    n_vectors = config.soft_prompt.n_vectors if config.tuning == "soft_prompt" else 0
+    rows = loaded.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]
+    return [n_vectors + len(row) for row in rows]

@@ -12,6 +12,7 @@ import transformers
 from transformers import PreTrainedModel, TrainingArguments
 
 from classifsae.classifier._answers import answer_words
+from classifsae.classifier._frozen import finished, started
 from classifsae.classifier._hardware import check_training, computes_in_bf16, pick_device, place
 from classifsae.classifier._models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier._quiet import quiet, seeded
@@ -96,13 +97,13 @@ def _tuned(
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed):
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.prompting():
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
         checkpoint = last_whole_checkpoint(run, trainer.inputs)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return _classifier(config, loaded, train)
+    return _classifier(config, finished(config, loaded), train)
 
 
 @contextmanager
@@ -116,14 +117,14 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
 
 
 def start(config: BackboneConfig, train: Texts) -> Loaded:
-    """The model before training, its new weights seeded."""
+    """The model before training, its new weights seeded, and frozen where it is not to be trained."""
     if config.architecture is None:
-        return load_untrained(config, train.label_names)
+        return started(config, load_untrained(config, train.label_names))
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
     names, words = train.label_names, answer_words(config.answers, train.label_names)
     prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
-    return make(config, train.label_names, prompts, kind)
+    return started(config, make(config, train.label_names, prompts, kind))
 
 
 def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classifier:
@@ -171,15 +172,18 @@ def _trainer(
 
 def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
     """Hugging Face's options for ours."""
+    line = _line(config)
     arguments = TrainingArguments(
         output_dir=str(run),
         max_steps=n_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        warmup_steps=config.warmup,
-        lr_scheduler_type="cosine",
+        learning_rate=_peak(config),
+        # A soft prompt's rate falls in a straight line from the first step on.
+        lr_scheduler_type="polynomial" if line else "cosine",
+        lr_scheduler_kwargs=line,
+        warmup_steps=0 if line else config.warmup,
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
         bf16=computes_in_half(config, device) and config.precision != "fp16",
@@ -197,6 +201,19 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _peak(config: BackboneConfig) -> float:
+    """The largest learning rate: each way of tuning has its own."""
+    rates = {"soft_prompt": config.soft_prompt.learning_rate, "lora": config.lora.learning_rate}
+    return rates.get(config.tuning, config.learning_rate)
+
+
+def _line(config: BackboneConfig) -> dict[str, float] | None:
+    """A straight line of the learning rate, as a polynomial; None for the cosine."""
+    if config.tuning != "soft_prompt":
+        return None
+    return {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
 
 
 def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:

@@ -38,6 +38,11 @@ def test_8_bit_weights_name_what_they_need(without_bitsandbytes, encoder_folder)
     ("fields", "message"),
     [
         ({"quantization": "8bit"}, "weights in 8 bits cannot be tuned in full; tuning must be none"),
+        (
+            {"quantization": "8bit", "tuning": "soft_prompt"},
+            "cannot be tuned with a soft prompt; tuning must",
+        ),
+        ({"quantization": "8bit", "tuning": "lora"}, "cannot be tuned with LoRA; tuning must be none"),
         ({"device_map": "auto"}, "device_map is for a model that is not tuned; tuning must be none"),
         ({"quantization": "4bit"}, "backbone: quantization: Input should be '8bit'"),
     ],
