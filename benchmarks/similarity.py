@@ -1,4 +1,4 @@
-"""All similarity scores of 50,000 sentences, embeddings given: 20 concepts in under 60 s and 2 GB on two cores.
+"""All similarity scores of 50,000 embedded sentences: 20 concepts in under 60 s and 2 GB on two cores.
 
 With a number of concepts as argument, that many neurons as they are, such as 384 or 4096.
 """

@@ -115,8 +115,10 @@ class _Stages:
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
         needs_sentences = until in _SCORED and self.needs_sentences
+        if until in _SCORED:
+            self.experiment.words.require_installed()  # likewise, a missing extra
         if needs_sentences:
-            encoder_fingerprint(self.experiment.encoder)  # likewise, a missing encoder
+            encoder_fingerprint(self.experiment.encoder)  # and a missing encoder
         write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
         records: list[Record] = []

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from classifsae.errors import ConfigError
+
 Term = tuple[str, ...]
 """A word or phrase, as lemmas."""
 
@@ -54,12 +56,19 @@ class WordOptions(BaseModel):
                 f"language must be none or one of {', '.join(sorted(LANGUAGES))}, got {name!r}; none takes "
                 f"words as they are written"
             )
-        if name != "none" and not all(map(find_spec, ("simplemma", "stop_words"))):
-            raise ValueError(
-                f"language {name!r} needs a lemmatiser and stop words; "
-                f'pip install "classifsae[text]", or give none'
-            )
         return name
+
+    def require_installed(self) -> None:
+        """See that the language's lemmatiser and stop words are there.
+
+        Raises:
+            ConfigError: the extra is missing.
+        """
+        if self.language != "none" and not all(map(find_spec, ("simplemma", "stop_words"))):
+            raise ConfigError(
+                f"words in the language {self.language!r} need a lemmatiser and stop words; "
+                f'pip install "classifsae[text]", or take words as they are written (words.language=none).'
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,11 @@ def tokenise(texts: tuple[str, ...], options: WordOptions) -> tuple[Tokens, ...]
 
     The last two corpora are kept, as every method of a run asks for the same one. Markup, addresses and
     handles are not words. A script without spaces gives one word per run of letters.
+
+    Raises:
+        ConfigError: the extra of the language is missing.
     """
+    options.require_installed()
     word = re.compile(rf"(?<!\w)(?:[^\W\d_][{_marks(texts)}]*){{{MIN_LETTERS},}}(?!\w)")
     stop = _stop_words(options.language)
     split = [[w for w in word.findall(_cleaned(text, options.language)) if w not in stop] for text in texts]
@@ -162,7 +175,7 @@ def _phrases(words: Term, max_length: int) -> Iterator[Term]:
 
 
 def as_written(terms: Sequence[Term], sentences: Sequence[Tokens]) -> list[str]:
-    """How each phrase is written most often in these sentences: "united states" for the lemmas unite, state."""
+    """How each phrase is written most often here, such as "united states" for the lemmas unite, state."""
     spellings: dict[Term, Counter[Term]] = {term: Counter() for term in terms}
     longest = max(map(len, terms), default=0)
     for tokens in sentences:

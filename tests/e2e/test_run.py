@@ -46,7 +46,7 @@ def test_the_summary_has_one_flat_record_per_method_and_seed(finished: Path):
         assert record["dataset"] == "short"
         for name in ("backbone", "n_concepts", "accuracy", "recovery_accuracy", "activation_rate",
                      "conditional_flip_rate", "conditional_tvd", "conditional_accuracy_change",
-                     "global_flip_rate_100", "concept_sim", "dataset_cosine_mean", "sentence_sim_1"):  # fmt: skip
+                     "global_flip_rate_100", "concept_sim", "dataset_cosine_mean"):  # fmt: skip
             assert name in record
         assert all(not isinstance(value, (dict, list)) for value in record.values())
     assert all(r["recovery_accuracy"] > 0.99 for r in records if r["method"] == "identity")

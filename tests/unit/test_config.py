@@ -5,6 +5,7 @@ import yaml
 
 from classifsae.config import Experiment, assign, expand, load_experiment, merge
 from classifsae.errors import ConfigError
+from classifsae.metrics.coherence import Coherence
 
 BASE = {"backbone": "minilm", "dataset": "planted", "methods": {"classifsae": {}, "sae": {"top_k": 4}}}
 
@@ -180,3 +181,12 @@ def test_a_setting_without_key_or_value_is_refused(tmp_path: Path, setting: str)
 def test_a_setting_below_a_number_is_refused():
     with pytest.raises(ConfigError, match=r"setting n_concepts.x: n_concepts is 3, which has no options"):
         assign({"n_concepts": 3}, "n_concepts.x", 1)
+
+
+def test_the_language_of_words_goes_to_every_metric_that_reads_them(tmp_path: Path):
+    (point,) = load(tmp_path, "words.language=none", metrics=["coherence"])
+    coherence = point.built_metrics()["coherence"]
+    assert isinstance(coherence, Coherence)
+    assert coherence.words.language == point.words.language == "none"
+    with pytest.raises(ConfigError, match=r"words.language: .*must be none or one of ar, .* got 'xx'"):
+        load(tmp_path, "words.language=xx")

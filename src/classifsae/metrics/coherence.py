@@ -74,7 +74,7 @@ class CoherenceResult(Result):
 class Coherence(Metric):
     """Coherence of each concept's ten heaviest words in the test sentences, by gensim.
 
-    Words are weighed by TF-IDF over the 100 sentences of each activating set where the concept is most active.
+    Words are weighed by TF-IDF over the 100 sentences of each activating set that activate it most.
 
     Attributes:
         words: how texts are split into words; in an experiment, that of the whole experiment by default.
@@ -120,7 +120,7 @@ class Coherence(Metric):
 
 
 def top_words(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[Term]:
-    """The heaviest words of each concept that are neither rare nor everywhere, from the rows it is read by."""
+    """The heaviest words of each concept, neither rare nor everywhere, from the rows it is read by."""
     n_sentences = count_terms([tuple(set(t.lemmas)) for t in tokens], max_length=1)
     allowed = {w for w, n in n_sentences.items() if MIN_SENTENCES <= n <= MAX_SHARE * len(tokens)}
     documents = [count_terms([tokens[r].lemmas for r in read], max_length=1) for read in rows]
