@@ -69,7 +69,7 @@ class SparseCoder(Coder):
         return {"top_k": self.top_k}
 
     @property
-    def directions(self) -> Float[Tensor, "p d"]:
+    def decoder_directions(self) -> Float[Tensor, "p d"]:
         """The rows of the decoder."""
         return unit_rows(self.W_dec)
 

@@ -49,7 +49,7 @@ class Coder(nn.Module, ABC):
         return {}
 
     @property
-    def directions(self) -> Float[Tensor, "p d"] | None:
+    def decoder_directions(self) -> Float[Tensor, "p d"] | None:
         """The unit direction that each latent writes, None where a latent has no direction of its own."""
         return None
 

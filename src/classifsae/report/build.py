@@ -259,7 +259,7 @@ def concept_map(concepts: Concepts, test: Activations, *, order: Sequence[int]) 
     A prototype is the mean of the unit vectors of the sentences of one predicted class, brought to
     norm 1, as the directions are.
     """
-    directions = concepts.coder.directions
+    directions = concepts.coder.decoder_directions
     if directions is None:
         return None
     unit = torch.nn.functional.normalize(test.hidden.float(), dim=1)

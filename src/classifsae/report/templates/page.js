@@ -36,6 +36,7 @@ function showConcept(panel) {
     row.classList.toggle("open", row.dataset.key === panel.id);
     row.querySelector("a").toggleAttribute("aria-current", row.dataset.key === panel.id);
   }
+  panel.parentElement.classList.add("one");
   panel.parentElement.scrollTop = 0;
 }
 
