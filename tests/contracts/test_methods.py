@@ -46,7 +46,7 @@ def test_decoder_directions_if_there_are_any_are_one_per_latent(
 ):
     name, concepts = fitted
     directions = concepts.coder.decoder_directions
-    assert (directions is not None) == (name in ("sae", "classifsae"))
+    assert (directions is not None) == (name in ("sae", "classifsae", "random"))
     if directions is not None:
         assert directions.shape == (concepts.coder.n_latents, test.hidden.shape[1])
 
