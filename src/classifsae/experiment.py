@@ -6,7 +6,7 @@ that is unchanged nothing is done, and a stage that was interrupted goes on wher
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -212,6 +212,22 @@ class _Stages:
     def activations(self, split: Split) -> Activations:
         return Activations.load(self.folder / "activations" / split).to(self.device)
 
+    @cache  # noqa: B019 (lives as long as the run)
+    def rows(self, split: Split) -> Texts:
+        """The texts behind the activations, one per row: a long text may be several windows."""
+        self.captured(split)
+        texts: Texts = getattr(self.data, split)
+        captured = Activations.load(self.folder / "activations" / split)
+        if captured.documents is None:
+            return texts
+        return replace(
+            texts,
+            texts=captured.texts_of(texts.texts),
+            labels=tuple(captured.labels.tolist()),
+            ids=captured.ids,
+            concepts=None,
+        )
+
     @cached_property
     def needs_sentences(self) -> bool:
         """Whether a metric reads texts or their embeddings."""
@@ -223,7 +239,7 @@ class _Stages:
         if not self.needs_sentences:
             return None
         self.embedded  # noqa: B018
-        return Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+        return Sentences.load(self.folder / "sentences" / "test", self.rows("test").texts)
 
     @cached_property
     def encoder(self) -> SentenceEncoder:
@@ -290,7 +306,7 @@ class _Stages:
     @cached_property
     def embedded(self) -> str:
         """Identity of the embeddings of the test split, made once for all methods."""
-        texts, name = self.data.test, self.experiment.encoder
+        texts, name = self.rows("test"), self.experiment.encoder
         made_from = fingerprint(encoder_fingerprint(name), list(texts.texts), _versions())
 
         def make(folder: Path, on_step: OnStep | None) -> None:
@@ -370,7 +386,7 @@ class _Stages:
             return
 
         def make(folder: Path, on_step: OnStep | None) -> None:
-            found = describe(concepts, self.activations("test"), self.data.test.texts, options=words)
+            found = describe(concepts, self.activations("test"), self.rows("test").texts, options=words)
             save_descriptions(found, folder, inputs=made_from)
 
         self._stage(
@@ -394,7 +410,7 @@ class _Stages:
         )
 
         def make(folder: Path, on_step: OnStep | None) -> None:
-            train = self.data.train
+            train = self.rows("train")
             described = describe(concepts, self.activations("train"), train.texts, options=words)
             names = name_concepts(
                 described,
@@ -404,7 +420,7 @@ class _Stages:
                 made_by=options.source,
                 on_step=on_step,
             )
-            sentences = Sentences.load(self.folder / "sentences" / "test", self.data.test.texts)
+            sentences = Sentences.load(self.folder / "sentences" / "test", self.rows("test").texts)
             judged = judge(names, concepts, self.activations("test"), sentences, self.encoder)
             save_names(judged, folder, inputs=made_from)
 
@@ -424,7 +440,7 @@ class _Stages:
         words: Json = [[asdict(one) for one in described[label]] for label in labels]
         shown: Json = [self.fitted(label, seed) for label in labels]
         made_from = fingerprint(
-            list(records), scores, words, shown, self.captured("test"), self.data.test.identity,
+            list(records), scores, words, shown, self.captured("test"), self.rows("test").identity,
             about.settings, list(about.notes), fingerprint_of_templates(), _versions(),
         )  # fmt: skip
 
@@ -434,7 +450,8 @@ class _Stages:
                 for label, found in scores.items()
                 if isinstance(found, dict)
             ]
-            content = build(fits, records, self.activations("test"), self.data.test, self.tail, about=about)
+            test, texts = self.activations("test"), self.rows("test")
+            content = build(fits, records, test, texts, self.tail, about=about)
             save_report(content, folder)
             finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
 

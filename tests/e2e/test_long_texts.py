@@ -7,16 +7,17 @@ from classifsae.activations import Activations
 from classifsae.config import load_experiment
 from classifsae.data import load_dataset
 from classifsae.experiment import run
+from classifsae.sentences import Sentences
 
 
 def test_windows_are_rows_and_whole_texts_are_scored_as_well(experiment: Path):
     settings = ["seeds=[1]", "methods={random: {top_k: 3}}"]
     (cut,) = load_experiment(experiment, settings)
-    assert run(cut).n_done == 1 + 2 + 2
+    assert run(cut).n_done == 1 + 3 + 4 + 1
     windows = [*settings, "backbone.long_texts=windows", "backbone.overlap=4"]
     (point,) = load_experiment(experiment, windows)
     outcome = run(point)
-    assert outcome.n_done == 2 + 2  # the classifier is the same: training always cuts
+    assert outcome.n_done == 3 + 4 + 1  # the classifier is the same: training always cuts
     (record,) = outcome.records
     assert record["n_sentences"] > record["n_documents"] == 30
     assert "split into overlapping windows" in outcome.notes[0]
@@ -28,3 +29,6 @@ def test_windows_are_rows_and_whole_texts_are_scored_as_well(experiment: Path):
         for part, document in zip(found.texts_of(data.test.texts), found.documents.tolist(), strict=True)
     )
     assert len(json.loads((outcome.folder / "activations" / "test" / "ids.json").read_text())) == len(found)
+    rows = found.texts_of(data.test.texts)
+    assert len(Sentences.load(outcome.folder / "sentences" / "test", rows)) == len(found)
+    assert (outcome.folder / "report" / "index.html").is_file()

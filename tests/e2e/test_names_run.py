@@ -61,7 +61,7 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
         names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny"})
         (point,) = load_experiment(experiment_file, [f"names={names}"])
         outcome = run(point)
-        assert outcome.n_done == 1  # nothing but the names is made again
+        assert outcome.n_done == 2  # nothing but the names, and the report that shows them, is made again
         again = run(point)
     made = load_names(place(experiment_file))
     asked = [n for n in made if n.failure != "no sentence activates it"]

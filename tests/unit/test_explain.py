@@ -294,6 +294,12 @@ def test_a_label_that_no_removal_changes_is_said_to_stay():
     assert "The label stays sports whichever concepts are removed: all sets of them were tried." in text
 
 
+def test_where_only_all_concepts_together_decide_it_says_so():
+    only = concepts_of(torch.eye(WIDTH)[:, [1, 1]] / 2, torch.eye(WIDTH)[[1, 1]])
+    text = shown(explain(Toy(), only, "bank bank"))
+    assert "changes only without both concepts that fire: then it is sports 0.33" in text
+
+
 def test_many_concepts_that_must_go_are_not_all_listed():
     n = 12
     spread = concepts_of(torch.eye(WIDTH)[:, [0] * n + [1]] / n, torch.eye(WIDTH)[[0] * n + [1]])

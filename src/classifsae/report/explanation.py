@@ -130,7 +130,8 @@ def _flip(explanation: Explanation) -> str:
     if len(flip.removed) == 1:
         return f"Without {listed} alone the label becomes {after}."
     if len(flip.removed) == len(names) and flip.proven:
-        return f"The label changes only without all {len(names)} that fire: then it is {after}."
+        which = "both concepts" if len(names) == 2 else f"all {len(names)} concepts"
+        return f"The label changes only without {which} that fire: then it is {after}."
     proof = (
         "no smaller set does this" if flip.proven else f"not all sets of more than {flip.searched} were tried"
     )

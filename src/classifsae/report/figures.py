@@ -204,7 +204,7 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.stairs(card.histogram.counts, card.histogram.edges, fill=True, color=colour(0), alpha=0.85)
     if card.threshold is not None:
         axes.axvline(card.threshold, color=_INK, linestyle="--", linewidth=0.8)
