@@ -38,7 +38,7 @@ def test_the_whole_run_replays(folder: Path, golden_train: Activations, golden_t
     coder = ThresholdCoder(**weights_in(read_tensors(folder / "train_init.safetensors")), threshold=0.3)
     task = Task(golden_train.hidden, golden_train.predictions, golden_tail, rescaled=True)
     run, log = replay(ConceptSHAPObjective(coder, task, weights=WEIGHTS), folder, n_steps=860)
-    # States on the edge of a mask: on one make of processor 1e-6 to the end, on another, rounding elsewhere, 2e-4.
+    # States on the edge of a mask: on one make of processor 1e-6 to the end, on another 2e-4.
     assert worst_gap(run, log, TERMS | {"loss": "total"}) <= 1e-3
     # Adam turns rounding of a vanishing gradient into part of a whole step of 3e-4.
     for name, theirs in weights_in(read_tensors(folder / "weights.safetensors")).items():

@@ -153,7 +153,7 @@ def test_codes_and_rebuilt_logits(scored, golden: Path, golden_test: Activations
     name, concepts, _ = scored
     recorded = read_tensors(golden / name / "test_eval.safetensors")
     view = look_through(concepts, golden_tail, golden_test)
-    # Relative to the largest code, as its last bit is worth 1e-6: processors differ in the order of their sums.
+    # Relative to the largest code, as its last bit is worth 1e-6: processors sum in different orders.
     assert (view.codes - recorded["codes"]).abs().max() <= 1e-5 * recorded["codes"].abs().max()
     assert (view.rebuilt - recorded["logits_rebuilt"]).abs().max() <= 1e-4
 
