@@ -150,9 +150,10 @@ class Finished:
             raise StorageError(f"{path} is damaged ({one_line(error)}); run the experiment again.") from error
 
     def _check(self, model: Classifier, concepts: Concepts) -> None:
-        """Model, layer and prompt must agree; weights that were tuned in this run are not hashed again."""
+        """Model, layer and prompt must agree; weights tuned here and read as kept are not hashed again."""
         source, kept = concepts.source, manifest_of(self.folder / "classifier")
-        noted = model.fingerprint if kept is None else kept.record.get("fingerprint")
+        hashed = kept is None or self.experiment.backbone.dtype != "float32"  # of the weights as loaded
+        noted = model.fingerprint if hashed or kept is None else kept.record.get("fingerprint")
         if (noted, model.layer, model.prompt) != (source.model, source.layer, source.prompt):
             raise MismatchError(
                 f"the concepts in {self.folder} are of another classifier than the one there; "
