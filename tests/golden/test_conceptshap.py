@@ -40,7 +40,7 @@ def test_the_whole_run_replays(folder: Path, golden_train: Activations, golden_t
     run, log = replay(ConceptSHAPObjective(coder, task, weights=WEIGHTS), folder, n_steps=860)
     # States on the edge of a mask: on one make of processor 1e-6 to the end, on another 2e-4.
     assert worst_gap(run, log, TERMS | {"loss": "total"}) <= 1e-3
-    # Not the decoder: Adam turns rounding of a vanishing gradient into part of a whole step of 3e-4, 860 times.
+    # Not the decoder: Adam turns rounding of a vanishing gradient into part of a step of 3e-4, 860 times.
     theirs = read_tensors(folder / "weights.safetensors")["concepts"]
     assert largest(coder.concepts - theirs) <= 1e-3
 
