@@ -196,12 +196,28 @@ def main() -> None:
 
 
 def _given(texts: list[str] | None, file: str | None) -> Iterator[str]:
-    """The texts given, or those of the file."""
+    """The texts given, those of the file, or else what comes or is typed on standard input."""
     from classifsae.data.stream import stream_texts
 
-    if bool(texts) == (file is not None):
-        raise ConfigError('explain needs either texts, such as "Oil prices fell", or --file FILE.')
-    return iter(texts) if texts else stream_texts(file or "")
+    if texts and file is not None:
+        raise ConfigError("explain takes either texts or --file FILE; both were given.")
+    if texts:
+        return iter(texts)
+    return _typed() if file is None else stream_texts(file)
+
+
+def _typed() -> Iterator[str]:
+    """Texts on standard input, asked for if it is a terminal."""
+    from classifsae.data.stream import STANDARD_INPUT, stream_texts
+
+    if sys.stdin.isatty():
+        errors.print("One text a line; Ctrl-D ends.", style="dim")
+    found = False
+    for text in stream_texts(STANDARD_INPUT):
+        found = True
+        yield text
+    if not found:
+        raise ConfigError('explain was given no text; give it some, such as "Oil prices fell", or --file FILE.')
 
 
 def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:

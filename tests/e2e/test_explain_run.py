@@ -1,5 +1,6 @@
 """`classifsae explain` on a finished run: its answers, its inputs, and whatever a user may get wrong."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -89,6 +90,18 @@ def test_texts_come_from_a_file(
     ]
 
 
+def test_texts_are_typed_where_none_are_given(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    typed = io.TextIOWrapper(io.BytesIO(f"{TEXT}\n".encode()))
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    status, printed = call(monkeypatch, capsys, "explain", str(finished), "--no-words")
+    assert status == 0, printed
+    assert "One text a line; Ctrl-D ends." in printed
+    assert f"{TEXT}\nLabel: " in printed
+
+
 def test_explanations_are_printed_as_texts_come_and_a_reader_may_leave(finished: Path):
     command = [sys.executable, "-m", "classifsae", "explain", str(finished), "--file", "-", "--json"]
     with subprocess.Popen(
@@ -114,8 +127,8 @@ def test_explanations_are_printed_as_texts_come_and_a_reader_may_leave(finished:
             "unknown method 'mime'. Did you mean 'mine'? Known: identity, mine, random.",
         ),
         (["--seed", "5", TEXT], "no mine concepts of seed 5"),
-        ([], "explain needs either texts"),
-        ([TEXT, "--file", "-"], "explain needs either texts"),
+        ([], "explain was given no text"),
+        ([TEXT, "--file", "-"], "explain takes either texts or --file FILE"),
         ([" "], "cannot explain an empty text"),
         (["--file", "no/such.csv"], "no such file"),
         (["--file", "no/such.txt"], "no such file"),
@@ -126,6 +139,7 @@ def test_what_is_wrong_is_one_clear_line_and_status_two(
     arguments: list[str], said: str, finished: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     status, printed = call(monkeypatch, capsys, "explain", str(finished), *arguments)
     assert (status, printed.count("\n")) == (2, 1), printed
     assert said in printed
