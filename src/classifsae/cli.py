@@ -217,7 +217,9 @@ def _typed() -> Iterator[str]:
         found = True
         yield text
     if not found:
-        raise ConfigError('explain was given no text; give it some, such as "Oil prices fell", or --file FILE.')
+        raise ConfigError(
+            'explain was given no text; give it some, such as "Oil prices fell", or --file FILE.'
+        )
 
 
 def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
