@@ -145,13 +145,34 @@ def _pie(axes: "Axes", shares: Sequence[float], x: float, y: float, radius: floa
     from matplotlib.patches import Circle, Wedge
 
     main = max(range(len(shares)), key=lambda c: shares[c])
-    how = {"edgecolor": _INK, "linewidth": 0.3, "zorder": zorder}
-    axes.add_patch(Circle((x, y), radius, facecolor=colour(main), hatch=hatch(main), **how))
+    axes.add_patch(
+        Circle(
+            (x, y),
+            radius,
+            facecolor=colour(main),
+            hatch=hatch(main),
+            edgecolor=_INK,
+            linewidth=0.3,
+            zorder=zorder,
+        )
+    )
     begin = 90.0
     for c, share in enumerate(shares):
         end = begin - 360 * share
         if c != main and share > 0.01:
-            axes.add_patch(Wedge((x, y), radius, end, begin, facecolor=colour(c), hatch=hatch(c), **how))
+            axes.add_patch(
+                Wedge(
+                    (x, y),
+                    radius,
+                    end,
+                    begin,
+                    facecolor=colour(c),
+                    hatch=hatch(c),
+                    edgecolor=_INK,
+                    linewidth=0.3,
+                    zorder=zorder,
+                )
+            )
         begin = end
     axes.add_patch(Circle((x, y), radius, facecolor="none", edgecolor=_INK, linewidth=0.8, zorder=zorder))
 
