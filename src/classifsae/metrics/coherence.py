@@ -103,7 +103,7 @@ class Coherence(Metric):
         rows = strongest_rows(view.codes, activating, at_most=N_READ)
         topics = top_words(tokens, rows)
         columns = coherence_of(topics, [t.lemmas for t in tokens])
-        latents, sizes = view.concepts.kept.tolist(), activating.sets.sum(dim=1).tolist()
+        latents, sizes = view.concepts.kept.tolist(), activating.sizes.tolist()
         concepts = tuple(
             ConceptCoherence(j, latents[j], sizes[j], topics[j], *(columns[m][j] for m in WINDOWS))
             for j in range(len(topics))

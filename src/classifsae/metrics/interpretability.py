@@ -103,7 +103,7 @@ class Interpretability(Metric):
         embeddings = self.sentences_of(view).embeddings.to(view.codes)
         activating = activating_sets(view.codes)
         within = similarity_within(activating.sets, embeddings).tolist()
-        sizes = activating.sets.sum(dim=1).tolist()
+        sizes = activating.sizes.tolist()
         overlap = overlap_of(activating.sets)
         cosine_mean, cosine_variance = pair_moments(embeddings)
         sentence_sim, n_sentence_sim = sentence_similarity(

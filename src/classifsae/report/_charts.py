@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from classifsae.report._explained import curve_title
 from classifsae.report._geometry import Axis, padded, pie
+from classifsae.report._labels import Label, place
+from classifsae.report._palette import series
 from classifsae.report.record import ConceptCard, MethodReport
 
 _WIDTH, _HEIGHT = 640, 460
@@ -13,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
 
 @dataclass(frozen=True)
 class Pie:
-    """A concept on the map."""
+    """A concept on the map; its number stands at ``label``."""
 
     card: ConceptCard
     x: float
@@ -21,15 +24,17 @@ class Pie:
     radius: float
     slices: tuple[str, ...]
     anchor: str
+    label: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A class prototype or a sentence on the map."""
+    """A class prototype or a sentence on the map; the name of a class stands at ``label``."""
 
     x: float
     y: float
     class_index: int
+    label: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,12 @@ class HistogramChart:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its points for a polyline, each point with half an interval."""
+    """A curve: its points for a polyline, each with half an interval; a yardstick's has no colour."""
 
     label: str
     points: tuple[tuple[float, float], ...]
     spans: tuple[tuple[float, float, float], ...] = ()
+    colour: int | None = 0
 
     @property
     def path(self) -> str:
@@ -85,16 +91,17 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Several curves over the same axes."""
+    """Several curves over the same axes, and what they are compared with."""
 
     width: int
     height: int
     x: Axis
     y: Axis
     lines: tuple[Line, ...]
+    baseline: float | None = None
 
 
-def map_chart(method: MethodReport) -> MapChart | None:
+def map_chart(method: MethodReport, label_names: Sequence[str]) -> MapChart | None:
     """The map with both axes at one scale; the largest pies first, so that none hides a smaller one."""
     found = method.map
     if found is None:
@@ -107,15 +114,30 @@ def map_chart(method: MethodReport) -> MapChart | None:
         _pie(card, x(at[0]), y(at[1]), r)
         for card, at, r in zip(method.concepts, found.concepts, radii, strict=True)
     ]
+    prototypes = [Dot(x(p[0]), y(p[1]), c) for c, p in enumerate(found.prototypes) if p is not None]
+    labelled = _labelled(prototypes, sorted(pies, key=lambda p: -p.radius), label_names)
     return MapChart(
         width=_WIDTH,
         height=_HEIGHT,
         x=x,
         y=y,
-        pies=tuple(sorted(pies, key=lambda p: -p.radius)),
-        prototypes=tuple(Dot(x(p[0]), y(p[1]), c) for c, p in enumerate(found.prototypes) if p is not None),
+        pies=labelled[1],
+        prototypes=labelled[0],
         sentences=tuple(Dot(x(at[0]), y(at[1]), at[2]) for at in found.sentences),
         explained=found.explained,
+    )
+
+
+def _labelled(
+    prototypes: Sequence[Dot], pies: Sequence[Pie], label_names: Sequence[str]
+) -> tuple[tuple[Dot, ...], tuple[Pie, ...]]:
+    """Classes and concepts with the places of their labels, which point up where pixels point down."""
+    classes = [Label(label_names[dot.class_index], dot.x, -dot.y, 9, 12) for dot in prototypes]
+    numbers = [Label(str(pie.card.latent), pie.x, -pie.y, pie.radius, 11) for pie in pies]
+    places = [(round(x, 1), round(4 - y, 1)) for x, y in place(classes + numbers)]  # 4: down to the base line
+    return (
+        tuple(replace(dot, label=at) for dot, at in zip(prototypes, places, strict=False)),
+        tuple(replace(pie, label=at) for pie, at in zip(pies, places[len(prototypes) :], strict=True)),
     )
 
 
@@ -163,22 +185,25 @@ def histogram_chart(card: ConceptCard) -> HistogramChart | None:
     return HistogramChart(width, height, x, y, bars, at)
 
 
-def similarity_chart(sims: Mapping[str, Mapping[int, tuple[float, float | None]]]) -> LineChart | None:
-    """SentenceSim(k) of every method over k."""
+def similarity_chart(
+    sims: Mapping[str, Mapping[int, tuple[float, float | None]]], baseline: float | None = None
+) -> LineChart | None:
+    """SentenceSim(k) of every method over k, and the mean cosine of any two sentences."""
     values = [(m, h or 0.0) for by_k in sims.values() for m, h in by_k.values()]
     if not values:
         return None
     shared = sorted({k for by_k in sims.values() for k in by_k})
-    low, high = padded(min(m - h for m, h in values), max(m + h for m, h in values))
+    ends = [end for m, h in values for end in (m - h, m + h)] + ([] if baseline is None else [baseline])
+    low, high = padded(min(ends), max(ends))
     x = Axis(shared[0] - 0.2, shared[-1] + 0.2, _LEFT, 440)
     y = Axis(max(-1.0, low), min(1.0, high), 300 - _BOTTOM, _TOP)
     lines = []
-    for i, (label, by_k) in enumerate(sims.items()):
+    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
         aside = 0.03 * (i - (len(sims) - 1) / 2)  # so that no interval lies on another
         points = tuple((x(k + aside), y(mean)) for k, (mean, _) in by_k.items())
         spans = tuple((x(k + aside), y(m - h), y(m + h)) for k, (m, h) in by_k.items() if h is not None)
-        lines.append(Line(label, points, spans))
-    return LineChart(460, 300, x, y, tuple(lines))
+        lines.append(Line(list(sims)[i], points, spans, own))
+    return LineChart(460, 300, x, y, tuple(lines), None if baseline is None else y(baseline))
 
 
 def curve_charts(method: MethodReport) -> list[LineChart]:
@@ -190,4 +215,4 @@ def _curve(name: str, values: Sequence[float]) -> LineChart:
     x, y = Axis(0, 100, 56, 290), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
-    return LineChart(300, 155, x, y, (Line(name.replace("_", " "), points),))
+    return LineChart(300, 155, x, y, (Line(curve_title(name), points),))

@@ -33,6 +33,14 @@ EXPLAINED = {
     "cosine of their embeddings, 1 if they all say the same.",
 }
 
+_CURVES = {
+    "loss": "loss, weighted sum",
+    "imitation": "imitation (nats)",
+    "activation_rate": "activation-rate penalty",
+    "dead": "dead latents (count)",
+}
+"""What the training curves show, where their name does not say it."""
+
 _BETTER = {"↑": "higher is better", "↓": "lower is better", "": "neither way is better"}
 
 
@@ -55,3 +63,8 @@ def _explained(column: Column, meanings: Mapping[str, Meaning]) -> Explained:
     known = meanings.get(column.name)
     says = EXPLAINED.get(column.name) or (f"{known.says[:1].upper()}{known.says[1:]}." if known else "")
     return Explained(column.title, says, column.unit, _BETTER[column.arrow])
+
+
+def curve_title(name: str) -> str:
+    """A training curve in words."""
+    return _CURVES.get(name, name.replace("_", " "))

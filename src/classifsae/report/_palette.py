@@ -3,8 +3,15 @@
 Source: Okabe and Ito 2008, "Color Universal Design"; its black is the text's colour here.
 """
 
+from collections.abc import Sequence
+
+from classifsae.report.table import ROLES
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+QUIET = "#7a7f87"
+"""Of what is there to compare with."""
+
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "---")
 
 
@@ -19,5 +26,11 @@ def marker(index: int) -> str:
 
 
 def hatch(index: int) -> str:
-    """The hatch of the index-th class, as matplotlib names it."""
-    return HATCHES[index % len(HATCHES)]
+    """The hatch of the index-th class, as matplotlib names it: another one where its colour comes again."""
+    return HATCHES[(index + index // len(COLOURS)) % len(HATCHES)]
+
+
+def series(labels: Sequence[str]) -> list[int | None]:
+    """The colour of each method's curve, counted over those that are no yardstick; None for a yardstick."""
+    counted = iter(range(len(labels)))
+    return [None if label in ROLES else next(counted) for label in labels]

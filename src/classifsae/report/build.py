@@ -247,9 +247,9 @@ def histogram(active: Float[Tensor, " q"]) -> Histogram:
 
 
 def thinned(values: Sequence[float], most: int) -> tuple[float, ...]:
-    """A curve of at most so many points, each the mean of as many neighbours."""
-    size = math.ceil(len(values) / most) or 1
-    parts = [values[i : i + size] for i in range(0, len(values), size)]
+    """A curve of at most so many points, each the mean of as many neighbours, or one more."""
+    n = min(most, len(values))
+    parts = [values[i * len(values) // n : (i + 1) * len(values) // n] for i in range(n)]
     return tuple(math.fsum(part) / len(part) for part in parts)
 
 

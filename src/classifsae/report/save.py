@@ -1,6 +1,5 @@
 """A report from fitted concepts, and its files."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from classifsae.errors import ConfigError
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
 from classifsae.report.build import About, Fit, build
-from classifsae.report.figures import can_draw_words, figures
+from classifsae.report.figures import figures
 from classifsae.report.formats import save_tables
 from classifsae.report.page import page
 from classifsae.report.record import RunReport
@@ -23,8 +22,6 @@ from classifsae.storage import write_bytes, write_text
 from classifsae.tensors import Tail
 
 PAGE, FIGURES = "index.html", "figures"
-
-_log = logging.getLogger("classifsae")
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,6 @@ def save_report(content: RunReport, folder: Path) -> None:
     """
     records = content.records
     save_tables([RunGroup((), records, caption(records), content.notes)], folder)
-    if not can_draw_words():
-        _log.warning("no word clouds, for the package wordcloud is missing: pip install 'classifsae[text]'.")
     for name, picture in figures(content):
         write_bytes(folder / FIGURES / name, picture)
     write_text(folder / PAGE, page(content))

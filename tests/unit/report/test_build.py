@@ -207,7 +207,8 @@ def test_a_histogram_counts_every_value_once():
 
 def test_a_curve_is_thinned_to_means_of_neighbours():
     assert thinned([1.0, 2.0, 3.0], 5) == (1, 2, 3)
-    assert thinned([1.0, 3.0, 5.0, 7.0, 10.0], 3) == (2, 6, 10)
+    assert thinned([1.0, 3.0, 5.0, 7.0, 10.0], 3) == (1, 4, 8.5)
+    assert thinned([0.0] * 6 + [9.0], 3) == (0, 0, 3)  # no last value stands alone
     assert thinned([], 3) == ()
 
 

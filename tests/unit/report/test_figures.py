@@ -58,11 +58,5 @@ def test_a_picture_without_numbers_is_left_out():
     assert [name for name, _ in module._drawings(report.methods[1], report)] == []
 
 
-def test_word_clouds_need_their_package(monkeypatch: pytest.MonkeyPatch):
-    report = small(words=True)
-    monkeypatch.setattr(module, "can_draw_words", lambda: False)
-    assert "words" not in dict(module._drawings(report.methods[0], report))
-
-
 def test_no_picture_is_drawn_before_it_is_asked_for():
     assert isinstance(figures(sample_report()), Iterator)
