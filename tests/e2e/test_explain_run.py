@@ -220,3 +220,20 @@ def test_a_classifier_that_was_loaded_is_loaded_again(finished: Path, tmp_path: 
     run(point)
     explainer = Finished.open(tmp_path / "run").explainer(None, None, words=False)
     assert explainer.explain(TEXT).classifier.label in explainer.model.label_names
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_classifier_in_half_precision_is_explained(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    path = write_experiment(
+        tmp_path,
+        backbone=TINY["backbone"] | {"dtype": dtype},
+        methods={"random": METHODS["random"]},
+        seeds=[1],
+    )
+    run(load_experiment(path)[0], until="fit")
+    status, printed = call(monkeypatch, capsys, "explain", str(tmp_path / "run"), TEXT, "--json")
+    assert status == 0, printed
+    (found,) = lines(printed)
+    assert found["classifier"]["label"] in ("sports", "money", "space")

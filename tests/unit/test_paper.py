@@ -67,7 +67,7 @@ def test_the_backbone_of_each_run_has_the_published_values(points, backbone, dat
     assert found.batch_size == (2 if (backbone, dataset) == ("deberta", "imdb") else batch)
     assert (found.weight_decay, found.clip, found.seed) == (0.01, 1.0, 42)
     assert (found.n_epochs, found.gradient_checkpointing, found.class_weights) == (None, True, False)
-    assert found.revision is not None or backbone == "deberta"
+    assert len(found.revision) == 40  # a commit, which cannot move
     if backbone in PROMPTED:
         prompt = found.soft_prompt
         assert (found.tuning, prompt.n_vectors, found.warmup) == ("soft_prompt", 10, 0)

@@ -12,8 +12,17 @@ from typing import Literal
 import torch
 from pydantic import BaseModel
 
-from classifsae.classifier._lora import base_of, is_adapter, merged, read_adapter, with_lora, write_adapter
+from classifsae.classifier._lora import (
+    WEIGHTS,
+    adapter_folder,
+    base_of,
+    merged,
+    read_adapter,
+    with_lora,
+    write_adapter,
+)
 from classifsae.classifier._models import Loaded, load_trained, load_untrained
+from classifsae.classifier._origin import folder_with
 from classifsae.classifier._quiet import quiet
 from classifsae.classifier._soft_prompt import (
     SoftPrompt,
@@ -23,7 +32,7 @@ from classifsae.classifier._soft_prompt import (
     without_prompt,
     write_prompt,
 )
-from classifsae.classifier.config import BackboneConfig, Kind
+from classifsae.classifier.config import UNMERGED, BackboneConfig, Kind, LoraOptions
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.storage import cannot_write, hash_tensors
 
@@ -35,6 +44,7 @@ class Base(BaseModel, frozen=True, extra="forbid"):
     revision: str | None
     sha256: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
+    quantization: Literal["8bit"] | None = None
     seed: int
     fingerprint: str
 
@@ -47,19 +57,23 @@ class Base(BaseModel, frozen=True, extra="forbid"):
             revision=config.revision,
             sha256=config.sha256,
             dtype=config.dtype,
+            quantization=config.quantization,
             seed=config.seed,
             fingerprint=_weights(loaded),
         )
 
-    def load(self, kind: Kind, label_names: Sequence[str]) -> Loaded:
-        """The model as it was before tuning.
+    def load(self, kind: Kind, label_names: Sequence[str], device: torch.device) -> Loaded:
+        """The model as it was before tuning, on the device only where its weights are placed one by one.
 
         Raises:
             ConfigError: it is not there any more.
             MismatchError: its weights are others.
         """
         fields = self.model_dump(exclude={"fingerprint"})
-        loaded = load_untrained(BackboneConfig(**fields, kind=kind, tuning="lora"), label_names)
+        apart = LoraOptions(merge=False)
+        loaded = load_untrained(
+            BackboneConfig(**fields, kind=kind, tuning="lora", lora=apart), label_names, device
+        )
         found = _weights(loaded)
         if found != self.fingerprint:
             raise MismatchError(
@@ -139,8 +153,8 @@ def reopened(
     if base is None:
         loaded = load_trained(config, device)
     else:
-        _check_whole(config, base.model)
-        loaded = base.load(kind, label_names)
+        _check_whole(config, base.model, base.quantization)
+        loaded = base.load(kind, label_names, device)
     if n_vectors:
         width = embeddings(loaded.model).embedding_dim
         prompt = read_prompt(folder, n_vectors=n_vectors, width=width, name=config.name)
@@ -149,18 +163,25 @@ def reopened(
     return loaded if base is None else replace(read_adapter(loaded, folder, name=base.model), base=base)
 
 
-def load_adapter(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+def load_adapter(
+    config: BackboneConfig, folder: Path, label_names: Sequence[str], device: torch.device
+) -> Loaded:
     """A model with the LoRA adapter of a folder that peft wrote.
 
+    Args:
+        folder: of the adapter's configuration; its weights are fetched from the hub to lie beside it.
+        device: only for weights that are placed one by one.
     Raises:
-        ConfigError: peft is missing, there is no such model, the two do not fit, or 8 bits are asked for.
+        ConfigError: peft is missing, there is no such model, the two do not fit, or several GPUs.
         StorageError: the adapter's weights are missing or damaged.
     """
-    of = base_of(config)
-    _check_whole(config, of.name)
-    loaded = load_untrained(of.model_copy(update={"tuning": "lora"}), label_names)
+    of = base_of(config, folder)
+    _check_whole(config, of.name, config.quantization)
+    if config.quantization is not None and config.lora.merge:
+        raise ConfigError(f"{config.name}: {UNMERGED}.")
+    loaded = load_untrained(of.model_copy(update={"tuning": "lora"}), label_names, device)
     base = Base.of(of, loaded)
-    folder = Path(config.model or "").expanduser()
+    folder_with(config, WEIGHTS)
     opened = replace(read_adapter(loaded, folder, name=of.name), base=base)
     return merged(opened) if config.lora.merge else opened
 
@@ -175,17 +196,20 @@ def beneath(config: BackboneConfig, base: Base | None) -> BackboneConfig:
     """
     if base is not None:
         return config.model_copy(update=base.model_dump(include={"model", "revision", "sha256"}))
-    return base_of(config) if config.tuning == "none" and is_adapter(config) else config
+    folder = adapter_folder(config) if config.tuning == "none" else None
+    return config if folder is None else base_of(config, folder)
 
 
-def _check_whole(config: BackboneConfig, model: str) -> None:
+def _check_whole(config: BackboneConfig, model: str, quantization: str | None) -> None:
     """Refuse what would give other weights, or other places for them, than those that were tuned beside.
 
+    Args:
+        quantization: of the model that was tuned beside.
     Raises:
-        ConfigError: 8 bits, or several GPUs.
+        ConfigError: other bits, or several GPUs.
     """
-    for option in ("quantization", "device_map"):
-        if (value := getattr(config, option)) is not None:
+    for option, was in (("quantization", quantization), ("device_map", None)):
+        if (value := getattr(config, option)) not in (None, was):
             raise ConfigError(
                 f"{option} is {value}, but {config.name} is a small part learned beside {model}, which is "
                 f"opened as it was then; leave {option} out."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from classifsae.classifier._models import Loaded
+from classifsae.classifier._origin import folder_with
 from classifsae.classifier._quiet import seeded
 from classifsae.classifier.config import BackboneConfig, Kind, LoraOptions
 from classifsae.errors import ConfigError, StorageError
@@ -77,18 +78,18 @@ def write_adapter(folder: Path, loaded: Loaded) -> None:
     write_tensors(folder / WEIGHTS, get_peft_model_state_dict(adapter, save_embedding_layers=False))
 
 
-def is_adapter(config: BackboneConfig) -> bool:
-    """Whether a backbone is a folder of peft's."""
-    return config.model is not None and (Path(config.model).expanduser() / CONFIG).is_file()
+def adapter_folder(config: BackboneConfig) -> Path | None:
+    """The folder of peft's that a backbone is, here or fetched from the hub; None for any other model."""
+    return None if config.model is None else folder_with(config, CONFIG)
 
 
-def base_of(config: BackboneConfig) -> BackboneConfig:
+def base_of(config: BackboneConfig, folder: Path) -> BackboneConfig:
     """The model that a folder of peft's changes.
 
     Raises:
         ConfigError: peft is missing, or the folder holds something else than LoRA, or names no model.
     """
-    adapter = _read_config(Path(config.model or "").expanduser())
+    adapter = _read_config(folder)
     if not adapter.base_model_name_or_path:
         raise ConfigError(
             f"{config.model}/{CONFIG} names no model; set base_model_name_or_path to a folder or hub id."

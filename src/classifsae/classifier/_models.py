@@ -23,10 +23,11 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from classifsae.classifier._bpe import train_tokenizer
 from classifsae.classifier._hardware import Placement, placement
-from classifsae.classifier._origin import hub_is_reachable, locate, unknown_backbone
+from classifsae.classifier._origin import folder_with, hub_is_reachable, locate, unknown_backbone
 from classifsae.classifier._quiet import quiet, seeded
 from classifsae.classifier._soft_prompt import SoftPrompt
 from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
@@ -88,13 +89,14 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
         return Loaded(model, _tokenizer(config, hf_config), kind)
 
 
-def load_untrained(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: torch.device) -> Loaded:
     """A pretrained model with a head for these classes, fresh where it had none of that size.
 
     In float32, or, where little beside it will be trained, in the precision that is asked for.
 
     Args:
         label_names: of the classes; none: the model's own.
+        device: only for weights that are placed one by one.
 
     Raises:
         ConfigError: no such model, or one whose blocks have no weights in the file.
@@ -105,7 +107,8 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str]) -> Loaded
         if label_names:
             _set_labels(hf_config, label_names)
         dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
-        model, missing = _pretrained(config, hf_config, kind, dtype=dtype)
+        where = placement(config, device)
+        model, missing = _pretrained(config, hf_config, kind, dtype=dtype, where=where)
         _check_body(config, model, missing)
         return Loaded(model, _tokenizer(config, hf_config), kind, tuple(missing))
 
@@ -264,12 +267,28 @@ def _pretrained(
             **(where or {}),
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
+        why = _first_sentence(error)
+        if all(folder_with(config, file) is None for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
+            why = _to_convert(location, config, hf_config, kind)
         raise ConfigError(
-            f"cannot load {config.name} as {kind}: {_first_sentence(error)}; weights are read from "
-            f"safetensors files only."
+            f"cannot load {config.name} as {kind}: {why}; weights are read from safetensors files only."
         ) from error
     mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
     return model, sorted({*info["missing_keys"], *mismatched})
+
+
+def _to_convert(location: str, config: BackboneConfig, hf_config: PreTrainedConfig, kind: Kind) -> str:
+    """What to do with a model whose weights are pickled, or not there."""
+    usual = "AutoModel" if kind == "encoder" else "AutoModelForCausalLM"
+    model, to = (hf_config.architectures or [usual])[0], f"{config.name}-safetensors"
+    source = f"'{location}'" if config.revision is None else f"'{location}', revision='{config.revision}'"
+    steps = "; ".join(
+        f"t.{name}.from_pretrained({source}).save_pretrained('{to}')" for name in (model, "AutoTokenizer")
+    )
+    return (
+        f"{location} holds no {SAFE_WEIGHTS_NAME}; if its weights are pickled and you trust their author, "
+        f'convert them once, python -c "import transformers as t; {steps}", and give ./{to} as the model'
+    )
 
 
 def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:

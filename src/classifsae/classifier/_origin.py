@@ -37,6 +37,30 @@ def locate(config: BackboneConfig) -> str:
     return model
 
 
+def folder_with(config: BackboneConfig, file: str) -> Path | None:
+    """The folder of a backbone's files, fetched from the hub or here, if this one is among them.
+
+    Raises:
+        ConfigError: no such package or folder.
+    """
+    from transformers.utils.hub import cached_file
+
+    location = locate(config.model_copy(update={"sha256": None}))
+    try:
+        found = cached_file(
+            location,
+            file,
+            revision=config.revision,
+            local_files_only=location == config.model and not hub_is_reachable(),
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # no such repository: said once its configuration is asked for
+        return None
+    return None if found is None else Path(found).parent
+
+
 def unknown_backbone(name: str, why: str) -> UnknownNameError:
     """The one message for a name that leads to no model."""
     hint = f"A local folder or an id on the hub works too, but {why}."

@@ -51,12 +51,10 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
     """
     lists = _lists_of_blocks(model)
     n_layers = int(model.config.get_text_config().num_hidden_layers)
-    if len(lists) == 1:
-        opened = _opened(model, inputs, tuple(lists[0]))
-        if opened.reads is not None:
-            return opened
-    after = lists[0][-1] if len(lists) == 1 else None
-    neck = find_neck(model, inputs, after=after)
+    opened = _opened(model, inputs, tuple(lists[0])) if len(lists) == 1 else None
+    if opened is not None and opened.reads is not None:
+        return opened
+    neck = find_neck(model, inputs, after=None if opened is None else opened.blocks[-1])
     if neck is None:
         raise ConfigError(
             f"{name}: its head reads no one position of {type(model).__name__} and is never given one vector "
@@ -65,8 +63,10 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
     return Anatomy(n_layers, (), (), reads=None, neck=neck)
 
 
-def _opened(model: PreTrainedModel, inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]) -> Anatomy:
-    """What the blocks return, and what the head reads of it."""
+def _opened(
+    model: PreTrainedModel, inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]
+) -> Anatomy | None:
+    """What the blocks return, and what the head reads of it; None if no hook sees them run."""
     arities: list[int | None] = []
     leaf: list[Tensor] = []
 
@@ -84,6 +84,8 @@ def _opened(model: PreTrainedModel, inputs: Mapping[str, Tensor], blocks: tuple[
     finally:
         for handle in handles:
             handle.remove()
+    if not leaf:
+        return None
     return Anatomy(len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"]))
 
 

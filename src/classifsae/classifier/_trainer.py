@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,8 @@ class ClassifierTrainer(Trainer):
         self.folder, self.rows, self.reader, self.plan = folder, rows, reader, plan
         self.class_logits, self.class_weights, self.inputs = class_logits, class_weights, inputs
         self.losses: list[Tensor] = []
-        super().__init__(model=model, args=args, data_collator=self._collate)
+        with _beside_8_bits(model):
+            super().__init__(model=model, args=args, data_collator=self._collate)
         # The loss is a mean over each batch: let accumulation average it over batches.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
@@ -234,6 +236,21 @@ class ClassifierTrainer(Trainer):
 
     def _rng_file(self, folder: str) -> Path:
         return Path(folder) / f"rng_{self.args.process_index}.safetensors"
+
+
+@contextmanager
+def _beside_8_bits(model: nn.Module) -> Iterator[None]:
+    """Say that more is trained than a model's own weights, which the Trainer refuses to train in 8 bits.
+
+    It looks for transformers' own adapters, and sees neither ours nor a soft prompt.
+    """
+    mark = "_hf_peft_config_loaded"
+    before = getattr(model, mark, False)
+    setattr(model, mark, True)
+    try:
+        yield
+    finally:
+        setattr(model, mark, before)
 
 
 def _flat(slots: Mapping[str, Json | Tensor]) -> dict[str, Json | Tensor]:

@@ -1,8 +1,8 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 from transformers import PreTrainedModel
 
 from classifsae.classifier._answers import Answers, Tokens, answer_words
+from classifsae.classifier._foreign import breaking
 from classifsae.classifier._frozen import Base, load_adapter, reopened, save_model
 from classifsae.classifier._hardware import is_quantized, pick_device, place
 from classifsae.classifier._labels import agreed_labels
-from classifsae.classifier._lora import is_adapter
+from classifsae.classifier._lora import adapter_folder
 from classifsae.classifier._models import Loaded, load_trained, token_limit
 from classifsae.classifier._neck import given_at, read_at
 from classifsae.classifier._padding import is_close, pads_left
@@ -103,7 +104,7 @@ class Classifier:
         self.kind: Kind = loaded.kind
         self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
-        with _probing(self.model, name=name):
+        with _opening(self.model, f"a row of {N_PROBED} tokens", name=name):
             self._signature = _padded_where_it_works(signature_of(loaded), self.model, name=name)
             probe = self._signature.dummy(1, N_PROBED, self.device)
             self._anatomy = dissect(self.model, probe, name=name)
@@ -312,11 +313,12 @@ class Classifier:
         """Check on a few texts that the tail after the last block equals the whole model.
 
         Raises:
-            ConfigError: it does not, as the head reads more than the sentence vector.
+            ConfigError: it does not, as the head reads more than the sentence vector; or the model breaks.
         """
         last, first = self.n_layers, self.answers.first  # later tokens look back, beyond the sentence vector
-        with torch.inference_mode():
-            states = self._states_at(self.batch(texts[:N_VERIFIED]), last, first)
+        batch = self.batch(texts[:N_VERIFIED])
+        with torch.inference_mode(), _opening(self.model, "the texts", name=self.name):
+            states = self._states_at(batch, last, first)
             rebuilt = self._tail_from(states.hidden, last, first)
         if states.hidden.isnan().any():  # left to the check of the hidden states, which says where it stands
             return
@@ -459,20 +461,9 @@ def _padded_where_it_works(signature: Signature, model: PreTrainedModel, *, name
     return replace(signature, left=pads_left(model, probe, pad_id=signature.pad_id, name=name))
 
 
-@contextmanager
-def _probing(model: PreTrainedModel, *, name: str) -> Iterator[None]:
-    """Say of a model that breaks on a few tokens that it does.
-
-    Raises:
-        ConfigError: it breaks.
-    """
-    try:
-        yield
-    except (RuntimeError, IndexError) as error:
-        what = " ".join(str(error).split())
-        raise ConfigError(
-            f"{name}: {type(model).__name__} cannot read a row of {N_PROBED} tokens ({what}); choose another."
-        ) from error
+def _opening(model: PreTrainedModel, on: str, *, name: str) -> AbstractContextManager[None]:
+    """Say of a model that breaks where it is tried that it does."""
+    return breaking(f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model")
 
 
 def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
@@ -541,7 +532,10 @@ def _opened(
             kind=facts.kind,
             label_names=facts.label_names,
         )
-    return load_adapter(config, label_names or ()) if is_adapter(config) else load_trained(config, device)
+    folder = adapter_folder(config)
+    if folder is None:
+        return load_trained(config, device)
+    return load_adapter(config, folder, label_names or (), device)
 
 
 def _own_labels(loaded: Loaded) -> tuple[str, ...] | None:

@@ -28,6 +28,7 @@ LongTexts = Literal["cut", "windows"]
 
 BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
 DEFAULT_EPOCHS = 3.0
+UNMERGED = "changes added to weights in 8 bits would be rounded; set lora.merge to false"
 
 
 class TokenizerOptions(BaseModel, frozen=True, extra="forbid"):
@@ -104,8 +105,8 @@ class BackboneConfig(BaseModel):
         overlap: tokens that neighbouring windows share at least.
         dtype: precision in which a trained classifier is loaded, captured and scored, and in which weights
             are loaded that stay frozen.
-        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model that is
-            not tuned.
+        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model whose own
+            weights are not tuned.
         device_map: "auto" spreads a model that is not tuned over all GPUs.
         tuning: "full" trains all weights, "soft_prompt" and "lora" a few beside frozen ones; "none" means
             that the model is a classifier already.
@@ -202,9 +203,10 @@ class BackboneConfig(BaseModel):
 
     @model_validator(mode="after")
     def _tunable(self) -> Self:
-        if self.quantization is not None and self.tuning != "none":
-            how = {"full": "in full", "soft_prompt": "with a soft prompt", "lora": "with LoRA"}[self.tuning]
-            raise ValueError(f"weights in 8 bits cannot be tuned {how}; tuning must be none")
+        if self.quantization is not None and (self.tuning == "full" or self.model is None):
+            raise ValueError("weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none")
+        if self.quantization is not None and self.tuning == "lora" and self.lora.merge:
+            raise ValueError(UNMERGED)
         if self.device_map is not None and self.tuning != "none":
             raise ValueError("device_map is for a model that is not tuned; tuning must be none")
         return self

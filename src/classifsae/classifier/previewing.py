@@ -1,5 +1,7 @@
 """What a model would be asked about a text, before anything is trained: the prompt, its cut, the answers."""
 
+import torch
+
 from classifsae.classifier._answers import answer_words
 from classifsae.classifier._frozen import beneath
 from classifsae.classifier._models import Loaded, token_limit, without_weights
@@ -33,7 +35,9 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
         n_slots = config.soft_prompt.n_vectors
     config = beneath(config, None if facts is None else facts.base)
     made = config.architecture is not None
-    loaded = start(config, texts) if made else without_weights(config, texts.label_names, ())
+    loaded = (
+        start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names, ())
+    )
     reader, answers = with_answers(
         _reader(config, loaded, texts, n_slots), loaded, asked=config.max_length, name=config.name
     )

@@ -91,7 +91,7 @@ def _tuned(
     checkpoint_seconds: float,
 ) -> Classifier:
     check_training(config, pick_device(device))
-    loaded = start(config, train)
+    loaded = start(config, train, pick_device(device))
     place(loaded.model, pick_device(device), name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     untrained = _classifier(config, loaded, train)
@@ -116,10 +116,10 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def start(config: BackboneConfig, train: Texts) -> Loaded:
+def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     """The model before training, its new weights seeded, and frozen where it is not to be trained."""
     if config.architecture is None:
-        return started(config, load_untrained(config, train.label_names))
+        return started(config, load_untrained(config, train.label_names, device))
     kind = kind_of_architecture(config)
     template = template_of(kind, config.template)
     names, words = train.label_names, answer_words(config.answers, train.label_names)

@@ -1,8 +1,11 @@
 """Tiny models, built once and shared."""
 
+from collections.abc import Callable
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from tiny_models import ENCODERS, NAMES, build
 
 from classifsae.classifier._models import Loaded
@@ -33,6 +36,27 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal language model as the hub would give it."""
     return _saved(build("gpt_neox", "decoder"), tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], str]:
+    """Puts a folder where the hub's client keeps a repository and gives its commit; offline."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def put(repository: str, folder: Path) -> str:
+        commit = sha1(repository.encode()).hexdigest()
+        root = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        for part in ("refs", "blobs", f"snapshots/{commit}"):
+            (root / part).mkdir(parents=True)
+        (root / "refs" / "main").write_text(commit)
+        for file in folder.iterdir():
+            blob = root / "blobs" / sha1(file.read_bytes()).hexdigest()
+            blob.write_bytes(file.read_bytes())
+            (root / "snapshots" / commit / file.name).symlink_to(f"../../blobs/{blob.name}")
+        return commit
+
+    return put
 
 
 def _saved(loaded: Loaded, folder: Path) -> Path:

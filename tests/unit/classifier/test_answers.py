@@ -1,5 +1,7 @@
 """Answers in words: of one token as ever, of several by their total log-probability, against a slow twin."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from test_finetune import DECODER, topical
@@ -145,6 +147,35 @@ def test_words_are_tuned_captured_and_survive_the_disk(tmp_path):
     loaded = Classifier.load(tmp_path)
     assert (loaded.reader.words, loaded.prompt, loaded.layer) == (model.reader.words, model.prompt, 1)
     torch.testing.assert_close(loaded.logits(data.texts[:6]), found.logits[:6], atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tuned decoder of four blocks whose answers are several tokens each."""
+    folder = tmp_path_factory.mktemp("taught")
+    options = {**DECODER, "answers": ["news item", "goal scored", "price rise"], "layer": 2, "seed": 1}
+    options["architecture"] = {**DECODER["architecture"], "num_hidden_layers": 4, "initializer_range": 0.1}
+    finetune(options, topical(), folder=folder, n_steps=80, learning_rate=5e-3)
+    return folder
+
+
+@pytest.mark.parametrize(("layer", "agree", "apart"), [(-2, 0.7, 0.3), (2, 0.9, 0.1)])
+def test_below_the_last_block_the_tail_mostly_decides_as_the_model_does(taught, layer, agree, apart):
+    """One model; others agree less or more, as docs/decisions/0012 says: the rest of the prompt is gone."""
+    model, data = Classifier.load(taught, layer=layer), topical()
+    found = capture(model, data)
+    rebuilt = model.tail(found.hidden)
+    assert (rebuilt.argmax(dim=1) == found.predictions).float().mean() >= agree
+    assert (rebuilt.softmax(dim=1) - found.logits.softmax(dim=1)).abs().sum(dim=1).mean() / 2 <= apart
+
+
+def test_after_the_last_block_the_tail_is_the_model_for_the_answers_first_tokens(taught):
+    with pytest.raises(ConfigError, match=r"layer is 4, the last of .*, after which no further token of an"):
+        Classifier.load(taught, layer=-1)
+    model, data = Classifier.load(taught, layer=2), topical()
+    states = model._states_at(model.batch(data.texts), model.n_layers, model.answers.first)
+    rebuilt = model._tail_from(states.hidden, model.n_layers, model.answers.first)
+    torch.testing.assert_close(rebuilt, states.logits, atol=1e-5, rtol=1e-5)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_total_log_probabilities(decoder_folder):

@@ -11,7 +11,7 @@ from classifsae.errors import ConfigError
 FIRST = ["bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra", "mpnet"]
 FIRST += ["modernbert", "roformer"]
 LAST = ["gpt2", "gpt_neox", "gptj", "llama", "mistral", "qwen2", "qwen3", "gemma2", "opt", "openai-gpt"]
-POOLED = ["modernbert mean", "eurobert mean", "albert", "longformer", "xlm", "xlnet"]
+POOLED = ["modernbert mean", "eurobert mean", "albert", "longformer", "xlm", "xlnet", "squeezebert"]
 POOLING = {"modernbert mean": {"classifier_pooling": "mean"}, "eurobert mean": {"classifier_pooling": "mean"}}
 
 
@@ -95,7 +95,13 @@ def test_a_pooled_classifier_is_opened_at_its_last_layer_only(family):
         ("convbert", "convbert: padding changes its logits, as ConvBertForSequenceClassification mixes it"),
         ("fnet", "fnet: padding changes its logits"),
         ("eurobert", "its head reads no one position of EuroBertFor.*never given one vector per text"),
-        ("funnel", r"funnel: FunnelForSequenceClassification cannot read a row of 4 tokens \(output with"),
+        ("funnel", r"funnel: FunnelFor.* cannot be opened on a row of 4 tokens \(RuntimeError: output with"),
+        ("reformer", r"reformer: ReformerFor.* cannot be opened on a row of 4 tokens \(AttributeError: "),
+        ("xmod", r"xmod: XmodFor.* cannot be opened on a row of 4 tokens \(ValueError: Input language"),
+        (
+            "perceiver",
+            r"perceiver: PerceiverFor.* cannot be opened on .* has no attribute 'num_hidden_layers'",
+        ),
     ],
 )
 def test_what_has_no_sentence_vector_is_refused(family, message):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from test_finetune import DECODER, KilledError, killed_at
-from tiny_models import NAMES, SENTENCES, build, texts
+from test_finetune import DECODER, KilledError, killed_at, topical
+from tiny_models import NAMES, SENTENCES, build, own_adapter, texts
 
 from classifsae.classifier import Classifier, capture, finetune, resolve_backbone
 from classifsae.classifier._hardware import place
@@ -37,12 +37,14 @@ def test_8_bit_weights_name_what_they_need(without_bitsandbytes, encoder_folder)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"quantization": "8bit"}, "weights in 8 bits cannot be tuned in full; tuning must be none"),
         (
-            {"quantization": "8bit", "tuning": "soft_prompt"},
-            "cannot be tuned with a soft prompt; tuning must",
+            {"quantization": "8bit"},
+            "weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none",
         ),
-        ({"quantization": "8bit", "tuning": "lora"}, "cannot be tuned with LoRA; tuning must be none"),
+        (
+            {"quantization": "8bit", "tuning": "lora"},
+            "changes added to weights in 8 bits would be rounded; set lora.merge to false",
+        ),
         ({"device_map": "auto"}, "device_map is for a model that is not tuned; tuning must be none"),
         ({"quantization": "4bit"}, "backbone: quantization: Input should be '8bit'"),
     ],
@@ -92,6 +94,58 @@ def test_a_model_in_8_bits_is_close_and_survives_the_disk(kind, encoder_folder, 
     loaded = Classifier.load(tmp_path, device="cpu")
     assert loaded.fingerprint == model.fingerprint
     torch.testing.assert_close(loaded.states(batch).logits, near.logits, atol=0, rtol=0)
+
+
+BESIDE = {
+    "lora": {"tuning": "lora", "lora": {"merge": False, "learning_rate": 2e-2, "dropout": 0.0}},
+    "soft_prompt": {"tuning": "soft_prompt", "soft_prompt": {"n_vectors": 4, "learning_rate": 5e-2}},
+}
+
+
+@pytest.mark.parametrize("way", BESIDE)
+def test_little_is_tuned_beside_weights_in_8_bits_and_survives_a_kill(way, decoder_folder, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("peft")
+    options = {**BESIDE[way], "quantization": "8bit", "batch_size": 8, "n_steps": 12, "device": "cpu"}
+    losses: list[float] = []
+    tuned = finetune(
+        decoder_folder, topical(), folder=tmp_path / "whole", **options,
+        on_step=lambda d, t, v: losses.append(v["loss"]),
+    )  # fmt: skip
+    assert sum(losses[-4:]) < sum(losses[:4])
+    frozen = Classifier.load(decoder_folder, label_names=NAMES, quantization="8bit", device="cpu")
+    weights = tuned.model.state_dict()
+    for name, weight in frozen.model.named_parameters():
+        if weight.dtype == torch.int8:
+            kept = (
+                weights[name] if name in weights else weights[name.replace(".weight", ".base_layer.weight")]
+            )
+            assert torch.equal(kept, weight)
+    with pytest.raises(KilledError):
+        finetune(
+            decoder_folder, topical(), folder=tmp_path / "killed", on_step=killed_at(8),
+            checkpoint_seconds=0, **options,
+        )  # fmt: skip
+    resumed = finetune(decoder_folder, topical(), folder=tmp_path / "killed", **options)
+    assert resumed.fingerprint == tuned.fingerprint
+    loaded = Classifier.load(tmp_path / "whole", device="cpu")
+    assert loaded.fingerprint == tuned.fingerprint
+    found = capture(loaded, topical())
+    torch.testing.assert_close(found.logits[:8], tuned.logits(topical().texts[:8]), atol=0.05, rtol=0.05)
+
+
+def test_an_adapter_is_opened_over_a_model_in_8_bits(decoder_folder, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("peft")
+    own_adapter(decoder_folder, tmp_path, "CAUSAL_LM")
+    exact = Classifier.load(tmp_path, label_names=NAMES, lora={"merge": False}, device="cpu")
+    near = Classifier.load(
+        tmp_path, label_names=NAMES, lora={"merge": False}, quantization="8bit", device="cpu"
+    )
+    own, other = exact.logits(SENTENCES[:8]), near.logits(SENTENCES[:8])
+    assert 0 < (own - other).abs().max() < 0.1 * own.abs().max()
+    with pytest.raises(ConfigError, match=r"8 bits would be rounded; set lora.merge to false"):
+        Classifier.load(tmp_path, label_names=NAMES, quantization="8bit", device="cpu")
 
 
 def test_a_device_map_places_the_model_on_what_there_is(encoder_folder):

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,12 +131,30 @@ def test_an_encoder_decoder_is_refused(tmp_path):
         Classifier.load(tmp_path)
 
 
-def test_pickled_weights_are_refused(encoder_folder, tmp_path):
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(encoder_folder / name, tmp_path)
-    torch.save(build("bert", "encoder").model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match=r"cannot load .* as encoder"):
-        Classifier.load(tmp_path)
+@pytest.fixture
+def pickled(encoder_folder, tmp_path) -> Path:
+    folder = tmp_path / "pickled"
+    shutil.copytree(encoder_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(build("bert", "encoder").model.state_dict(), folder / "pytorch_model.bin")
+    return folder
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(
+    place, pickled, encoder_folder, hub_cache, tmp_path, monkeypatch
+):
+    model = str(pickled) if place == "folder" else "owner/pickled"
+    hub_cache("owner/pickled", pickled)
+    with pytest.raises(
+        ConfigError, match=r"cannot load pickled as encoder: .* holds no model.safeten"
+    ) as said:
+        Classifier.load(model)
+    assert "\n" not in str(said.value)
+    monkeypatch.chdir(tmp_path)
+    exec(str(said.value).split('python -c "')[1].split('"')[0])
+    converted = Classifier.load("./pickled-safetensors")
+    assert converted.fingerprint == Classifier.load(encoder_folder).fingerprint
 
 
 def test_a_saved_classifier_without_its_manifest_is_unfinished(encoder_folder, tmp_path):

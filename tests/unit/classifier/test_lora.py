@@ -1,20 +1,19 @@
 """LoRA: merged or not, one interface; and adapters that peft wrote without us."""
 
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from test_finetune import DECODER, ENCODER, KilledError, killed_at, topical
-from tiny_models import NAMES, SENTENCES, texts
+from tiny_models import NAMES, SENTENCES, own_adapter, texts
 
-from classifsae.classifier import Classifier, capture, finetune
+from classifsae.classifier import Classifier, capture, finetune, preview, resolve_backbone
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.storage import manifest_of, read_json, read_tensors, write_json, write_tensors
 
-peft = pytest.importorskip("peft")
+pytest.importorskip("peft")
 
 LORA = {"tuning": "lora", "batch_size": 8, "n_steps": 6}
 UNMERGED = {**LORA, "lora": {"merge": False, "learning_rate": 1e-2}}
@@ -78,26 +77,6 @@ def test_a_model_from_scratch_is_merged(tmp_path):
         finetune({**DECODER, **UNMERGED}, texts())
 
 
-def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch.nn.Module:
-    """An adapter as a user of peft makes it; its second factors are not zero."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    auto = AutoModelForCausalLM if kind == "CAUSAL_LM" else AutoModelForSequenceClassification
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = auto.from_pretrained(base)
-        wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, task_type=kind, **options))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in wrapped.named_parameters():
-            if "lora_B" in name or "modules_to_save" in name:
-                weight.copy_(torch.randn(weight.shape, generator=generator))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wrapped.save_pretrained(folder)
-    return wrapped.eval()
-
-
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "unmerged"])
 @pytest.mark.parametrize("kind", ["CAUSAL_LM", "SEQ_CLS"])
 def test_an_adapter_of_pefts_own_is_opened_captured_and_saved(
@@ -152,6 +131,51 @@ def test_an_adapter_without_safetensors_is_refused(own):
     (own / "adapter_model.safetensors").rename(own / "adapter_model.bin")
     with pytest.raises(StorageError, match=r"lacks adapter_model.safetensors; adapters are read from"):
         Classifier.load(own, label_names=NAMES)
+
+
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "unmerged"])
+def test_an_adapter_and_its_model_may_both_be_on_the_hub(merge, own, decoder_folder, hub_cache, tmp_path):
+    local = Classifier.load({"model": str(own), "lora": {"merge": merge}}, label_names=NAMES)
+    commit = hub_cache("owner/base", decoder_folder)
+    hub_cache("user/adapter", changed(own, base_model_name_or_path="owner/base", revision=commit))
+    backbone = {"model": "user/adapter", "lora": {"merge": merge}}
+    model = Classifier.load(backbone, label_names=NAMES)
+    assert (model.name, model.fingerprint) == ("adapter", local.fingerprint)
+    assert torch.equal(model.logits(SENTENCES[:4]), local.logits(SENTENCES[:4]))
+    model.save(tmp_path / "saved")
+    assert Classifier.load(tmp_path / "saved").fingerprint == model.fingerprint
+    base = read_json(tmp_path / "saved" / "classifier.json")["base"]
+    assert merge or (base["model"], base["revision"]) == ("owner/base", commit)
+    assert SENTENCES[0] in preview(resolve_backbone({**backbone, "tuning": "none"}), texts(2))
+
+
+def test_an_adapter_in_a_folder_may_change_a_model_on_the_hub(own, decoder_folder, hub_cache):
+    local = Classifier.load(own, label_names=NAMES)
+    hub_cache("owner/base", decoder_folder)
+    model = Classifier.load(changed(own, base_model_name_or_path="owner/base"), label_names=NAMES)
+    assert model.fingerprint == local.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"base_model_name_or_path": "owner/gone"}, "unknown backbone 'owner/gone'"),
+        ({"base_model_name_or_path": None}, r"user/adapter/adapter_config.json names no model"),
+        ({"peft_type": "IA3"}, "holds an adapter of kind IA3; only LORA can be opened"),
+        ({"r": 8}, "the adapter in .* does not fit"),
+    ],
+)
+def test_adapters_on_the_hub_are_checked_as_folders_are(own, hub_cache, fields, said):
+    hub_cache("user/adapter", changed(own, **fields))
+    with pytest.raises(ConfigError, match=said):
+        Classifier.load("user/adapter", label_names=NAMES)
+
+
+def test_a_pickled_adapter_on_the_hub_is_refused(own, hub_cache):
+    (own / "adapter_model.safetensors").rename(own / "adapter_model.bin")
+    hub_cache("user/adapter", own)
+    with pytest.raises(StorageError, match=r"lacks adapter_model.safetensors; adapters are read from"):
+        Classifier.load("user/adapter", label_names=NAMES)
 
 
 def test_an_adapter_that_leaves_the_head_untrained_is_refused(tmp_path):

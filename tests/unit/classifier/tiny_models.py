@@ -1,6 +1,7 @@
 """Tiny random models of many families, built from configurations: no download."""
 
 import warnings
+from pathlib import Path
 
 import torch
 
@@ -45,10 +46,34 @@ OTHERS: dict[str, dict[str, object]] = {
     "longformer": {**_SHAPE, "attention_window": 8, "max_position_embeddings": LIMIT + 2},
     "xlm": {"emb_dim": WIDTH, "n_layers": N_LAYERS, "n_heads": 4},
     "xlnet": {"d_model": WIDTH, "n_layer": N_LAYERS, "n_head": 4, "d_inner": 48},
+    "squeezebert": {
+        **_SHAPE,
+        "embedding_size": WIDTH,
+        **{f"{part}_groups": 1 for part in ("q", "k", "v", "post_attention", "intermediate", "output")},
+    },
     "eurobert": {**_SHAPE, "num_key_value_heads": 2},
     "convbert": {**_SHAPE, "embedding_size": WIDTH},
     "fnet": _SHAPE,
     "funnel": {"block_sizes": [1, 1, 1], "d_model": WIDTH, "n_head": 4, "d_head": 8, "d_inner": 48},
+    "reformer": {
+        "hidden_size": WIDTH,
+        "attention_head_size": 8,
+        "num_attention_heads": 4,
+        "feed_forward_size": 48,
+        "attn_layers": ["local", "lsh", "local"],
+        "axial_pos_embds": False,
+        "is_decoder": False,
+    },
+    "xmod": {**_SHAPE, "max_position_embeddings": LIMIT + 2},
+    "perceiver": {
+        "num_latents": 8,
+        "d_latents": WIDTH,
+        "d_model": WIDTH,
+        "num_self_attends_per_block": 3,
+        "num_self_attention_heads": 4,
+        "num_cross_attention_heads": 4,
+        "max_position_embeddings": LIMIT,
+    },
     "qwen3": {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8},
     "gemma2": {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8},
     "opt": {**_SHAPE, "ffn_dim": 48, "word_embed_proj_dim": WIDTH},
@@ -88,3 +113,24 @@ def build(family: str, kind: str, **fields: object) -> Loaded:
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         torch.manual_seed(0)
         return Loaded(auto.from_config(config, dtype=torch.float32), tokenizer, kind)
+
+
+def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch.nn.Module:
+    """An adapter as a user of peft makes it; its second factors are not zero."""
+    import peft
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    auto = AutoModelForCausalLM if kind == "CAUSAL_LM" else AutoModelForSequenceClassification
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = auto.from_pretrained(base)
+        wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, task_type=kind, **options))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in wrapped.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped.save_pretrained(folder)
+    return wrapped.eval()
