@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from classifsae.errors import ClassifSAEError, ConfigError, UnknownNameError
+from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from classifsae.config import Experiment
@@ -286,6 +286,8 @@ def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "S
         if until == "report":
             page = outcome.folder / REPORT / PAGE
             console.print(f"The page to open in a browser: {page}", highlight=False, soft_wrap=True)
+        if outcome.failures:
+            raise DataError("; ".join(outcome.failures))
 
 
 class Bars:

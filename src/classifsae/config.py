@@ -179,7 +179,7 @@ class Experiment(BaseModel):
         try:
             return kind(**options)
         except ValidationError as error:
-            raise ConfigError(one_line(error)) from error
+            raise ConfigError(one_line(error, known=kind.model_fields)) from error
 
 
 def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experiment, ...]:

@@ -24,7 +24,7 @@ from classifsae.data import Dataset, Texts, load_dataset
 from classifsae.data.sources import resolve
 from classifsae.describe import MAX_DESCRIBED, NAMED, describe, load_descriptions, save_descriptions
 from classifsae.encoder import embed, encoder_fingerprint, load_encoder
-from classifsae.errors import ConfigError
+from classifsae.errors import ConfigError, DataError
 from classifsae.finished import EXPERIMENT, open_classifier, place_of
 from classifsae.llm import Ask
 from classifsae.metrics import score
@@ -90,6 +90,7 @@ class Outcome:
         n_done: stages that were run.
         n_kept: stages that were up to date.
         notes: what a reader of the table should know, such as texts that were cut.
+        failures: methods and seeds that could not be fitted, and why; the others are in the records.
     """
 
     folder: Path
@@ -97,6 +98,7 @@ class Outcome:
     n_done: int
     n_kept: int
     notes: list[str]
+    failures: list[str]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def progress(experiment: Experiment) -> Progress:
 def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
     """Run all stages up to one of them, leaving out what is up to date.
 
+    A method that cannot be fitted, such as one whose concepts all died, does not keep the others from it.
+
     Raises:
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
@@ -151,6 +155,7 @@ class _Stages:
     n_done: int = 0
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def run(self, until: Stop) -> Outcome:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
@@ -169,8 +174,7 @@ class _Stages:
         if needs_sentences:
             self.embedded  # noqa: B018
         if until == "fit" or until in _SCORED:
-            for label, seed in fits:
-                self.fitted(label, seed)
+            fits = self.fitting(fits)
         if until in _SCORED:
             records = [self.scored(label, seed) for label, seed in fits]
             self.summarise(records, fits)
@@ -179,8 +183,8 @@ class _Stages:
                 self.described(label, seed)
                 self.named(label, seed)
         if until == "report":
-            self.reported(records)
-        return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes)
+            self.reported(records, fits)
+        return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes, self.failures)
 
     # --------------------------------------------------------------- what the stages work on
 
@@ -211,6 +215,9 @@ class _Stages:
 
     def activations(self, split: Split) -> Activations:
         return Activations.load(self.folder / "activations" / split).to(self.device)
+
+    def concepts(self, label: str, seed: int) -> Concepts:
+        return Concepts.load(self._place("concepts", label, seed))
 
     @cache  # noqa: B019 (lives as long as the run)
     def rows(self, split: Split) -> Texts:
@@ -316,6 +323,25 @@ class _Stages:
 
         return self._stage("embed test", self.folder / "sentences" / "test", made_from, make).identity
 
+    def fitting(self, fits: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Fit all methods with all seeds; returns those that could be.
+
+        Raises:
+            DataError: none could.
+        """
+        done = []
+        for label, seed in fits:
+            try:
+                self.fitted(label, seed)
+            except (ConfigError, DataError) as error:
+                self.failures.append(f"{label} seed {seed} is left out: {error}")
+            else:
+                done.append((label, seed))
+        if not done:
+            raise DataError("; ".join(self.failures))
+        self.notes += self.failures
+        return done
+
     @cache  # noqa: B019
     def fitted(self, label: str, seed: int) -> str:
         """Identity of the concepts of one method and seed."""
@@ -349,7 +375,7 @@ class _Stages:
 
         def make(folder: Path, on_step: OnStep | None) -> None:
             scores = score(
-                Concepts.load(self._place("concepts", label, seed)),
+                self.concepts(label, seed),
                 self.tail,
                 self.activations("test"),
                 metrics=metrics,
@@ -381,7 +407,7 @@ class _Stages:
         made_from = fingerprint(
             self.fitted(label, seed), self.captured("test"), words.model_dump(mode="json"), _versions()
         )
-        concepts = Concepts.load(self._place("concepts", label, seed))
+        concepts = self.concepts(label, seed)
         if len(concepts) > MAX_DESCRIBED:
             return
 
@@ -399,7 +425,7 @@ class _Stages:
         Names from words are those of the descriptions where no metric has sentences embedded to judge them.
         """
         options, words = self.experiment.names, self.experiment.words
-        concepts = Concepts.load(self._place("concepts", label, seed))
+        concepts = self.concepts(label, seed)
         if len(concepts) > MAX_DESCRIBED or (options.source == "words" and not self.needs_sentences):
             return
         made_from = fingerprint(
@@ -432,13 +458,14 @@ class _Stages:
                 f"first as {record['failure']}; delete {place} to ask again."
             )
 
-    def reported(self, records: list[Record]) -> None:
+    def reported(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
-        seed, labels, about = self.experiment.seeds[0], self.experiment.methods, self.about
-        scores = {label: read_json(self._place("scores", label, seed) / SCORES) for label in labels}
-        described = {label: load_descriptions(self.folder, label, seed) or () for label in labels}
+        seeds, about = dict(reversed(fits)), self.about
+        labels = [label for label in self.experiment.methods if label in seeds]
+        scores = {label: read_json(self._place("scores", label, seeds[label]) / SCORES) for label in labels}
+        described = {label: load_descriptions(self.folder, label, seeds[label]) or () for label in labels}
         words: Json = [[asdict(one) for one in described[label]] for label in labels]
-        shown: Json = [self.fitted(label, seed) for label in labels]
+        shown: Json = [self.fitted(label, seeds[label]) for label in labels]
         made_from = fingerprint(
             list(records), scores, words, shown, self.captured("test"), self.rows("test").identity,
             about.settings, list(about.notes), fingerprint_of_templates(), _versions(),
@@ -447,7 +474,7 @@ class _Stages:
         def make(folder: Path, on_step: OnStep | None) -> None:
             clear(folder)  # a report that was stopped may hold pictures of other methods
             fits = [
-                Fit(label, seed, Concepts.load(self._place("concepts", label, seed)), found, described[label])
+                Fit(label, seeds[label], self.concepts(label, seeds[label]), found, described[label])
                 for label, found in scores.items()
                 if isinstance(found, dict)
             ]

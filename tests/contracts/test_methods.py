@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.concepts import METHODS, ConceptMethod, Concepts
-from classifsae.errors import ConfigError, DataError, UnknownNameError
+from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 from classifsae.metrics import score
 
 QUICK = {"n_vectors": 2000, "batch_size": 32, "n_probe": 60, "n_latents": 24, "top_k": 4, "n_epochs": 3}
@@ -166,6 +167,25 @@ def test_one_predicted_class_only_is_refused(name: str, train: Activations, tail
     logits = torch.tensor([[1.0, 0.0, 0.0]]).expand(len(train), 3)
     with pytest.raises(DataError, match="predicts one class only for all 120 training sentences"):
         recipe(name).fit(dataclasses.replace(train, logits=logits), tail)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hardly_any_sentences_are_fitted_or_refused_in_words(name: str, train: Activations, tail: nn.Linear):
+    rows = [int((train.predictions == c).nonzero()[0]) for c in train.predictions.unique()]
+    few = dataclasses.replace(
+        train,
+        hidden=train.hidden[rows],
+        logits=train.logits[rows],
+        labels=train.labels[rows],
+        ids=tuple(train.ids[i] for i in rows),
+    )
+    own = recipe(name, **({"n_concepts": 2} if name in COUNTING else {}))
+    if name == "sae":
+        with pytest.raises(DataError, match="no class has more than 1 sentences"):
+            own.fit(few, tail)
+    else:
+        with suppress(ClassifSAEError):
+            assert len(own.fit(few, tail))
 
 
 def test_an_unknown_method_is_refused_with_the_closest_known():

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, and one clear line for whatever is wrong."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_wrong_data_is_one_clear_line_and_status_two(
     last = printed.strip().splitlines()[-1]
     assert (status, last.startswith("classifsae: ")) == (2, True), printed
     assert said.lower() in last.lower()
+
+
+def test_a_method_that_cannot_be_fitted_does_not_keep_the_others_from_the_table(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    methods = "methods={conceptshap: {threshold: 0.999, n_epochs: 1}, random: {top_k: 3}}"
+    status, printed = call(monkeypatch, capsys, "run", str(experiment), methods)
+    assert status == 2
+    last = printed.strip().splitlines()[-1]
+    assert "conceptshap seed 1 is left out: conceptshap: all 6 concepts are dead" in last
+    folder = experiment.parent / "run"
+    assert {record["method"] for record in json.loads((folder / "summary.json").read_text())} == {"random"}
+    assert "conceptshap seed 2 is left out" in (folder / "table.md").read_text()
+    assert "conceptshap seed 2 is left out" in (folder / "report" / "index.html").read_text()
 
 
 def test_a_fault_of_ours_is_status_one_and_names_debug(

@@ -283,7 +283,7 @@ class ConceptMethod(BaseModel, ABC):
         if not alive.any():
             raise DataError(
                 f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |z| at most {ALIVE:g}); "
-                f"train longer, or let codes be denser (a lower threshold or activation-rate weight)."
+                f"let codes be denser (a lower threshold or activation-rate weight), or train longer."
             )
         return Concepts(
             coder=coder,

@@ -8,7 +8,6 @@ from classifsae.concepts._autoencoder import SparseCoder
 from classifsae.concepts._losses import unit_rows
 from classifsae.concepts._optimise import Run, generator
 from classifsae.concepts.base import ConceptMethod
-from classifsae.errors import ConfigError
 from classifsae.tensors import Tail
 
 
@@ -16,7 +15,7 @@ class Random(ConceptMethod):
     """Project on m random unit directions, keep the k largest positive projections.
 
     Attributes:
-        top_k: k, at most m.
+        top_k: k; all of the projections where there are fewer.
     """
 
     n_concepts: PositiveInt = 20
@@ -24,10 +23,6 @@ class Random(ConceptMethod):
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:
         """Draw directions uniformly from the unit sphere."""
-        if self.top_k > self.n_concepts:
-            raise ConfigError(
-                f"random: top_k is {self.top_k}, but there are {self.n_concepts} directions; lower top_k."
-            )
         width = train.hidden.shape[1]
         directions = unit_rows(torch.randn(self.n_concepts, width, generator=generator(self.seed)))
         directions = directions.to(train.hidden.device)
@@ -36,5 +31,5 @@ class Random(ConceptMethod):
             b_enc=directions.new_zeros(self.n_concepts),
             W_dec=directions,
             b_dec=directions.new_zeros(width),
-            top_k=self.top_k,
+            top_k=min(self.top_k, self.n_concepts),
         )

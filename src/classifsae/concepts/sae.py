@@ -13,7 +13,10 @@ from classifsae.activations import Activations
 from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseObjective
 from classifsae.concepts._optimise import Run, optimise
 from classifsae.concepts.base import Coder
+from classifsae.errors import DataError
 from classifsae.tensors import Float, Int, Tail, Tensor
+
+_N_FOLDS = 3
 
 
 @final
@@ -62,6 +65,11 @@ class SAE(SparseMethod):
             shuffle = torch.Generator().manual_seed(self.seed)
             rows = torch.randperm(len(chosen_on), generator=shuffle)[: self.n_probe]
         rows = rows.to(chosen_on.hidden.device)
+        if (most := int(torch.bincount(classes[rows]).max())) < _N_FOLDS:
+            raise DataError(
+                f"sae: no class has more than {most} sentences, too few for the "
+                f"{_N_FOLDS}-fold probe that chooses the concepts; add sentences."
+            )
         codes = coder.encode(chosen_on.hidden[rows].float())
         strength = probe_strength(codes, classes[rows], seed=self.seed)
         return strength.argsort(descending=True, stable=True)[: self.n_concepts].to(codes.device)
@@ -90,7 +98,7 @@ def probe_strength(
         l1_ratio=1.0, solver="saga", class_weight="balanced", max_iter=1000, tol=1e-3, random_state=seed
     )
     search = GridSearchCV(
-        make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=3
+        make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=_N_FOLDS
     )
     live = (codes > 0).any(dim=0).cpu()  # the others are constant: their coefficients are 0
     with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=-1):

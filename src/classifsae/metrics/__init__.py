@@ -1,6 +1,6 @@
 """Scores of fitted concepts on a test set: one file per metric, each a pure function of one view."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -59,7 +59,7 @@ def score(
     tail: Tail,
     test: Activations,
     *,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Iterable[str] | Mapping[str, Metric] | None = None,
     sentences: Sentences | None = None,
     on_step: OnStep | None = None,
 ) -> Scores:
@@ -69,17 +69,19 @@ def score(
         concepts: fitted on the training split of the same source.
         tail: (b, d) to (b, c), of the classifier that made the activations.
         test: activations of the test split.
-        metrics: what to measure, by name; by default completeness and causality, and, where there are
-            sentences, interpretability.
+        metrics: what to measure: names, such as ``["completeness", "shapley"]``, or metrics by name; by
+            default completeness and causality, and, where there are sentences, interpretability.
         sentences: the test split's texts, embedded.
         on_step: told how far the ablations have come.
     Raises:
         MismatchError: the activations come from another model, layer, prompt or data set, or are not as many
             as the sentences.
         DataError: states or logits are not finite.
-        ConfigError: a metric needs sentences, and there are none.
+        ConfigError: an unknown metric, or one that needs sentences, and there are none.
     """
     if metrics is None:
         metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
+    elif not isinstance(metrics, Mapping):
+        metrics = {name: METRICS.load(name)() for name in metrics}
     view = look_through(concepts, tail, test, sentences=sentences, on_step=on_step)
     return Scores({name: metric.measure(view) for name, metric in metrics.items()})

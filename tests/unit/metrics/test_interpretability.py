@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from classifsae.activations import Activations
 from classifsae.bottleneck import look_through
 from classifsae.concepts.random import Random
-from classifsae.errors import ConfigError, DataError, MismatchError
+from classifsae.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from classifsae.metrics import Interpretability, score
 from classifsae.metrics._breaks import activating_sets, natural_breaks, strongest_rows
 from classifsae.metrics._similarity import (
@@ -176,6 +176,16 @@ def test_interpretability_is_measured_where_there_are_sentences(
     assert scores.interpretability.concept_sim == pytest.approx(weighted)
     assert scores.interpretability.concept_sim_plain == pytest.approx(sum(means) / len(means))
     assert {s.name for s in scores.flat()} >= {"concept_sim", "sentence_sim_4", "n_sentence_sim_4", "jaccard"}
+
+
+def test_metrics_may_be_given_by_their_names(train: Activations, test: Activations, tail: nn.Linear):
+    concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
+    assert list(score(concepts, tail, test, metrics=["causality", "control"]).results) == [
+        "causality",
+        "control",
+    ]
+    with pytest.raises(UnknownNameError, match="Did you mean 'causality'"):
+        score(concepts, tail, test, metrics=["casuality"])
 
 
 def test_a_metric_that_needs_sentences_says_so(train: Activations, test: Activations, tail: nn.Linear):
