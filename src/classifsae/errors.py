@@ -56,4 +56,8 @@ def _complaint(
     if kind == "value_error":
         said = message.removeprefix("Value error, ")
         return said if not path or said.startswith(f"{path}: ") else f"{path}: {said}"
+    if kind in ("tuple_type", "list_type"):
+        return f"{path}: must be a list such as [1, 2], got {given!r}"
+    if kind == "too_short":
+        return f"{path}: must name at least one"
     return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from classifsae.classifier import Classifier
 from classifsae.concepts.base import Concepts
 from classifsae.config import Experiment
+from classifsae.data import load_dataset
 from classifsae.describe import load_descriptions
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError, one_line
 from classifsae.explaining import Explainer, names_of
@@ -140,10 +141,12 @@ class Finished:
         return canonical(str(self.experiment.methods[label].get("method", label)))
 
     def _label_names(self) -> tuple[str, ...] | None:
-        """The names that the run's scores give the classes; a trained classifier knows its own."""
+        """The names that the run's scores, or its data, give the classes; a trained classifier knows its own."""
         path = self.folder / SCORES
-        if self.experiment.backbone.tuning != "none" or not path.is_file():
+        if self.experiment.backbone.tuning != "none":
             return None
+        if not path.is_file():
+            return load_dataset(self.experiment.dataset).label_names
         try:
             return _Page.model_validate(read_json(path)).label_names
         except ValidationError as error:

@@ -57,7 +57,8 @@ def _answers(explanation: Explanation) -> list[Text]:
         read = f"only characters {start:,} to {end:,} of {len(explanation.text):,} are read"
         lines.append(Text(f"The text is longer than the classifier reads and was cut: {read}."))
     if not explanation.concepts:
-        return [*lines, Text(f"No concept fires; without any, the answer is {_ranked(rebuilt)}.")]
+        what = "" if rebuilt.label == own.label else ", so the concepts do not explain this one"
+        return [*lines, Text(f"No concept fires; without any, the answer is {_ranked(rebuilt)}{what}.")]
     if rebuilt.label == own.label:
         return [*lines, Text(f"From the concepts alone: {_ranked(rebuilt)}")]
     return [

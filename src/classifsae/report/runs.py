@@ -93,7 +93,8 @@ def load_run(folder: Path) -> Run:
         StorageError: it is missing, holds no finished run, or its results are damaged.
     """
     if not folder.is_dir():
-        raise StorageError(f"there is no folder {folder}; give run folders, such as runs/planted/minilm.")
+        found = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+        raise StorageError(f"{found}; give run folders, such as runs/planted/minilm.")
     if not (folder / SUMMARY).is_file():
         raise StorageError(f"{folder} holds no {SUMMARY}, so no finished run;{_runs_below(folder)}")
     try:
