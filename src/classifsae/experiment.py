@@ -384,13 +384,18 @@ class _Stages:
             )
             write_json(folder / SCORES, {name: result.as_json() for name, result in scores.results.items()})
             flat: Json = {s.name: number(s.value) for s in scores.flat()}
-            finish(folder, inputs=made_from, record={"flat": flat})
+            lost: Json = list[Json](scores.lost_classes)
+            finish(folder, inputs=made_from, record={"flat": flat, "lost": lost})
 
         manifest = self._stage(
             f"score {label} seed {seed}", self._place("scores", label, seed), made_from, make
         )
-        flat = manifest.record["flat"]
+        flat, lost = manifest.record["flat"], manifest.record.get("lost", [])
         assert isinstance(flat, dict)
+        assert isinstance(lost, list)
+        if lost:
+            names = ", ".join(self.data.label_names[int(str(c))] for c in lost)
+            self.notes.append(f"{label} seed {seed}: the concepts alone hardly ever answer {names}.")
         asked = self.experiment.recipe(label, seed).n_concepts
         return {
             "dataset": self.data.name,

@@ -49,6 +49,14 @@ class Scores:
         assert isinstance(result, InterpretabilityResult)
         return result
 
+    @property
+    def lost_classes(self) -> list[int]:
+        """Classes that the concepts alone answer less than a tenth as often as they occur."""
+        result = self.results.get("completeness")
+        if not isinstance(result, CompletenessResult):
+            return []
+        return [c.class_index for c in result.classes if 10 * c.predicted < c.support]
+
     def flat(self) -> list[Score]:
         """Every number of every metric."""
         return [score for result in self.results.values() for score in result.scores()]

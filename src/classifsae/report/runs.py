@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from classifsae.errors import StorageError
-from classifsae.report.table import Record, caption, footnotes
+from classifsae.report.table import BOLD, Record, caption, footnotes
 
 SUMMARY, SCORES = "summary.json", "scores.json"
 
@@ -150,7 +150,7 @@ def _group(runs: Sequence[Run], *, named: bool) -> RunGroup:
 
 def all_notes(groups: Sequence[RunGroup]) -> list[str]:
     """What stands below a table of several groups, nothing of it twice."""
-    common = [line for group in groups for line in footnotes(group.records)]
+    common = sorted((line for group in groups for line in footnotes(group.records)), key=BOLD.__eq__)
     if len(groups) == 1:
         return [*common, *groups[0].notes]
     notes = [f"{pair(group)}: {note}" for group in groups for note in group.notes]

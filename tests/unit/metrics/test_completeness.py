@@ -92,3 +92,14 @@ def test_scores_of_whole_texts_beside_those_of_their_windows(
     assert whole.document_recovery_accuracy == pytest.approx(sum(agreed) / len(agreed))
     right = [one == other for one, other in zip(decided, labels[::2].tolist(), strict=True)]
     assert whole.document_accuracy == pytest.approx(sum(right) / len(right))
+
+
+def test_a_class_that_the_concepts_hardly_ever_answer_is_named(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    assert score(Identity().fit(train, tail), tail, test).lost_classes == []
+    weight, bias = tail.weight.detach().clone(), tail.bias.detach().clone()
+    bias[1] -= 1e4  # never the largest
+    blind = nn.Linear(*reversed(weight.shape))
+    blind.load_state_dict({"weight": weight, "bias": bias})
+    assert score(Identity().fit(train, tail), blind, test).lost_classes == [1]
