@@ -1,10 +1,14 @@
 """Small activations with a known decision, and a linear tail: no transformers, milliseconds."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
 
 from classifsae.activations import Activations, Source
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
 
 # The tensors here are so small that a second thread costs more than it saves.
 torch.set_num_threads(1)
