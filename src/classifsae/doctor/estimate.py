@@ -54,7 +54,8 @@ class Estimate:
     """What one point of an experiment takes.
 
     Attributes:
-        title: backbone, data set and folder.
+        backbone, dataset: their names.
+        folder: of the run; None where the data set cannot be read.
         device: where it runs.
         costs: of each stage, in order.
         basis: sizes that the costs rest on.
@@ -62,12 +63,20 @@ class Estimate:
         problems: why it would not fit, or why something is not known.
     """
 
-    title: str
+    backbone: str
+    dataset: str
+    folder: Path | None
     device: str
     costs: tuple[Cost, ...]
     basis: str
     assumed: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Backbone, data set and folder."""
+        place = "" if self.folder is None else f", in {self.folder}"
+        return f"{self.backbone} on {self.dataset}{place}"
 
     @property
     def total(self) -> Cost:
@@ -93,15 +102,25 @@ def estimate(experiment: Experiment) -> Estimate:
         matter = matter_of(experiment.dataset)
         shape = outline(experiment.backbone, matter.sample, matter.label_names)
     except ClassifSAEError as error:
-        name = f"{experiment.backbone.name} on {experiment.dataset.name}"
         unknown = tuple(Cost(stage) for stage in _stages(experiment))
-        return Estimate(name, device, unknown, "", (), (*problems, f"not known: {error}"))
+        problems.append(f"not known: {error}")
+        return Estimate(
+            experiment.backbone.name, experiment.dataset.name, None, device, unknown, "", (), tuple(problems)
+        )
     work = _Work(experiment, matter, shape, device, base)
     costs = work.costs()
     folder = experiment.folder(matter.name, experiment.backbone.name)
-    title = f"{experiment.backbone.name} on {matter.name}, in {folder}"
     problems += work.problems + _too_large(costs, experiment, device, folder)
-    return Estimate(title, device, costs, work.basis, (*matter.assumed, *shape.assumed), tuple(problems))
+    return Estimate(
+        experiment.backbone.name,
+        matter.name,
+        folder,
+        device,
+        costs,
+        work.basis,
+        (*matter.assumed, *shape.assumed),
+        tuple(problems),
+    )
 
 
 @cache
