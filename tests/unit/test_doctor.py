@@ -95,6 +95,11 @@ def test_a_deeper_tail_costs_more(fast: None):
     assert deep.seconds - shallow.seconds == pytest.approx(100 * 2 * BLOCK * 1e-9)
 
 
+def test_what_training_allocated_on_a_cpu_stays_with_the_process(fast: None):
+    tuned, *others = estimate(experiment()).costs
+    assert min(cost.memory for cost in others) > tuned.memory
+
+
 def test_what_does_not_fit_is_said(fast: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(estimating, "room", lambda: Room(memory=1e6, gpus=()))
     problems = estimate(experiment()).problems
@@ -149,7 +154,7 @@ def test_a_few_weights_are_trained_beside_frozen_ones():
     assert lora.n_parameters == shaped(BERT, ["a b"]).n_parameters
     assert prompt.tokens_cut == full.tokens_cut + 10
     assert prompt.kept.others < full.kept.others
-    assert shaped({"model": "minilm", "tuning": "none"}, ["a b"]).kept is None
+    assert outline(resolve_backbone("minilm", tuning="none"), ["a b"], ("x", "y")).kept is None
 
 
 def test_memory_of_tuning_by_hand():

@@ -27,6 +27,7 @@ _STEPS_LIKE = {
 }  # the others need no gradients of the weights
 _CHECKPOINT_SECONDS = 300.0
 _GPU_CONTEXT = 5e8
+_STAYS = 1e9  # at most, of what training allocates on a CPU: its C library hands back large blocks only
 _SCORE_ENTRIES = 6 * (1 << 22)
 
 
@@ -183,6 +184,8 @@ class _Work:
     def costs(self) -> tuple[Cost, ...]:
         """Every stage, in order."""
         tuned = [] if self.config.tuning == "none" else [self._finetune()]
+        if tuned and self.device == "cpu":
+            self.base += min((tuned[0].memory or 0) - self.base, _STAYS)
         tried = {label: self._tried(label) for label in self.experiment.methods}
         fits = [self._fit(label, trial) for label, trial in tried.items()]
         scores = [self._score(label, trial) for label, trial in tried.items()]
