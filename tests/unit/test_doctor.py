@@ -305,6 +305,13 @@ def test_methods_in_steps_are_drawn_out_by_their_steps(recipe: object, n_steps: 
     assert few.n_bytes > 16 * 20 * 4
 
 
+def test_a_threshold_that_no_made_up_state_reaches_does_not_stop_a_trial():
+    found = try_out(
+        ConceptSHAP(threshold=0.9), {"completeness": Completeness()}, Sizes(256, 3, 1000, 50, "cpu")
+    )
+    assert found.score.tail_rows == 50
+
+
 def test_other_methods_are_drawn_out_along_a_line():
     assert line((10, 20), (1.0, 2.0), 100) == pytest.approx(10.0)
     assert line((10, 20), (2.0, 1.0), 100) == 1.0

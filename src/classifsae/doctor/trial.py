@@ -17,6 +17,7 @@ from classifsae.concepts import Run
 from classifsae.concepts._autoencoder import SparseMethod
 from classifsae.concepts._concept_layer import ConceptLayerMethod
 from classifsae.concepts.base import ConceptMethod, Concepts
+from classifsae.concepts.conceptshap import ConceptSHAP
 from classifsae.concepts.sae import SAE
 from classifsae.doctor.speed import wait
 from classifsae.metrics import score
@@ -214,7 +215,9 @@ def _n_steps(recipe: SparseMethod | ConceptLayerMethod, n_train: int) -> int:
 def _shortened(recipe: SparseMethod | ConceptLayerMethod) -> SparseMethod | ConceptLayerMethod:
     """The same method with one pass over its rows."""
     if isinstance(recipe, ConceptLayerMethod):
-        return recipe.model_copy(update={"n_epochs": 1})
+        # No direction is near a made-up state, so that any threshold would leave no concept to score.
+        open_ = {"threshold": 0.0} if isinstance(recipe, ConceptSHAP) else {}
+        return recipe.model_copy(update={"n_epochs": 1, **open_})
     probed = {"n_probe": _N_PROBE} if isinstance(recipe, SAE) else {}
     return recipe.model_copy(update={"n_vectors": 1, **probed})
 
