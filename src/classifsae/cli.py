@@ -154,15 +154,17 @@ def show(
 def doctor(
     experiment: Annotated[Path | None, typer.Argument(help="YAML file of an experiment.")] = None,
     settings: Settings = None,
+    index: Index = None,
 ) -> None:
     """Say what this machine has, and what an experiment would take before anything starts."""
-    from classifsae.config import load_experiment
-    from classifsae.doctor import experiment_report, machine_report
+    from classifsae.config import load_experiment, point_of
+    from classifsae.doctor import experiment_report, machine_report, sweep_report
 
     points = load_experiment(experiment, settings or []) if experiment else ()
+    chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
     console.print(machine_report())
-    for point in points:
-        console.print(experiment_report(point))
+    for part in sweep_report(chosen) if len(chosen) > 1 else map(experiment_report, chosen):
+        console.print(part)
 
 
 @app.command("list")

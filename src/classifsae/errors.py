@@ -31,6 +31,10 @@ class DataError(ClassifSAEError):
     """Texts, labels or tensors that cannot be used as they are."""
 
 
+class HubError(DataError):
+    """A data set of the Hub that does not arrive: no network, or no such name."""
+
+
 class MismatchError(ClassifSAEError):
     """Two things that do not belong together: other model, layer, prompt or data set."""
 

@@ -130,6 +130,7 @@ def progress(experiment: Experiment) -> Progress:
         "activations": [folder / "activations" / split for split in ("train", "test")],
         "concepts": [folder / "concepts" / fit for fit in fits],
         "scores": [folder / "scores" / fit for fit in fits],
+        "report": [folder / REPORT],
     }
     finished = {name: sum(manifest_of(p) is not None for p in places) for name, places in stages.items()}
     return Progress(dataset, folder, {name: (finished[name], len(stages[name])) for name in stages})

@@ -10,6 +10,7 @@ import torch
 
 from classifsae import cli
 from e2e.conftest import write_experiment
+from unit.test_paper import PAPER
 
 MANY = "\n".join(f'"Sentence {i} about {word}.",{word}' for i in range(12) for word in ("sports", "money"))
 
@@ -144,6 +145,18 @@ def test_show_prints_the_resolved_experiment_and_changes_nothing(
     assert not (experiment.parent / "run").exists()
 
 
+def test_the_doctor_knows_the_runs_of_the_paper_without_the_hub(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    few = ("methods=[random]", "metrics=[completeness]", "device=cpu")
+    status, said = call(monkeypatch, capsys, "doctor", str(PAPER), "--index", "14", *few)
+    assert status == 0
+    assert "bert on imdb, in runs/imdb/bert (cpu)" in said
+    assert "25,000 training and 25,000 test texts" in " ".join(said.split())
+    assert "Assumed: bert" in " ".join(said.split())
+    assert call(monkeypatch, capsys, "doctor", str(PAPER), "--index", "29")[0] == 2
+
+
 def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_full_or_run(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -155,7 +168,7 @@ def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_fu
     assert status == 0
     heading, first, second = printed.splitlines()
     assert heading.split() == ["backbone", "data", "set", "run", "folder", "done"]
-    done = "classifier 1/1, activations 2/2, concepts 1/1, scores 1/1"
+    done = "classifier 1/1, activations 2/2, concepts 1/1, scores 1/1, report 1/1"
     assert first.split()[:4] == ["1", "bert", "short", str(experiment.parent / "short" / "bert")]
     assert second.endswith(done)
     status, printed = call(monkeypatch, capsys, "show", str(experiment), "--index", "1", *settings)

@@ -61,4 +61,4 @@ def test_a_toy_of_each_backbone_runs_through_all_stages(backbone: str, dataset: 
     facts = json.loads((outcome.folder / "classifier" / "classifier.json").read_text())
     assert facts["layer"] == (3 if point.backbone.kind == "encoder" else 2)
     assert run(point).n_done == 0
-    assert str(progress(point)) == "classifier 1/1, activations 2/2, concepts 2/2, scores 2/2"
+    assert str(progress(point)) == "classifier 1/1, activations 2/2, concepts 2/2, scores 2/2, report 1/1"

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from transformers import PreTrainedModel
+
 from classifsae.classifier._models import Loaded
 from classifsae.classifier._origin import folder_with
 from classifsae.classifier._quiet import seeded
@@ -43,6 +45,16 @@ def with_lora(loaded: Loaded, options: LoraOptions, *, seed: int, name: str) -> 
     Raises:
         ConfigError: peft is missing, or finds no modules to change.
     """
+    with seeded(seed):
+        return replace(loaded, adapter=adapted(loaded.model, loaded.kind, options, name=name))
+
+
+def adapted(model: PreTrainedModel, kind: Kind, options: LoraOptions, *, name: str) -> "PeftModel":
+    """A handle on a model that from now on has the changes inside, and nothing else to train but a head.
+
+    Raises:
+        ConfigError: peft is missing, or finds no modules to change.
+    """
     require_peft()
     from peft import LoraConfig
 
@@ -52,11 +64,10 @@ def with_lora(loaded: Loaded, options: LoraOptions, *, seed: int, name: str) -> 
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=list(modules) if isinstance(modules, tuple) else modules,
-        modules_to_save=_heads(loaded),
-        task_type=_TASKS[loaded.kind],
+        modules_to_save=_heads(model, kind),
+        task_type=_TASKS[kind],
     )
-    with seeded(seed):
-        return replace(loaded, adapter=_wrapped(loaded, config, name=name))
+    return _wrapped(model, config, name=name)
 
 
 def merged(loaded: Loaded) -> Loaded:
@@ -110,7 +121,7 @@ def read_adapter(loaded: Loaded, folder: Path, *, name: str) -> Loaded:
     config = _read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder} lacks {WEIGHTS}; adapters are read from safetensors only.")
-    wrapped = replace(loaded, adapter=_wrapped(loaded, config, name=name))
+    wrapped = replace(loaded, adapter=_wrapped(loaded.model, config, name=name))
     _put_in(wrapped, read_tensors(folder / WEIGHTS), where=folder, name=name)
     trained = tuple(config.modules_to_save or ())
     lost = [weight for weight in loaded.missing if weight.split(".")[0] not in trained]
@@ -143,12 +154,12 @@ def _other_model(where: Path, name: str, why: str) -> ConfigError:
     )
 
 
-def _wrapped(loaded: Loaded, config: "LoraConfig", *, name: str) -> "PeftModel":
+def _wrapped(model: PreTrainedModel, config: "LoraConfig", *, name: str) -> "PeftModel":
     from peft import PeftModel, get_peft_model
 
     try:
         with _plain_warnings():
-            wrapped = get_peft_model(loaded.model, config)
+            wrapped = get_peft_model(model, config)
     except ValueError as error:
         why = " ".join(str(error).split())[:200]
         raise ConfigError(f"{name}: LoRA cannot be set up: {why}; set lora.target_modules.") from error
@@ -172,12 +183,12 @@ def _read_config(folder: Path) -> "LoraConfig":
     return config
 
 
-def _heads(loaded: Loaded) -> list[str] | None:
+def _heads(model: PreTrainedModel, kind: Kind) -> list[str] | None:
     """Modules with weights outside the body of a sequence classifier: new, and so to be trained whole."""
-    if loaded.kind == "decoder":
+    if kind == "decoder":
         return None
-    body = loaded.model.base_model_prefix
-    return [n for n, m in loaded.model.named_children() if n != body and any(True for _ in m.parameters())]
+    body = model.base_model_prefix
+    return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
 
 
 def _sorted(value: object) -> Json:

@@ -149,8 +149,28 @@ def without_weights(config: BackboneConfig, label_names: Sequence[str], prompts:
             tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=hf_config.vocab_size)
         else:
             tokenizer = _tokenizer(config, hf_config)
-        with torch.device("meta"):
-            return Loaded(_AUTO[kind].from_config(hf_config), tokenizer, kind)
+        return Loaded(_on_meta(hf_config, kind), tokenizer, kind)
+
+
+def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTrainedModel, Kind]:
+    """The model of a preset on the meta device, from the form that the preset states.
+
+    Raises:
+        ConfigError: it states none.
+    """
+    if config.form is None:
+        raise ConfigError(f"the form of {config.name} is not known; give a preset, or a folder.")
+    hf_config = _architecture(config.form)
+    kind = _kind(config, hf_config)
+    _set_labels(hf_config, label_names)
+    with quiet():
+        return _on_meta(hf_config, kind), kind
+
+
+def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
+    with torch.device("meta"):
+        model: PreTrainedModel = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
+        return model
 
 
 def kind_of_architecture(config: BackboneConfig) -> Kind:
@@ -166,7 +186,7 @@ def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int =
     Raises:
         ConfigError: more are asked than the model has positions, or there is no limit to take.
     """
-    positions = _n_positions(loaded.model)
+    positions = n_positions(loaded.model)
     own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None) - reserved
     if asked is not None and positions is not None and asked > positions - reserved:
         besides = f" beside the {reserved} of an answer" if reserved else ""
@@ -179,7 +199,7 @@ def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int =
     return asked if asked is not None else own
 
 
-def _n_positions(model: PreTrainedModel) -> int | None:
+def n_positions(model: PreTrainedModel) -> int | None:
     """Positions of a model, less those that RoBERTa-like embeddings reserve for padding."""
     total = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for name, module in model.named_modules():

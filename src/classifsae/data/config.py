@@ -13,6 +13,20 @@ from classifsae.errors import ConfigError, UnknownNameError
 Values = Mapping[str, object]
 
 
+class DatasetSizes(BaseModel, frozen=True, extra="forbid"):
+    """What is published of a data set's size: all that an estimate needs where the texts are out of reach.
+
+    Attributes:
+        n_train: training texts.
+        n_test: test texts, of all the splits that make up the test part.
+        n_characters: of a training text, on average.
+    """
+
+    n_train: PositiveInt
+    n_test: PositiveInt
+    n_characters: PositiveInt
+
+
 class DatasetConfig(BaseModel):
     """A data set in data form; a preset is one of these in YAML.
 
@@ -33,6 +47,7 @@ class DatasetConfig(BaseModel):
         seed: decides the split and the draws.
         revision: Hub revision: a commit hash, tag or branch.
         options: knobs of ``planted``.
+        sizes: of a preset on the Hub, for estimates where it cannot be reached; nothing is computed from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
@@ -52,6 +67,7 @@ class DatasetConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     revision: str | None = None
     options: PlantedOptions | None = None
+    sizes: DatasetSizes | None = None
 
     @field_validator("label_names")
     @classmethod
@@ -72,6 +88,12 @@ class DatasetConfig(BaseModel):
         return type(self).model_validate(merged)
 
 
+_INSIDE: dict[str, tuple[str, type[BaseModel]]] = {
+    "options": ("planted", PlantedOptions),
+    "sizes": ("sizes", DatasetSizes),
+}
+
+
 def check_config(values: Values, *, where: str = "data set") -> DatasetConfig:
     """Validate fields given by a user.
 
@@ -90,8 +112,8 @@ def _config_error(error: ValidationError, where: str) -> ConfigError:
     for problem in problems:
         if problem["type"] == "extra_forbidden":
             *above, given = (str(step) for step in problem["loc"])
-            fields = PlantedOptions.model_fields if above else DatasetConfig.model_fields
-            return UnknownNameError(f"{'planted' if above else where} option", given, fields)
+            kind, owner = _INSIDE[above[0]] if above else (where, DatasetConfig)
+            return UnknownNameError(f"{kind} option", given, owner.model_fields)
     parts = [f"{'.'.join(str(step) for step in p['loc'])}: {p['msg']}, got {p['input']!r}" for p in problems]
     return ConfigError(f"{where}: {'; '.join(parts)}. Correct these options.")
 

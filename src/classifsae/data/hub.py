@@ -9,7 +9,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from classifsae.data.table import Table
-from classifsae.errors import DataError
+from classifsae.errors import HubError
 
 if TYPE_CHECKING:
     import datasets
@@ -19,7 +19,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[
     """Openers of every split of a Hub data set, or of a local folder in the Hub's layout.
 
     Raises:
-        DataError: it is not there, cannot be reached, or cannot be read; one line, with the reason.
+        HubError: it is not there, cannot be reached, or cannot be read; one line, with the reason.
     """
     import datasets
 
@@ -32,10 +32,10 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[
     return {str(split): partial(_table, f"{name} ({split})", rows) for split, rows in splits.items()}
 
 
-def cannot_load(name: str, error: Exception) -> DataError:
+def cannot_load(name: str, error: Exception) -> HubError:
     """The one message for a Hub data set that does not arrive."""
     why = " ".join(str(error).split())[:300]
-    return DataError(
+    return HubError(
         f"cannot load {name!r} from the Hub ({type(error).__name__}: {why}); "
         f"check the name and the network; there is no file or folder of this name here."
     )

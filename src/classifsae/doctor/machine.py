@@ -59,11 +59,11 @@ class Room:
 
     Attributes:
         memory: main memory.
-        gpu: memory of the first GPU, 0 without one.
+        gpus: memory of each GPU.
     """
 
     memory: float
-    gpu: float
+    gpus: tuple[float, ...]
 
 
 def facts() -> list[Fact]:
@@ -88,8 +88,8 @@ def room() -> Room:
     limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
     if limit is not None and used is not None:
         memory = min(memory, max(limit - used, 0.0))
-    gpu = float(torch.cuda.mem_get_info(0)[0]) if torch.cuda.is_available() else 0.0
-    return Room(memory, gpu)
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Room(memory, tuple(float(torch.cuda.mem_get_info(index)[0]) for index in range(n_gpus)))
 
 
 def hub_state() -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,9 @@ from torch import nn
 from classifsae.classifier.sizing import Outline
 from classifsae.tensors import Tensor
 
-_SECONDS = 0.4
+_SECONDS, _LONG = 0.4, 2.0
 _MOST_FLOPS = 5e10
-_MOST_TOKENS = 4096
+_MOST_TOKENS, _FEWEST_TOKENS = 4096, 32
 _PER_BLOCK = 12  # parameters of a transformer block with a four times wider middle, in units of d * d
 _OPTIMISER_SIZE = 1 << 22
 
@@ -32,20 +33,22 @@ class Speed:
     update: float
 
 
-def measure(outline: Outline, *, device: str, half: bool, batch_size: int) -> Speed:
+def measure(outline: Outline, *, device: str, half: bool, batch_size: int, dtype: torch.dtype) -> Speed:
     """Time one transformer block of the model's width on texts of its mean length, and an optimiser step.
 
     Args:
         half: whether training computes in bfloat16.
         batch_size: texts that training reads at once; capture reads many.
+        dtype: in which capture reads.
     """
     width = outline.width
     heads = outline.n_heads if width % outline.n_heads == 0 else 1
     block = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True).to(device)
+    reader = deepcopy(block).to(dtype) if dtype is not torch.float32 else block
 
     def read(states: Tensor) -> None:
         with torch.no_grad():
-            block(states)
+            reader(states.to(dtype))
 
     def learn(states: Tensor) -> None:
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
@@ -60,23 +63,30 @@ def measure(outline: Outline, *, device: str, half: bool, batch_size: int) -> Sp
 
 
 def _per_token(work: Callable[[Tensor], None], n_rows: float, outline: Outline, device: str) -> float:
-    """Seconds per token on rows of mean length, as many as wanted, or as few as are soon done."""
-    length = max(1, round(outline.tokens_cut))
-    most = _MOST_FLOPS / (6 * _PER_BLOCK * outline.width**2) / length
-    states = torch.randn(max(1, round(min(n_rows, most))), length, outline.width, device=device)
+    """Seconds per token on rows of mean length, as many as wanted, or as few and short as are soon done."""
+    most = max(_FEWEST_TOKENS, _MOST_FLOPS / (6 * _PER_BLOCK * outline.width**2))
+    length = max(1, round(min(outline.tokens_cut, most)))
+    states = torch.randn(max(1, round(min(n_rows, most / length))), length, outline.width, device=device)
     return seconds(lambda: work(states), device) / (states.shape[0] * length)
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:
-    """Mean seconds of one call, the first not counted."""
-    work()
-    wait(device)
+    """Mean seconds of one call, the first not counted, unless it alone takes long."""
+    first = _timed(work, device)
+    if first > _LONG:
+        return first
     begin, n_calls = time.perf_counter(), 0
     while n_calls < 2 or time.perf_counter() - begin < _SECONDS:
-        work()
-        wait(device)
+        _timed(work, device)
         n_calls += 1
     return (time.perf_counter() - begin) / n_calls
+
+
+def _timed(work: Callable[[], object], device: str) -> float:
+    begin = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - begin
 
 
 def wait(device: str) -> None:

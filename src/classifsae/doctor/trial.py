@@ -7,6 +7,7 @@ along the line through them. The rest of the classifier is a linear map here, wh
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from classifsae.concepts import Run
 from classifsae.concepts._autoencoder import SparseMethod
 from classifsae.concepts._concept_layer import ConceptLayerMethod
 from classifsae.concepts.base import ConceptMethod, Concepts
+from classifsae.concepts.conceptshap import ConceptSHAP
 from classifsae.concepts.sae import SAE
 from classifsae.doctor.speed import wait
 from classifsae.metrics import score
@@ -23,7 +25,8 @@ from classifsae.metrics.base import Metric
 from classifsae.tensors import Float, Int, Tensor
 
 _SOURCE = Source(model="trial", layer=1, prompt="", dataset="trial")
-_N_STEPS = 30
+_N_STEPS, _FEWEST_STEPS = 30, 4
+_MOST_FLOPS = 2e11
 _N_PROBE = 100
 _NUMBERS_PER_STEP = 8  # that a training step holds, per row of its batch and latent or neuron
 _ROWS = (512, 1024)
@@ -107,43 +110,100 @@ class Sizes:
 def try_out(recipe: ConceptMethod, metrics: Mapping[str, Metric], sizes: Sizes) -> Trial:
     """Fit and score a method on few made-up states, and draw its costs out to a data set.
 
+    Methods that differ in nothing but how long they are trained are tried once.
+
     Raises:
         ClassifSAEError: options that cannot work at this width.
     """
-    tail = CountingTail(sizes.width, sizes.n_classes).to(sizes.device).requires_grad_(False)
+    short = _shortened(recipe) if isinstance(recipe, (SparseMethod, ConceptLayerMethod)) else recipe
+    tried = _tried(_Key(short, tuple(metrics.items()), sizes.width, sizes.n_classes, sizes.device))
     batch_size = 0
     if isinstance(recipe, (SparseMethod, ConceptLayerMethod)):
-        (fit, concepts), batch_size = _in_steps(recipe, tail, sizes), recipe.batch_size
+        fit, batch_size = _all_steps(recipe, tried, sizes.n_train), recipe.batch_size
     else:
-        fit, concepts = _drawn_out(recipe, tail, sizes)
-    few, more = (_scored(concepts, metrics, tail, sizes.states(n), sizes.device) for n in _SCORED)
-    n_numbers = concepts.coder.n_latents + sizes.width
+        fit = _at(tried.efforts, _ROWS, sizes.n_train)
     return Trial(
         fit,
-        _at((few, more), _SCORED, sizes.n_test),
-        n_bytes=sum(tensor.nbytes for tensor in concepts.state_dict().values()),
-        batch_bytes=_NUMBERS_PER_STEP * 4 * n_numbers * batch_size,
+        _at(tried.scored, _SCORED, sizes.n_test),
+        n_bytes=tried.n_bytes,
+        batch_bytes=_NUMBERS_PER_STEP * 4 * tried.n_numbers * batch_size,
     )
 
 
+@dataclass(frozen=True)
+class _Key:
+    """All that a trial depends on."""
+
+    recipe: ConceptMethod
+    metrics: tuple[tuple[str, Metric], ...]
+    width: int
+    n_classes: int
+    device: str
+
+    def __hash__(self) -> int:
+        return hash((self.recipe.model_dump_json(), self.width, self.n_classes, self.device))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What a trial of a method took.
+
+    Attributes:
+        efforts: of one step of training and of what comes after it, or of fitting two numbers of rows.
+        scored: of scoring two numbers of rows.
+        n_bytes: of the fitted concepts.
+        n_numbers: latents and neurons.
+    """
+
+    efforts: tuple[Effort, Effort]
+    scored: tuple[Effort, Effort]
+    n_bytes: int
+    n_numbers: int
+
+
+@cache
+def _tried(key: _Key) -> _Tried:
+    sizes = Sizes(key.width, key.n_classes, 0, 0, key.device)
+    tail = CountingTail(key.width, key.n_classes).to(key.device).requires_grad_(False)
+    if isinstance(key.recipe, (SparseMethod, ConceptLayerMethod)):
+        efforts, concepts = _in_steps(key.recipe, tail, sizes)
+    else:
+        efforts, concepts = _at_two_sizes(key.recipe, tail, sizes)
+    few, more = (_scored(concepts, dict(key.metrics), tail, sizes.states(n), key.device) for n in _SCORED)
+    n_bytes = sum(tensor.nbytes for tensor in concepts.state_dict().values())
+    return _Tried(efforts, (few, more), n_bytes, concepts.coder.n_latents + key.width)
+
+
 def _in_steps(
-    recipe: SparseMethod | ConceptLayerMethod, tail: CountingTail, sizes: Sizes
-) -> tuple[Effort, Concepts]:
-    """Time the steps of a short training, then what comes after it."""
+    short: SparseMethod | ConceptLayerMethod, tail: CountingTail, sizes: Sizes
+) -> tuple[tuple[Effort, Effort], Concepts]:
+    """Time a step of a short training, and what comes after it."""
     times: list[float] = []
 
     def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
         wait(sizes.device)
         times.append(time.perf_counter())
 
-    short = _shortened(recipe)
-    concepts = short.fit(sizes.states(_N_STEPS * recipe.batch_size), tail, run=Run(on_step=on_step))
+    concepts = short.fit(
+        sizes.states(_steps(short, sizes) * short.batch_size), tail, run=Run(on_step=on_step)
+    )
     after = time.perf_counter() - times[-1]
-    if isinstance(recipe, SAE):
-        after *= max(1.0, min(recipe.n_probe, sizes.n_train) / _N_PROBE)
     per_step = (times[-1] - times[0]) / (len(times) - 1)
-    n_steps = _n_steps(recipe, sizes.n_train)
-    return Effort(n_steps * per_step + after, n_steps * tail.n_rows / len(times)), concepts
+    return (Effort(per_step, tail.n_rows / len(times)), Effort(after, 0.0)), concepts
+
+
+def _steps(short: SparseMethod | ConceptLayerMethod, sizes: Sizes) -> int:
+    """Steps that a short training takes: fewer, where each is long."""
+    flops = 6 * short.batch_size * sizes.width * 4 * sizes.width
+    return max(_FEWEST_STEPS, min(_N_STEPS, round(_MOST_FLOPS / flops)))
+
+
+def _all_steps(recipe: SparseMethod | ConceptLayerMethod, tried: _Tried, n_train: int) -> Effort:
+    """The steps of a whole training, and what comes after them."""
+    step, after = tried.efforts
+    n_steps = _n_steps(recipe, n_train)
+    probed = max(1.0, min(recipe.n_probe, n_train) / _N_PROBE) if isinstance(recipe, SAE) else 1.0
+    return Effort(n_steps * step.seconds + probed * after.seconds, n_steps * step.tail_rows)
 
 
 def _n_steps(recipe: SparseMethod | ConceptLayerMethod, n_train: int) -> int:
@@ -152,15 +212,19 @@ def _n_steps(recipe: SparseMethod | ConceptLayerMethod, n_train: int) -> int:
     return recipe.plan(Activations(nothing, nothing, labels, (), _SOURCE))[1].n_steps
 
 
-def _shortened(recipe: SparseMethod | ConceptLayerMethod) -> ConceptMethod:
+def _shortened(recipe: SparseMethod | ConceptLayerMethod) -> SparseMethod | ConceptLayerMethod:
     """The same method with one pass over its rows."""
     if isinstance(recipe, ConceptLayerMethod):
-        return recipe.model_copy(update={"n_epochs": 1})
+        # No direction is near a made-up state, so that any threshold would leave no concept to score.
+        open_ = {"threshold": 0.0} if isinstance(recipe, ConceptSHAP) else {}
+        return recipe.model_copy(update={"n_epochs": 1, **open_})
     probed = {"n_probe": _N_PROBE} if isinstance(recipe, SAE) else {}
     return recipe.model_copy(update={"n_vectors": 1, **probed})
 
 
-def _drawn_out(recipe: ConceptMethod, tail: CountingTail, sizes: Sizes) -> tuple[Effort, Concepts]:
+def _at_two_sizes(
+    recipe: ConceptMethod, tail: CountingTail, sizes: Sizes
+) -> tuple[tuple[Effort, Effort], Concepts]:
     efforts = []
     for n in _ROWS:
         train = sizes.states(n)
@@ -168,7 +232,8 @@ def _drawn_out(recipe: ConceptMethod, tail: CountingTail, sizes: Sizes) -> tuple
         concepts = recipe.fit(train, tail)
         wait(sizes.device)
         efforts.append(Effort(time.perf_counter() - begin, tail.n_rows - before))
-    return _at(efforts, _ROWS, sizes.n_train), concepts
+    few, more = efforts
+    return (few, more), concepts
 
 
 def _scored(
