@@ -141,7 +141,7 @@ class Finished:
         return canonical(str(self.experiment.methods[label].get("method", label)))
 
     def _label_names(self) -> tuple[str, ...] | None:
-        """The names that the run's scores, or its data, give the classes; a trained classifier knows its own."""
+        """What the run's scores, or its data, call the classes; a trained classifier knows its own names."""
         path = self.folder / SCORES
         if self.experiment.backbone.tuning != "none":
             return None
