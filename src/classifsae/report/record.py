@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from classifsae.describe import Word
+from classifsae.report._short import short_names
 from classifsae.report.table import Record, interval
 from classifsae.storage import Json
 
 SENTENCE_SIM = "sentence_sim_"
+
+_ROOM = 28
+"""Characters of the name of a class in a table, a legend or a map of the page."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,11 @@ class RunReport:
     settings: Json
     versions: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def short_labels(self) -> tuple[str, ...]:
+        """The names of the classes where there is little room."""
+        return short_names(self.label_names, _ROOM)
 
     @property
     def listed(self) -> tuple[MethodReport, ...]:
