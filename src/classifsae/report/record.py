@@ -139,13 +139,18 @@ class MethodReport:
     left_out: str = ""
 
     @property
+    def n_silent(self) -> int:
+        """Concepts that fire on no test sentence."""
+        return sum(card.activation_rate == 0 for card in self.concepts)
+
+    @property
     def ranked(self) -> list[ConceptCard]:
         """The concepts, the most influential first."""
         return sorted(self.concepts, key=lambda card: -(card.influence or 0))
 
     def of_class(self, class_index: int) -> list[ConceptCard]:
-        """The concepts of one class, the most influential first."""
-        return [card for card in self.ranked if card.class_index == class_index]
+        """The concepts of one class that fire on test sentences, the most influential first."""
+        return [card for card in self.ranked if card.class_index == class_index and card.activation_rate > 0]
 
 
 @dataclass(frozen=True)

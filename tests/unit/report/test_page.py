@@ -95,6 +95,17 @@ def test_the_summary_names_the_strongest_concepts_of_each_class(html: str):
     assert first[1] == best.name
 
 
+def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: RunReport):
+    first, *rest = report.methods[0].concepts
+    silent = replace(first, name="asleep", activation_rate=0.0, support=0)
+    html = page(replace(report, methods=(replace(report.methods[0], concepts=(silent, *rest)),)))
+    summary = html[html.index('id="summary"') : html.index('id="methods"')]
+    assert "20 concepts" in summary
+    assert "(1 of which never fires on these sentences)" in summary
+    assert "asleep" not in summary
+    assert "it fires on no test sentence" in html
+
+
 def test_the_table_explains_each_of_its_columns(html: str):
     for says in ("on what share of the sentences", "lower is better", "higher is better"):
         assert says in html
