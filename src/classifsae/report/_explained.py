@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from classifsae.describe import Origin
 from classifsae.report.record import Meaning
 from classifsae.report.table import Column
 
@@ -63,6 +64,33 @@ def _explained(column: Column, meanings: Mapping[str, Meaning]) -> Explained:
     known = meanings.get(column.name)
     says = EXPLAINED.get(column.name) or (f"{known.says[:1].upper()}{known.says[1:]}." if known else "")
     return Explained(column.title, says, column.unit, _BETTER[column.arrow])
+
+
+_MADE_BY = {
+    "words": "its strongest words in the training sentences; the words below are those of test sentences",
+    "endpoint": "from a language model that was shown training sentences",
+    "local": "from a language model that was shown training sentences",
+    "user": "given by hand",
+}
+"""Where the name of a concept comes from."""
+
+
+def name_origin(origin: Origin | None) -> str:
+    """Where a name comes from and how well it fits, in a sentence or two."""
+    if origin is None:
+        return "its strongest words in the test sentences."
+    made = f"{_MADE_BY[origin.made_by]}."
+    if origin.made_by == "user":
+        return f"{made} Its fit is not measured."
+    if origin.auroc is None:
+        return (
+            f"{made} Its fit cannot be measured: no test sentence activates the concept strongly, or all do."
+        )
+    chance = "better" if origin.better_than_chance else "no better"
+    return (
+        f"{made} It picks the concept's test sentences out of all with AUROC {origin.auroc:.2f} "
+        f"(chance: 0.50), {chance} than chance."
+    )
 
 
 def curve_title(name: str) -> str:

@@ -222,6 +222,7 @@ def _card(fit: Fit, j: int, scores: OfConcept, codes: Float[Tensor, " n"], split
         tvd=scores.tvd,
         accuracy_change=scores.accuracy_change,
         shapley=scores.value,
+        origin=described.origin if described else None,
     )
 
 

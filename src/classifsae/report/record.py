@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from classifsae.describe import Word
+from classifsae.describe import Origin, Word
 from classifsae.report._short import short_names
 from classifsae.report.table import Record, interval
 from classifsae.storage import Json
@@ -68,6 +68,7 @@ class ConceptCard:
         tvd: mean shift of their class probabilities then, in [0, 1].
         accuracy_change: of the accuracy on them then, in [-1, 1].
         shapley: its share in the completeness score.
+        origin: of its name; None for one of its words.
     """
 
     latent: int
@@ -87,6 +88,14 @@ class ConceptCard:
     tvd: float | None = None
     accuracy_change: float | None = None
     shapley: float | None = None
+    origin: Origin | None = None
+
+    @property
+    def is_named_by_chance(self) -> bool:
+        """Whether its name was judged, and found to fit its sentences no better than chance."""
+        return (
+            self.origin is not None and self.origin.auroc is not None and not self.origin.better_than_chance
+        )
 
     @property
     def influence(self) -> float | None:

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from classifsae.describe import Origin
 from classifsae.report.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
 from classifsae.report.record import RunReport
 from sample_report import METHODS, SCRIPT, card, method, sample_report
@@ -104,6 +105,19 @@ def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: Run
     assert "(1 of which never fires on these sentences)" in summary
     assert "asleep" not in summary
     assert "it fires on no test sentence" in html
+
+
+def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
+    origins = (Origin("words", 0.4), Origin("local", 0.75, better_than_chance=True), Origin("user"), None)
+    cards = tuple(
+        replace(card, origin=o) for card, o in zip(report.methods[0].concepts, origins, strict=False)
+    )
+    html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),), mistakes=()))
+    assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
+    assert "AUROC 0.75 (chance: 0.50), better than chance." in html
+    assert "Its name: given by hand." in html
+    assert "Its name: its strongest words in the test sentences." in html
+    assert html.count("(name no better than chance)") == 1
 
 
 def test_the_table_explains_each_of_its_columns(html: str):
