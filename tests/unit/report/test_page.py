@@ -112,7 +112,7 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     cards = tuple(
         replace(card, origin=o) for card, o in zip(report.methods[0].concepts, origins, strict=False)
     )
-    html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),), mistakes=()))
+    html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),)))
     assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
     assert "AUROC 0.75 (chance: 0.50), better than chance." in html
     assert "Its name: given by hand." in html
