@@ -212,7 +212,7 @@ def curve_charts(method: MethodReport) -> list[LineChart]:
 
 
 def _curve(name: str, values: Sequence[float]) -> LineChart:
-    x, y = Axis(0, 100, 56, 290), Axis(*padded(min(values), max(values)), 120, 8)
+    x, y = Axis(0, 100, 56, 284), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
     return LineChart(300, 155, x, y, (Line(curve_title(name), points),))

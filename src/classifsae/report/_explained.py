@@ -7,11 +7,6 @@ from classifsae.describe import Origin
 from classifsae.report.record import Meaning
 from classifsae.report.table import Column
 
-_RANDOM = (
-    "What random changes of the same number and size do. A concept that matters for what it is, and "
-    "not only for its size, does more."
-)
-
 EXPLAINED = {
     "n_alive": "How many concepts there are, once those that never respond are dropped.",
     "recovery_accuracy": "The classifier is shown nothing but the concepts: on what share of the sentences "
@@ -24,9 +19,13 @@ EXPLAINED = {
     "to other classes (total variation distance)? Mean over concepts.",
     "global_flip_rate_100": "All concepts of one class are taken away, on all sentences: on what share does "
     "the decision change? Mean over classes.",
-    "control_flip_rate": _RANDOM,
-    "control_tvd": _RANDOM,
-    "control_global_flip_rate": _RANDOM,
+    "control_flip_rate": "Random sentences, as many as a concept is active on, are changed in random "
+    "directions, as much as by taking it away: on what share does the decision change? To compare with the "
+    "conditional flip rate: a concept that matters for what it is, and not only for its size, does more.",
+    "control_tvd": "The same random changes: how much of the probability moves to other classes? To compare "
+    "with the conditional TVD.",
+    "control_global_flip_rate": "All sentences are changed in random directions, as much as by taking away "
+    "all concepts of one class: on what share does the decision change? To compare with global flip rate.",
     "completeness_score": "Recovery accuracy above chance: 1 if all decisions are recovered, 0 if no more "
     "than by always giving the commonest answer.",
     "shapley_max": "The share of the completeness score that the single most valuable concept earns.",

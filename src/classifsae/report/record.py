@@ -10,6 +10,9 @@ from classifsae.storage import Json
 
 SENTENCE_SIM = "sentence_sim_"
 
+MISLEADS = 0.05
+"""A concept carries a wrong answer whose probability falls by at least this without it."""
+
 _ROOM = 28
 """Characters of the name of a class in a table, a legend or a map of the page."""
 
@@ -196,6 +199,10 @@ class Mistake:
     prediction: int
     confidence: float
     behind: Mapping[str, tuple[Behind, ...]]
+
+    def carriers(self, label: str) -> list[Behind]:
+        """The concepts of one method without each of which the wrong answer is far less likely."""
+        return [one for one in self.behind[label] if one.change <= -MISLEADS]
 
 
 @dataclass(frozen=True)

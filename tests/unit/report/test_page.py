@@ -8,7 +8,7 @@ import pytest
 
 from classifsae.describe import Origin
 from classifsae.report.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
-from classifsae.report.record import RunReport
+from classifsae.report.record import Behind, RunReport
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
 
@@ -118,6 +118,21 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     assert "Its name: given by hand." in html
     assert "Its name: its strongest words in the test sentences." in html
     assert html.count("(name no better than chance)") == 1
+
+
+def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
+    slight = Behind(1, "slight", 2.0, -0.003)
+    strong = replace(slight, name="strong", change=-0.3)
+    mistakes = tuple(
+        replace(report.mistakes[0], behind={"classifsae": behind})
+        for behind in ((slight, strong), (slight,), ())
+    )
+    html = page(replace(report, methods=report.methods[:1], mistakes=mistakes))
+    html = html[html.index('<ol class="mistakes">') :]
+    assert html.count("strong</a> \N{MINUS SIGN}30.0") == 1
+    assert "slight" not in html
+    assert html.count("no single concept explains this one") == 1
+    assert html.count("no concept of classifsae is active here") == 1
 
 
 def test_the_table_explains_each_of_its_columns(html: str):
