@@ -128,7 +128,9 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
     names = [Label(label_names[c], x / point, y / point, 5, 9) for c, (x, y) in diamonds]
     numbers = [Label(str(card.latent), x / point, y / point, r, 7) for r, card, (x, y) in reversed(pies)]
     inks = [_darker(colour(c)) for c, _ in diamonds] + [_INK] * len(numbers)
-    for label, (x, y), ink in zip(names + numbers, place(names + numbers), inks, strict=True):
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    places = place(names + numbers, (left / point, bottom / point, right / point, top / point))
+    for label, (x, y), ink in zip(names + numbers, places, inks, strict=True):
         _written(axes, label, x * point, y * point, ink)
     return figure
 
