@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +179,18 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: "sync_api.Browser"
     opened.page.locator("tr[data-key='classifsae-13'] a").click()
     opened.is_at("classifsae-13")
     assert opened.page.locator("#classifsae-13 .back").is_visible()
+
+
+def test_long_names_of_classes_push_nothing_off_a_phone(browser: "sync_api.Browser", tmp_path: Path):
+    names = tuple(f"{'x' * 60} class of a very long name about topic {i}" for i in range(4))
+    (tmp_path / "index.html").write_text(
+        render(replace(sample_report(), label_names=names)), encoding="utf-8"
+    )
+    opened = Opened(browser, (tmp_path / "index.html").as_uri(), viewport=NARROW)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert opened.page.evaluate("document.querySelector('.top').offsetHeight") < 120
+    assert opened.page.locator(f".panel:visible [title='{names[0]}']").count() > 0
+    opened.page.close()
 
 
 def test_it_is_whole_without_scripts(browser: "sync_api.Browser", address: str):
