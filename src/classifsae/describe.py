@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.bottleneck import batches
@@ -46,6 +46,24 @@ class ActiveSentence:
     activation: float
 
 
+Maker = Literal["words", "endpoint", "local"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a name comes from that is not of the described sentences' own words.
+
+    Attributes:
+        made_by: "words" of the training split, a language model ("endpoint", "local"), or the "user".
+        auroc: of the name on the test split, in [0, 1]; None where it was not or cannot be judged.
+        better_than_chance: whether that is so.
+    """
+
+    made_by: Maker | Literal["user"]
+    auroc: float | None = None
+    better_than_chance: bool = False
+
+
 @dataclass(frozen=True)
 class Description:
     """One concept in words.
@@ -56,6 +74,7 @@ class Description:
         name: short, and unique among the concepts described together.
         words: the strongest first.
         sentences: the most active first.
+        origin: of the name; None for one of the words given here.
     """
 
     position: int
@@ -63,6 +82,7 @@ class Description:
     name: str
     words: tuple[Word, ...]
     sentences: tuple[ActiveSentence, ...]
+    origin: Origin | None = None
 
 
 N_SENTENCES = 10
@@ -80,7 +100,8 @@ NAMED, NAMES = "named", "names.json"
 
 _N_NAME_WORDS = 3
 _LIST = TypeAdapter(tuple[Description, ...])
-_OWN_NAMES = TypeAdapter(dict[int, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]])
+MOST_OWN = 80
+"""Characters of a name of one's own."""
 
 
 def describe(
@@ -208,8 +229,15 @@ def _joined(words: Sequence[Word], n_words: int) -> str:
     return ", ".join(chosen)
 
 
-def with_names(descriptions: Sequence[Description], names: Mapping[int, str]) -> tuple[Description, ...]:
+def with_names(
+    descriptions: Sequence[Description], names: Mapping[int, str], *, of: str = "names"
+) -> tuple[Description, ...]:
     """Descriptions under names of one's own, by latent; the others keep theirs.
+
+    Args:
+        descriptions: of the concepts of one method.
+        names: by latent.
+        of: what the names are of, for errors.
 
     Raises:
         ConfigError: a latent that is not described, or a name that two concepts would have.
@@ -217,12 +245,18 @@ def with_names(descriptions: Sequence[Description], names: Mapping[int, str]) ->
     known = {d.latent for d in descriptions}
     if unknown := sorted(names.keys() - known):
         listed = ", ".join(map(str, sorted(known)))
-        raise ConfigError(f"names: there is no concept with latent {unknown[0]}; known: {listed}.")
-    named = tuple(replace(d, name=names.get(d.latent, d.name)) for d in descriptions)
+        raise ConfigError(
+            f"{of}: there is no concept with latent {unknown[0]}; correct the number or delete the line. "
+            f"Known: {listed}."
+        )
+    named = tuple(
+        replace(d, name=names[d.latent], origin=Origin("user")) if d.latent in names else d
+        for d in descriptions
+    )
     name, n = Counter(d.name for d in named).most_common(1)[0] if named else ("", 0)
     if n > 1:
         both = ", ".join(str(d.latent) for d in named if d.name == name)
-        raise ConfigError(f"names: latents {both} would all be called {name!r}; give each a name of its own.")
+        raise ConfigError(f"{of}: latents {both} would all be called {name!r}; give each a name of its own.")
     return named
 
 
@@ -232,7 +266,7 @@ def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inpu
     Raises:
         StorageError: the folder cannot be written.
     """
-    text = _LIST.dump_json(tuple(descriptions), indent=1).decode("utf-8")
+    text = _LIST.dump_json(tuple(descriptions), indent=1, exclude={"__all__": {"origin"}}).decode("utf-8")
     write_text(folder / DESCRIPTIONS, text + "\n")
     return finish(folder, inputs=inputs, record={"n_described": len(descriptions)})
 
@@ -255,25 +289,43 @@ def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ..
         found = _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no descriptions; delete it to have them made again.") from error
-    made, known = _made_names(run / NAMED / label / f"seed-{seed}"), {d.latent for d in found}
-    own = read_names(run / "names" / label / f"seed-{seed}.yaml")
-    return with_names(found, {latent: name for latent, name in made.items() if latent in known} | own)
+    made, path = _made_names(run / NAMED / label / f"seed-{seed}"), own_names_path(run, label, seed)
+    named = tuple(made[d.latent].given_to(d) if d.latent in made else d for d in found)
+    return with_names(named, read_names(path), of=f"{path} ({label}, seed {seed})")
+
+
+def own_names_path(run: Path, label: str, seed: int) -> Path:
+    """Where a user's own names of the concepts of one method and seed are."""
+    return run / "names" / label / f"seed-{seed}.yaml"
+
+
+class _Judged(BaseModel, extra="ignore"):
+    auroc: float | None
+    better_than_chance: bool
 
 
 class _MadeName(BaseModel, extra="ignore"):
     latent: int
     name: str
+    made_by: Maker = "words"
+    fidelity: _Judged | None = None
+
+    def given_to(self, described: Description) -> Description:
+        """The description under this name."""
+        fits = self.fidelity or _Judged(auroc=None, better_than_chance=False)
+        origin = Origin(self.made_by, fits.auroc, fits.better_than_chance)
+        return replace(described, name=self.name, origin=origin)
 
 
-def _made_names(folder: Path) -> dict[int, str]:
-    """The names that the naming stage made; empty where it did not run."""
+def _made_names(folder: Path) -> dict[int, _MadeName]:
+    """The names that the naming stage made, by latent; empty where it did not run."""
     if manifest_of(folder) is None:
         return {}
     try:
         made = _MADE.validate_json((folder / NAMES).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
-    return {name.latent: name.name for name in made}
+    return {name.latent: name for name in made}
 
 
 _MADE = TypeAdapter(tuple[_MadeName, ...])
@@ -283,14 +335,42 @@ def read_names(path: Path) -> dict[int, str]:
     """A user's own names, a YAML mapping of latent to name; empty where there is no such file.
 
     Raises:
-        ConfigError: it is not such a mapping.
+        ConfigError: it is not such a mapping, or a name is empty, too long or given to a latent twice.
     """
     if not path.is_file():
         return {}
     try:
-        return _OWN_NAMES.validate_python(yaml.safe_load(path.read_text("utf-8-sig")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        root = yaml.compose(path.read_text("utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no YAML; {_ALLOWED} ({' '.join(str(error).split())[:120]}).") from error
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path} holds no names; {_ALLOWED}.")
+    names: dict[int, str] = {}
+    for key, value in root.value:
+        latent, name = _own_name(path, key, value)
+        if latent in names:
+            raise ConfigError(f"{path} names latent {latent} twice; keep one of the two lines.")
+        names[latent] = name
+    return names
+
+
+_ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
+
+
+def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
+    """One line of a user's names."""
+    where = f"{path}, line {key.start_mark.line + 1}"
+    if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
+        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
+        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
+    if not isinstance(value, yaml.ScalarNode):
+        raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
+    name = " ".join(value.value.split())
+    if not 1 <= len(name) <= MOST_OWN:
         raise ConfigError(
-            f"{path} must map latents to names, one a line, such as '17: oil prices' "
-            f"({' '.join(str(error).split())[:120]})."
-        ) from error
+            f"{where}: the name of latent {key.value} has {len(name)} characters, it may have 1 to "
+            f"{MOST_OWN}; {'shorten it' if name else 'write one or delete the line'}."
+        )
+    return int(key.value), name

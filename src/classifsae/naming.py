@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import torch
@@ -26,7 +26,7 @@ from pydantic import (
 
 from classifsae.activations import Activations
 from classifsae.concepts.base import Concepts
-from classifsae.describe import NAMES, Description, codes_of
+from classifsae.describe import NAMES, Description, Maker, codes_of
 from classifsae.errors import MismatchError
 from classifsae.llm import KEY, Ask, AskError, endpoint, local
 from classifsae.metrics._breaks import activating_sets
@@ -40,8 +40,6 @@ ONE_SIDED = 1.645
 """Standard errors above chance: one in twenty names that mean nothing gets that far."""
 
 _N_WORDS, _N_SENTENCES, _SENTENCE_CHARACTERS = 10, 5, 300
-
-Maker = Literal["words", "endpoint", "local"]
 
 
 class NameOptions(BaseModel):

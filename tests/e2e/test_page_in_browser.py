@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +95,24 @@ def test_the_list_is_searched_by_name_word_and_class(opened: Opened):
     assert len(opened.shown(1)) == 20
 
 
+def test_a_number_is_looked_for_as_a_whole(opened: Opened):
+    search = opened.page.get_by_label("Search").locator("visible=true")
+    for latent in ("28", "58"):  # many scores have these digits
+        search.fill(latent)
+        (row,) = opened.shown(1)
+        assert latent in row.split()
+
+
+def test_an_address_that_names_no_concept_says_so(browser: "sync_api.Browser", address: str):
+    for wrong in ("sae-999", "%E0%A4%A"):
+        opened = Opened(browser, f"{address}#{wrong}")
+        assert f"This page has no \u201c{wrong}\u201d" in opened.page.get_by_role("alert").inner_text()
+        opened.page.locator("nav a").first.click()
+        sync_api.expect(opened.page.locator("#lost")).to_be_hidden()
+        assert opened.said == []
+        opened.page.close()
+
+
 def test_a_click_opens_a_concept_and_the_address_names_it(opened: Opened):
     opened.page.locator("tr[data-key='classifsae-13'] td").first.click()
     opened.is_at("classifsae-13")
@@ -159,6 +179,18 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: "sync_api.Browser"
     opened.page.locator("tr[data-key='classifsae-13'] a").click()
     opened.is_at("classifsae-13")
     assert opened.page.locator("#classifsae-13 .back").is_visible()
+
+
+def test_long_names_of_classes_push_nothing_off_a_phone(browser: "sync_api.Browser", tmp_path: Path):
+    names = tuple(f"{'x' * 60} class of a very long name about topic {i}" for i in range(4))
+    (tmp_path / "index.html").write_text(
+        render(replace(sample_report(), label_names=names)), encoding="utf-8"
+    )
+    opened = Opened(browser, (tmp_path / "index.html").as_uri(), viewport=NARROW)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert opened.page.evaluate("document.querySelector('.top').offsetHeight") < 120
+    assert opened.page.locator(f".panel:visible [title='{names[0]}']").count() > 0
+    opened.page.close()
 
 
 def test_it_is_whole_without_scripts(browser: "sync_api.Browser", address: str):

@@ -11,6 +11,7 @@ from classifsae.describe import (
     N_SENTENCES,
     ActiveSentence,
     Description,
+    Origin,
     Word,
     default_names,
     describe,
@@ -20,6 +21,7 @@ from classifsae.describe import (
     words_of,
 )
 from classifsae.errors import ConfigError, MismatchError
+from classifsae.naming import ConceptName, Fidelity, save_names
 from classifsae.words import WordOptions, tokenise
 
 NONE = WordOptions(language="none")
@@ -118,7 +120,7 @@ def test_ones_own_names_replace_ours():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({4: "x"}, "no concept with latent 4; known: 3, 5"),
+        ({4: "x"}, "no concept with latent 4; correct the number or delete the line. Known: 3, 5"),
         ({5: "oil"}, "latents 3, 5 would all be called 'oil'"),
     ],
 )
@@ -138,7 +140,48 @@ def test_descriptions_survive_the_disk_with_ones_own_names(tmp_path: Path):
     found = load_descriptions(tmp_path, "sae", 1)
     assert found is not None
     assert found[1].name == "metals"
-    for wrong in ("[metals]", "gold: metals", "5: ''", "5: ["):
-        names.write_text(wrong)
-        with pytest.raises(ConfigError, match="must map latents to names"):
-            load_descriptions(tmp_path, "sae", 1)
+    assert [d.origin for d in found] == [None, Origin("user")]
+
+
+def test_a_name_made_by_the_run_says_how_well_it_fits(tmp_path: Path):
+    save_descriptions(
+        (described(3, "oil"), described(5, "gold")), tmp_path / "descriptions" / "sae" / "seed-1"
+    )
+    fits = Fidelity(0.75, 0.1, better_than_chance=True, n_activating=9, n_others=9)
+    made = (
+        ConceptName(3, "crude", "endpoint", "oil", (), fidelity=fits),
+        ConceptName(5, "ore", "words", "ore", ()),
+    )
+    save_names(made, tmp_path / "named" / "sae" / "seed-1")
+    found = load_descriptions(tmp_path, "sae", 1)
+    assert found is not None
+    assert [d.name for d in found] == ["crude", "ore"]
+    assert [d.origin for d in found] == [Origin("endpoint", 0.75, better_than_chance=True), Origin("words")]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[metals]", "holds no names; write latents and names, one a line, such as '17: oil prices'."),
+        ("5: [", "is no YAML; write latents"),
+        ("gold: metals", "line 1: 'gold' is no latent's number; write latents"),
+        ("3: oil\n5: ''", "line 2: the name of latent 5 has 0 characters, it may have 1 to 80; write one or"),
+        (f"5: {'x' * 81}", "latent 5 has 81 characters, it may have 1 to 80; shorten it"),
+        ("5: {a: b}", "the name of latent 5 is no text"),
+        ("5: metals\n3: oil\n5: ore", "names latent 5 twice; keep one of the two lines"),
+        ("4: ore", r"seed-1.yaml \(sae, seed 1\): there is no concept with latent 4"),
+        ("3: ore\n5: ore", r"seed-1.yaml \(sae, seed 1\): latents 3, 5 would all be called 'ore'"),
+    ],
+)
+def test_a_file_of_names_that_is_wrong_is_refused_in_one_line(tmp_path: Path, written: str, said: str):
+    save_descriptions(
+        (described(3, "oil"), described(5, "gold")), tmp_path / "descriptions" / "sae" / "seed-1"
+    )
+    names = tmp_path / "names" / "sae" / "seed-1.yaml"
+    names.parent.mkdir(parents=True)
+    names.write_text(written)
+    with pytest.raises(ConfigError, match=said) as error:
+        load_descriptions(tmp_path, "sae", 1)
+    assert str(error.value).startswith(str(names))
+    assert "\n" not in str(error.value)
+    assert "pydantic" not in str(error.value)

@@ -279,6 +279,13 @@ def test_the_printed_form_says_everything_in_80_columns():
     assert "alone the label becomes money 0.92." in text
 
 
+def test_the_legend_speaks_of_words_only_where_there_are_some():
+    for words in (True, False):
+        text = shown(Explainer(Toy(), NEURONS, ("a", "b", "c", "d"), words=words).explain("goal match bank"))
+        assert "without it: what the other concepts answer" in text
+        assert ("bold in the text" in text) == words
+
+
 def test_a_long_name_is_folded_within_80_columns():
     names = ("football, goals, matches and whatever else belongs to them in a text of sports", "b", "c", "d")
     assert "whatever else" in shown(Explainer(Toy(), NEURONS, names).explain("goal match bank"))

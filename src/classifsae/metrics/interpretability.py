@@ -1,5 +1,6 @@
 """Do the concepts mean something? How alike the sentences are that activate the same ones."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
@@ -26,7 +27,7 @@ class ConceptMeaning:
         class_index: class that it belongs to.
         threshold: an activation above this counts: the natural break; not a number where all are equal.
         n_activating: sentences in the activating set.
-        concept_sim: their mean pairwise cosine, in [-1, 1]; 0 for fewer than two.
+        concept_sim: their mean pairwise cosine, in [-1, 1]; not a number for fewer than two.
     """
 
     position: int
@@ -110,7 +111,8 @@ class Interpretability(Metric):
             strongest(view.codes), embeddings, on_step=view.on_step
         )
         latents, classes = view.concepts.kept.tolist(), view.concepts.segment_of.tolist()
-        columns = zip(latents, classes, activating.thresholds.tolist(), sizes, within, strict=True)
+        shown = [sim if n >= 2 else math.nan for sim, n in zip(within, sizes, strict=True)]
+        columns = zip(latents, classes, activating.thresholds.tolist(), sizes, shown, strict=True)
         return InterpretabilityResult(
             concept_sim=mean(within, [n * (n - 1) / 2 for n in sizes]),
             concept_sim_plain=mean(within),

@@ -134,7 +134,9 @@ def _labelled(
     """Classes and concepts with the places of their labels, which point up where pixels point down."""
     classes = [Label(label_names[dot.class_index], dot.x, -dot.y, 9, 12) for dot in prototypes]
     numbers = [Label(str(pie.card.latent), pie.x, -pie.y, pie.radius, 11) for pie in pies]
-    places = [(round(x, 1), round(4 - y, 1)) for x, y in place(classes + numbers)]  # 4: down to the base line
+    within = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
+    placed = place(classes + numbers, within)
+    places = [(round(x, 1), round(4 - y, 1)) for x, y in placed]  # 4: down to the base line
     return (
         tuple(replace(dot, label=at) for dot, at in zip(prototypes, places, strict=False)),
         tuple(replace(pie, label=at) for pie, at in zip(pies, places[len(prototypes) :], strict=True)),
@@ -212,7 +214,7 @@ def curve_charts(method: MethodReport) -> list[LineChart]:
 
 
 def _curve(name: str, values: Sequence[float]) -> LineChart:
-    x, y = Axis(0, 100, 56, 290), Axis(*padded(min(values), max(values)), 120, 8)
+    x, y = Axis(0, 100, 56, 284), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
     return LineChart(300, 155, x, y, (Line(curve_title(name), points),))

@@ -32,6 +32,11 @@ class Axis:
         return [Tick(self(value), tick_label(value)) for value in ticks(self.low, self.high)]
 
     @property
+    def counts(self) -> list["Tick"]:
+        """Round whole numbers along it."""
+        return [Tick(self(v), tick_label(v)) for v in ticks(self.low, self.high) if v == round(v)]
+
+    @property
     def whole_ticks(self) -> list["Tick"]:
         """Every whole number along it."""
         return [Tick(self(k), str(k)) for k in range(math.ceil(self.low), math.floor(self.high) + 1)]

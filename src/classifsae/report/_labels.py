@@ -47,17 +47,30 @@ class Label:
         return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def place(labels: Sequence[Label]) -> list[tuple[float, float]]:
-    """The middle of each text: on the side where it covers least of all marks and of the labels before it."""
+def place(labels: Sequence[Label], within: Box) -> list[tuple[float, float]]:
+    """The middle of each text: on the side where it covers least of all marks and of the labels before it.
+
+    Args:
+        labels: the most important first.
+        within: what no text leaves, unless it is larger.
+    """
     taken = [label.mark for label in labels]
     places = []
     for label in labels:
+        boxes = [_inside(box, within) for box in label.boxes]
         left, bottom, right, top = best = min(
-            label.boxes, key=lambda box: sum(covered(box, other) for other in taken)
+            boxes, key=lambda box: sum(covered(box, other) for other in taken)
         )
         taken.append(best)
         places.append(((left + right) / 2, (bottom + top) / 2))
     return places
+
+
+def _inside(box: Box, within: Box) -> Box:
+    """The box, moved no farther than it must be to lie inside another."""
+    dx = max(within[0] - box[0], 0.0) - max(box[2] - within[2], 0.0)
+    dy = max(within[1] - box[1], 0.0) - max(box[3] - within[3], 0.0)
+    return (box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy)
 
 
 def covered(one: Box, other: Box) -> float:

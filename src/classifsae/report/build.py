@@ -216,13 +216,20 @@ def _card(fit: Fit, j: int, scores: OfConcept, codes: Float[Tensor, " n"], split
         histogram=histogram(active) if len(active) else None,
         threshold=scores.threshold,
         n_activating=scores.n_activating,
-        concept_sim=scores.concept_sim,
+        concept_sim=_concept_sim(scores),
         support=scores.support,
         flip_rate=scores.flip_rate,
         tvd=scores.tvd,
         accuracy_change=scores.accuracy_change,
         shapley=scores.value,
+        origin=described.origin if described else None,
     )
+
+
+def _concept_sim(scores: OfConcept) -> float | None:
+    """None where no two sentences can be compared; scores made before it was said so hold a 0 there."""
+    n = scores.n_activating
+    return None if n is not None and n < 2 else scores.concept_sim
 
 
 def _examples(

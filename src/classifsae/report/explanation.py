@@ -16,8 +16,11 @@ BOLD = 0.05
 
 LEGEND = (
     "share: how much of what the concepts add to the classifier's state this one adds. without it: what the "
-    "other concepts answer. words: how much of the concept's activation is gone without the word; from 5 % "
-    "on, it is bold in the text."
+    "other concepts answer."
+)
+LEGEND_OF_WORDS = (
+    " words: how much of the concept's activation is gone without the word; from 5 % on, it is bold in the "
+    "text."
 )
 
 
@@ -33,7 +36,8 @@ def printed(explanation: Explanation, *, legend: bool = False) -> RenderableType
     if shown:
         parts += [_table(explanation, shown), *_rest(explanation), Text(_flip(explanation))]
     if legend and shown:
-        parts += [Text(LEGEND, style="dim")]
+        of_words = LEGEND_OF_WORDS if explanation.words is not None else ""
+        parts += [Text(LEGEND + of_words, style="dim")]
     return Group(*parts, "")
 
 

@@ -14,6 +14,7 @@ from classifsae.report._clouds import cloud
 from classifsae.report._explained import curve_title
 from classifsae.report._labels import Label, place
 from classifsae.report._palette import QUIET, colour, hatch, marker, series
+from classifsae.report._short import short_names, shortened
 from classifsae.report.record import ConceptCard, ConceptMap, MethodReport, RunReport
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _INK, _RULE = "#222222", "#c9cdd3"
 _DPI = 200
 _NAME = 34
 """Characters of a concept's name that a picture has room for."""
+_CLASS = 24
+"""Characters of the name of a class or method that a picture has room for."""
 _CELL = 1.75
 """Width of a small chart in inches: four of them are as wide as the text of a printed page."""
 
@@ -60,26 +63,28 @@ def _drawings(method: MethodReport, report: RunReport) -> Iterator[tuple[str, Ca
         yield "training", lambda: training(method)
     if not method.concepts:
         return
-    yield "classes", lambda: class_shares(method, report.label_names)
+    classes = short_names(report.label_names, _CLASS)
+    yield "classes", lambda: class_shares(method, classes)
     yield "activations", lambda: activations(method)
     found = method.map
     if found is not None:
-        yield "map", lambda: concept_map(found, method, report.label_names)
+        yield "map", lambda: concept_map(found, method, classes)
     if any(card.tvd is not None for card in method.concepts):
-        yield "effects", lambda: effects(method, report.label_names)
+        yield "effects", lambda: effects(method, classes)
     if any(card.words for card in method.concepts):
-        yield "words", lambda: word_clouds(method, report.label_names)
+        yield "words", lambda: word_clouds(method, classes)
 
 
 def sentence_sim(report: RunReport) -> "Figure":
     """SentenceSim(k) of every method over k, with the confidence interval over seeds; yardsticks in grey."""
     figure, axes = _one(6.4, 3.6)
     sims = report.sentence_sims
+    names = short_names(list(sims), _CLASS)
     for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
         halves = [half or 0.0 for _, half in by_k.values()]
         # A little aside, so that the intervals of two methods do not lie on each other.
         shared = [k + 0.04 * (i - (len(sims) - 1) / 2) for k in by_k]
-        axes.errorbar(shared, [mean for mean, _ in by_k.values()], yerr=halves, label=list(sims)[i],
+        axes.errorbar(shared, [mean for mean, _ in by_k.values()], yerr=halves, label=names[i],
                       color=QUIET if own is None else colour(own), linestyle="--" if own is None else "-",
                       marker=marker(i), markersize=5, markeredgecolor=_INK, markeredgewidth=0.5,
                       capsize=2, linewidth=1.3)  # fmt: skip
@@ -123,7 +128,9 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
     names = [Label(label_names[c], x / point, y / point, 5, 9) for c, (x, y) in diamonds]
     numbers = [Label(str(card.latent), x / point, y / point, r, 7) for r, card, (x, y) in reversed(pies)]
     inks = [_darker(colour(c)) for c, _ in diamonds] + [_INK] * len(numbers)
-    for label, (x, y), ink in zip(names + numbers, place(names + numbers), inks, strict=True):
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    places = place(names + numbers, (left / point, bottom / point, right / point, top / point))
+    for label, (x, y), ink in zip(names + numbers, places, inks, strict=True):
         _written(axes, label, x * point, y * point, ink)
     return figure
 
@@ -212,14 +219,18 @@ def _mark(shape: str, size: float, says: str) -> "Artist":
 
 
 def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
-    """A legend above everything, in rows."""
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), fontsize=8)
+    """A legend above everything, in rows of as many as the figure is wide."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    room = int(72 * figure.get_figwidth() / (8 * (0.55 * longest + 4.5)))
+    n_columns = max(1, min(4, len(handles), room))
+    figure.legend(handles=handles, loc="outside upper center", ncols=n_columns, fontsize=8)
 
 
 def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Heat map: share of each class in the mean activation of each concept."""
     cards, n_classes = method.concepts, len(label_names)
-    figure, axes = _one(3.4 + 0.72 * n_classes, 1.1 + 0.24 * len(cards))
+    aslant = max(map(len, label_names)) > 9
+    figure, axes = _one(3.4 + 0.72 * n_classes, (1.9 if aslant else 1.1) + 0.24 * len(cards))
     shares = [[100 * share for share in card.class_shares] for card in cards]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for i, row in enumerate(shares):
@@ -228,13 +239,13 @@ def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
                       color="white" if share > 60 else _INK)  # fmt: skip
     axes.set_yticks(range(len(cards)), [_name(card) for card in cards])
     axes.set_xticks(range(n_classes), list(label_names))
-    if max(map(len, label_names)) > 9:
+    axes.xaxis.tick_top()
+    if aslant:
         for tick in axes.get_xticklabels():
             tick.set(rotation=30, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label="share of the concept's mean activation (%)", aspect=30)
+    figure.colorbar(image, ax=axes, label="share of activation (%)", aspect=30)
     return figure
 
 
@@ -345,7 +356,7 @@ def _darker(code: str) -> str:
 
 
 def _name(card: ConceptCard, room: int = _NAME) -> str:
-    name = card.name if len(card.name) <= room else card.name[: room - 1] + "…"
+    name = shortened(card.name, room)
     return name if name.endswith(f"({card.latent})") else f"{name} ({card.latent})"
 
 

@@ -7,7 +7,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from classifsae.report import _charts
-from classifsae.report._explained import explained
+from classifsae.report._explained import explained, name_origin
 from classifsae.report._palette import COLOURS
 from classifsae.report.record import RunReport
 from classifsae.report.table import columns_of, footnotes, rows
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"fixed": fixed, "percent": percent, "points": points, "signed": signed}
+    environment.filters |= {"name_origin": name_origin}
     return environment
 
 

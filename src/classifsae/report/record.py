@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from classifsae.describe import Word
+from classifsae.describe import Origin, Word
+from classifsae.report._short import short_names
 from classifsae.report.table import Record, interval
 from classifsae.storage import Json
 
 SENTENCE_SIM = "sentence_sim_"
+
+MISLEADS = 0.05
+"""A concept carries a wrong answer whose probability falls by at least this without it."""
+
+_ROOM = 28
+"""Characters of the name of a class in a table, a legend or a map of the page."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class ConceptCard:
         tvd: mean shift of their class probabilities then, in [0, 1].
         accuracy_change: of the accuracy on them then, in [-1, 1].
         shapley: its share in the completeness score.
+        origin: of its name; None for one of its words.
     """
 
     latent: int
@@ -83,6 +91,14 @@ class ConceptCard:
     tvd: float | None = None
     accuracy_change: float | None = None
     shapley: float | None = None
+    origin: Origin | None = None
+
+    @property
+    def is_named_by_chance(self) -> bool:
+        """Whether its name was judged, and found to fit its sentences no better than chance."""
+        return (
+            self.origin is not None and self.origin.auroc is not None and not self.origin.better_than_chance
+        )
 
     @property
     def influence(self) -> float | None:
@@ -135,13 +151,18 @@ class MethodReport:
     left_out: str = ""
 
     @property
+    def n_silent(self) -> int:
+        """Concepts that fire on no test sentence."""
+        return sum(card.activation_rate == 0 for card in self.concepts)
+
+    @property
     def ranked(self) -> list[ConceptCard]:
         """The concepts, the most influential first."""
         return sorted(self.concepts, key=lambda card: -(card.influence or 0))
 
     def of_class(self, class_index: int) -> list[ConceptCard]:
-        """The concepts of one class, the most influential first."""
-        return [card for card in self.ranked if card.class_index == class_index]
+        """The concepts of one class that fire on test sentences, the most influential first."""
+        return [card for card in self.ranked if card.class_index == class_index and card.activation_rate > 0]
 
 
 @dataclass(frozen=True)
@@ -178,6 +199,10 @@ class Mistake:
     prediction: int
     confidence: float
     behind: Mapping[str, tuple[Behind, ...]]
+
+    def carriers(self, label: str) -> list[Behind]:
+        """The concepts of one method without each of which the wrong answer is far less likely."""
+        return [one for one in self.behind[label] if one.change <= -MISLEADS]
 
 
 @dataclass(frozen=True)
@@ -226,6 +251,11 @@ class RunReport:
     settings: Json
     versions: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def short_labels(self) -> tuple[str, ...]:
+        """The names of the classes where there is little room."""
+        return short_names(self.label_names, _ROOM)
 
     @property
     def listed(self) -> tuple[MethodReport, ...]:

@@ -164,6 +164,19 @@ def test_concepts_that_follow_topics_beat_the_baseline(
     assert math.isnan(result.sentence_sim[2])
 
 
+def test_concept_sim_of_a_concept_on_one_sentence_is_not_a_number(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    concepts = Random(n_concepts=2, top_k=1).fit(train, tail)
+    codes = torch.zeros(len(test), 2)
+    codes[0, 0], codes[:3, 1] = 1.0, 1.0
+    view = dataclasses.replace(look_through(concepts, tail, test, sentences=sentences_of(test)), codes=codes)
+    lone, several = Interpretability().measure(view).concepts
+    assert (lone.n_activating, several.n_activating) == (1, 3)
+    assert math.isnan(lone.concept_sim)
+    assert not math.isnan(several.concept_sim)
+
+
 def test_interpretability_is_measured_where_there_are_sentences(
     train: Activations, test: Activations, tail: nn.Linear
 ):

@@ -14,7 +14,8 @@ from classifsae.data import Texts
 from classifsae.describe import ActiveSentence, Description, Word
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.report import About, Fit, build
-from classifsae.report.build import histogram, thinned
+from classifsae.report._scores import OfConcept
+from classifsae.report.build import _concept_sim, histogram, thinned
 from classifsae.report.page import page
 
 
@@ -62,6 +63,12 @@ def test_a_card_repeats_the_scores_of_its_concept(
         share = (codes[:, effect.position].abs() > 1e-6).double().mean().item()
         assert card.activation_rate == pytest.approx(100 * share)
         assert card.concept_sim is None
+
+
+def test_concept_sim_of_fewer_than_two_sentences_is_undefined():
+    assert _concept_sim(OfConcept(position=0, n_activating=1, concept_sim=0.0)) is None
+    assert _concept_sim(OfConcept(position=0, n_activating=2, concept_sim=0.0)) == 0.0
+    assert _concept_sim(OfConcept(position=0)) is None
 
 
 def test_concepts_come_by_class_the_most_influential_first(

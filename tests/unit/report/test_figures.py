@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,10 @@ from classifsae.report import figures as module
 from classifsae.report.figures import figures
 from classifsae.report.record import RunReport
 from sample_report import method, sample_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 
 def small(*, words: bool) -> RunReport:
@@ -60,3 +65,20 @@ def test_a_picture_without_numbers_is_left_out():
 
 def test_no_picture_is_drawn_before_it_is_asked_for():
     assert isinstance(figures(sample_report()), Iterator)
+
+
+LONG = ("<script>alert('a very long name of a class about science and technology')</script> indeed",) * 2
+
+
+def test_long_names_of_classes_leave_room_for_the_picture():
+    report = replace(small(words=True), label_names=(*LONG, "World", "x" * 200))
+    for name, draw in module._drawings(report.methods[0], report):
+        figure = draw()
+        figure.draw_without_rendering()  # warnings are errors
+        box = figure.axes[0].get_window_extent()
+        assert box.width > figure.bbox.width / 8, name
+        assert all(text.get_window_extent().width < figure.bbox.width / 2 for text in _legend_texts(figure))
+
+
+def _legend_texts(figure: "Figure") -> "list[Text]":
+    return [text for legend in figure.legends for text in legend.get_texts()]

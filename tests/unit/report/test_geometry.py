@@ -77,3 +77,8 @@ def test_the_projection_finds_the_two_axes_that_vary():
     # Standardised, the ellipse is a circle of radius sqrt(2), whichever way it is turned.
     assert torch.allclose(seen.norm(dim=1), torch.full((40,), math.sqrt(2)), atol=1e-4)
     assert torch.equal(Projection.fitted(plane)(plane), seen)
+
+
+def test_counts_are_marked_at_whole_numbers():
+    assert [tick.label for tick in Axis(0, 2, 100, 0).counts] == ["0", "1", "2"]
+    assert [tick.label for tick in Axis(0, 40, 100, 0).counts] == ["0", "10", "20", "30", "40"]

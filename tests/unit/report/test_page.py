@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from classifsae.describe import Origin
 from classifsae.report.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
-from classifsae.report.record import RunReport
+from classifsae.report.record import Behind, RunReport
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
 
@@ -93,6 +94,45 @@ def test_the_summary_names_the_strongest_concepts_of_each_class(html: str):
     first = re.search(r"games&lt;/b&gt;</h2>.*?<a [^>]*>(.*?)</a>", summary, re.S)
     assert first is not None
     assert first[1] == best.name
+
+
+def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: RunReport):
+    first, *rest = report.methods[0].concepts
+    silent = replace(first, name="asleep", activation_rate=0.0, support=0)
+    html = page(replace(report, methods=(replace(report.methods[0], concepts=(silent, *rest)),)))
+    summary = html[html.index('id="summary"') : html.index('id="methods"')]
+    assert "20 concepts" in summary
+    assert "(1 of which never fires on these sentences)" in summary
+    assert "asleep" not in summary
+    assert "it fires on no test sentence" in html
+
+
+def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
+    origins = (Origin("words", 0.4), Origin("local", 0.75, better_than_chance=True), Origin("user"), None)
+    cards = tuple(
+        replace(card, origin=o) for card, o in zip(report.methods[0].concepts, origins, strict=False)
+    )
+    html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),)))
+    assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
+    assert "AUROC 0.75 (chance: 0.50), better than chance." in html
+    assert "Its name: given by hand." in html
+    assert "Its name: its strongest words in the test sentences." in html
+    assert html.count("(name no better than chance)") == 1
+
+
+def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
+    slight = Behind(1, "slight", 2.0, -0.003)
+    strong = replace(slight, name="strong", change=-0.3)
+    mistakes = tuple(
+        replace(report.mistakes[0], behind={"classifsae": behind})
+        for behind in ((slight, strong), (slight,), ())
+    )
+    html = page(replace(report, methods=report.methods[:1], mistakes=mistakes))
+    html = html[html.index('<ol class="mistakes">') :]
+    assert html.count("strong</a> \N{MINUS SIGN}30.0") == 1
+    assert "slight" not in html
+    assert html.count("no single concept explains this one") == 1
+    assert html.count("no concept of classifsae is active here") == 1
 
 
 def test_the_table_explains_each_of_its_columns(html: str):

@@ -19,6 +19,7 @@ systemIsDark.addEventListener("change", nameTheme);
 // ---------------------------------------------------------------- one method at a time
 
 const methods = all("section.method");
+const lost = document.getElementById("lost");
 
 function showMethod(label) {
   for (const part of all("[data-method]")) part.hidden = part.dataset.method !== label;
@@ -40,8 +41,16 @@ function showConcept(panel) {
   panel.parentElement.scrollTop = 0;
 }
 
+function named(hash) {
+  try { return decodeURIComponent(hash.slice(1)); } catch { return hash.slice(1); }
+}
+
 function follow() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const name = named(location.hash);
+  const target = document.getElementById(name);
+  lost.hidden = !name || target !== null;
+  lost.textContent = lost.hidden ? "" : `This page has no \u201c${name}\u201d; choose a concept from the lists.`;
+  if (!lost.hidden) lost.scrollIntoView();
   const method = target?.closest("section.method");
   if (!method) return;
   showMethod(method.dataset.method);
@@ -90,12 +99,15 @@ for (const table of all("table.sortable")) {
   }));
 }
 
+// A number stands for itself: 10 is neither 210 nor part of a word.
+const matches = (text, wanted) => (/^\d+$/.test(wanted) ? text.split(/[^\p{L}\p{N}]+/u).includes(wanted) : text.includes(wanted));
+
 for (const method of methods) {
   const input = method.querySelector("input[type=search]");
   const rows = all(".concepts tbody tr", method);
   input.addEventListener("input", () => {
     const wanted = input.value.trim().toLowerCase();
-    for (const row of rows) row.hidden = !`${row.textContent} ${row.dataset.words}`.toLowerCase().includes(wanted);
+    for (const row of rows) row.hidden = !matches(row.dataset.search.toLowerCase(), wanted);
     const n = rows.filter((row) => !row.hidden).length;
     method.querySelector(".found").textContent = wanted ? `${n} of ${rows.length} concepts` : "";
   });
