@@ -298,7 +298,7 @@ def test_made_up_lengths_have_the_stated_mean_and_some_are_long():
     [(ClassifSAE(n_vectors=60_000), 120), (ConceptSHAP(n_epochs=7), 7 * 8), (SAE(n_vectors=60_000), 120)],
 )
 def test_methods_in_steps_are_drawn_out_by_their_steps(recipe: object, n_steps: int):
-    few = try_out(recipe, {"completeness": Completeness()}, Sizes(16, 3, 1000, 50, "cpu"))
+    few = try_out(recipe, {"completeness": Completeness()}, Sizes(16, 1000, 50, "cpu"))
     assert few.fit.tail_rows == (n_steps * 128 if isinstance(recipe, ConceptSHAP) else 0)
     assert few.fit.seconds > 0
     assert few.score.tail_rows == 50
@@ -307,7 +307,7 @@ def test_methods_in_steps_are_drawn_out_by_their_steps(recipe: object, n_steps: 
 
 def test_a_threshold_that_no_made_up_state_reaches_does_not_stop_a_trial():
     found = try_out(
-        ConceptSHAP(threshold=0.9), {"completeness": Completeness()}, Sizes(256, 3, 1000, 50, "cpu")
+        ConceptSHAP(threshold=0.9), {"completeness": Completeness()}, Sizes(256, 1000, 50, "cpu")
     )
     assert found.score.tail_rows == 50
 
@@ -316,7 +316,7 @@ def test_other_methods_are_drawn_out_along_a_line():
     assert line((10, 20), (1.0, 2.0), 100) == pytest.approx(10.0)
     assert line((10, 20), (2.0, 1.0), 100) == 1.0
     assert line((10, 20), (0.0, 10.0), 5) == 0.0
-    found = try_out(Identity(), {"completeness": Completeness()}, Sizes(16, 3, 1000, 500, "cpu"))
+    found = try_out(Identity(), {"completeness": Completeness()}, Sizes(16, 1000, 500, "cpu"))
     assert (found.fit.tail_rows, found.score.tail_rows) == (0, 500)
 
 

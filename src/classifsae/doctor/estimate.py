@@ -16,7 +16,7 @@ from classifsae.config import Experiment
 from classifsae.doctor import memory
 from classifsae.doctor.machine import room, size
 from classifsae.doctor.matter import Matter, matter_of
-from classifsae.doctor.speed import Speed, measure
+from classifsae.doctor.speed import Block, Speed, measure
 from classifsae.doctor.trial import Sizes, Trial, try_out
 from classifsae.errors import ClassifSAEError
 
@@ -146,7 +146,7 @@ class _Work:
         self.config: BackboneConfig = experiment.backbone
         self.half = computes_in_half(self.config, torch.device(device))
         self.speed: Speed = measure(
-            shape,
+            Block.of(shape),
             device=device,
             half=self.half,
             batch_size=self.config.batch_size,
@@ -175,7 +175,6 @@ class _Work:
         rows = self.shape.rows_per_text
         return Sizes(
             width=self.shape.width,
-            n_classes=self.matter.n_classes,
             n_train=round(self.matter.n_train * rows),
             n_test=round(self.matter.n_test * rows),
             device=self.device,

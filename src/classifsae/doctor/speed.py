@@ -1,9 +1,12 @@
 """How fast this machine is, measured for a moment on what the stages spend their time on."""
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
+from typing import Self
 
 import torch
 from torch import nn
@@ -11,8 +14,9 @@ from torch import nn
 from classifsae.classifier.sizing import Outline
 from classifsae.tensors import Tensor
 
-_SECONDS, _LONG = 0.4, 2.0
-_MOST_FLOPS = 5e10
+_SECONDS, _LONG = 0.4, 1.0
+_MOST_FLOPS = 1e10
+_WIDEST = 2048
 _MOST_TOKENS, _FEWEST_TOKENS = 4096, 32
 _PER_BLOCK = 12  # parameters of a transformer block with a four times wider middle, in units of d * d
 _OPTIMISER_SIZE = 1 << 22
@@ -33,17 +37,38 @@ class Speed:
     update: float
 
 
-def measure(outline: Outline, *, device: str, half: bool, batch_size: int, dtype: torch.dtype) -> Speed:
-    """Time one transformer block of the model's width on texts of its mean length, and an optimiser step.
+@dataclass(frozen=True)
+class Block:
+    """One transformer block and what it reads.
+
+    Attributes:
+        width, n_heads: of the block.
+        n_tokens: of a text, a power of two, so that texts of about equal length are measured once.
+    """
+
+    width: int
+    n_heads: int
+    n_tokens: int
+
+    @classmethod
+    def of(cls, outline: Outline) -> Self:
+        """The block of a model, of a wide one a narrower one, and texts of about their mean length."""
+        width = min(outline.width, _WIDEST)  # speeds are per parameter, and change little beyond
+        heads = outline.n_heads if width % outline.n_heads == 0 else 1
+        return cls(width, heads, 2 ** round(math.log2(max(1, outline.tokens_cut))))
+
+
+@cache
+def measure(shape: Block, *, device: str, half: bool, batch_size: int, dtype: torch.dtype) -> Speed:
+    """Time one transformer block of the model's width, and an optimiser step.
 
     Args:
         half: whether training computes in bfloat16.
         batch_size: texts that training reads at once; capture reads many.
         dtype: in which capture reads.
     """
-    width = outline.width
-    heads = outline.n_heads if width % outline.n_heads == 0 else 1
-    block = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True).to(device)
+    width = shape.width
+    block = nn.TransformerEncoderLayer(width, shape.n_heads, 4 * width, batch_first=True).to(device)
     reader = deepcopy(block).to(dtype) if dtype is not torch.float32 else block
 
     def read(states: Tensor) -> None:
@@ -54,19 +79,19 @@ def measure(outline: Outline, *, device: str, half: bool, batch_size: int, dtype
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             block(states).float().square().mean().backward()
 
-    many = _MOST_TOKENS // outline.tokens_cut
+    many = max(1, _MOST_TOKENS // shape.n_tokens)
     return Speed(
-        _per_token(read, many, outline, device) / (_PER_BLOCK * width**2),
-        _per_token(learn, min(batch_size, many), outline, device) / (_PER_BLOCK * width**2),
+        _per_token(read, many, shape, device) / (_PER_BLOCK * width**2),
+        _per_token(learn, min(batch_size, many), shape, device) / (_PER_BLOCK * width**2),
         _update(device) / _OPTIMISER_SIZE,
     )
 
 
-def _per_token(work: Callable[[Tensor], None], n_rows: float, outline: Outline, device: str) -> float:
+def _per_token(work: Callable[[Tensor], None], n_rows: int, shape: Block, device: str) -> float:
     """Seconds per token on rows of mean length, as many as wanted, or as few and short as are soon done."""
-    most = max(_FEWEST_TOKENS, _MOST_FLOPS / (6 * _PER_BLOCK * outline.width**2))
-    length = max(1, round(min(outline.tokens_cut, most)))
-    states = torch.randn(max(1, round(min(n_rows, most / length))), length, outline.width, device=device)
+    most = max(_FEWEST_TOKENS, _MOST_FLOPS / (6 * _PER_BLOCK * shape.width**2))
+    length = max(1, round(min(shape.n_tokens, most)))
+    states = torch.randn(max(1, round(min(n_rows, most / length))), length, shape.width, device=device)
     return seconds(lambda: work(states), device) / (states.shape[0] * length)
 
 

@@ -26,8 +26,9 @@ from classifsae.tensors import Float, Int, Tensor
 
 _SOURCE = Source(model="trial", layer=1, prompt="", dataset="trial")
 _N_STEPS, _FEWEST_STEPS = 30, 4
-_MOST_FLOPS = 2e11
+_MOST_FLOPS = 5e10
 _N_PROBE = 100
+_N_CLASSES = 4  # their number decides little of what a method costs
 _NUMBERS_PER_STEP = 8  # that a training step holds, per row of its batch and latent or neuron
 _ROWS = (512, 1024)
 _SCORED = (32, 96)
@@ -80,13 +81,11 @@ class Sizes:
 
     Attributes:
         width: d.
-        n_classes: c.
         n_train, n_test: rows.
         device: "cpu" or "cuda".
     """
 
     width: int
-    n_classes: int
     n_train: int
     n_test: int
     device: str
@@ -94,13 +93,13 @@ class Sizes:
     def states(self, n: int) -> Activations:
         """One cloud of n made-up states per class, spread as hidden states are: Laplace, not normal."""
         generator = torch.Generator().manual_seed(0)
-        labels: Int[Tensor, " n"] = torch.arange(n) % self.n_classes
+        labels: Int[Tensor, " n"] = torch.arange(n) % _N_CLASSES
         uniform = torch.rand(n, self.width, generator=generator) - 0.5
         noise = -uniform.sign() * (1 - 2 * uniform.abs()).clamp_min(1e-6).log()
-        centres = torch.randn(self.n_classes, self.width, generator=generator)
+        centres = torch.randn(_N_CLASSES, self.width, generator=generator)
         return Activations(
             hidden=(noise + centres[labels]).to(self.device),
-            logits=4 * torch.eye(self.n_classes, device=self.device)[labels],
+            logits=4 * torch.eye(_N_CLASSES, device=self.device)[labels],
             labels=labels.to(self.device),
             ids=tuple(map(str, range(n))),
             source=_SOURCE,
@@ -110,13 +109,13 @@ class Sizes:
 def try_out(recipe: ConceptMethod, metrics: Mapping[str, Metric], sizes: Sizes) -> Trial:
     """Fit and score a method on few made-up states, and draw its costs out to a data set.
 
-    Methods that differ in nothing but how long they are trained are tried once.
+    Methods that differ in nothing but how long they are trained, and in weights and rates, are tried once.
 
     Raises:
         ClassifSAEError: options that cannot work at this width.
     """
     short = _shortened(recipe) if isinstance(recipe, (SparseMethod, ConceptLayerMethod)) else recipe
-    tried = _tried(_Key(short, tuple(metrics.items()), sizes.width, sizes.n_classes, sizes.device))
+    tried = _tried(_Key(short, tuple(metrics.items()), sizes.width, sizes.device))
     batch_size = 0
     if isinstance(recipe, (SparseMethod, ConceptLayerMethod)):
         fit, batch_size = _all_steps(recipe, tried, sizes.n_train), recipe.batch_size
@@ -137,11 +136,10 @@ class _Key:
     recipe: ConceptMethod
     metrics: tuple[tuple[str, Metric], ...]
     width: int
-    n_classes: int
     device: str
 
     def __hash__(self) -> int:
-        return hash((self.recipe.model_dump_json(), self.width, self.n_classes, self.device))
+        return hash((self.recipe.model_dump_json(), self.width, self.device))
 
 
 @dataclass(frozen=True)
@@ -163,8 +161,8 @@ class _Tried:
 
 @cache
 def _tried(key: _Key) -> _Tried:
-    sizes = Sizes(key.width, key.n_classes, 0, 0, key.device)
-    tail = CountingTail(key.width, key.n_classes).to(key.device).requires_grad_(False)
+    sizes = Sizes(key.width, 0, 0, key.device)
+    tail = CountingTail(key.width, _N_CLASSES).to(key.device).requires_grad_(False)
     if isinstance(key.recipe, (SparseMethod, ConceptLayerMethod)):
         efforts, concepts = _in_steps(key.recipe, tail, sizes)
     else:
@@ -213,13 +211,15 @@ def _n_steps(recipe: SparseMethod | ConceptLayerMethod, n_train: int) -> int:
 
 
 def _shortened(recipe: SparseMethod | ConceptLayerMethod) -> SparseMethod | ConceptLayerMethod:
-    """The same method with one pass over its rows."""
+    """The same method with one pass over its rows, and the default of every option that costs no time."""
+    fields = type(recipe).model_fields
+    plain = {name: fields[name].default for name, value in recipe if isinstance(value, float)}
     if isinstance(recipe, ConceptLayerMethod):
         # No direction is near a made-up state, so that any threshold would leave no concept to score.
         open_ = {"threshold": 0.0} if isinstance(recipe, ConceptSHAP) else {}
-        return recipe.model_copy(update={"n_epochs": 1, **open_})
+        return recipe.model_copy(update={**plain, "n_epochs": 1, **open_})
     probed = {"n_probe": _N_PROBE} if isinstance(recipe, SAE) else {}
-    return recipe.model_copy(update={"n_vectors": 1, **probed})
+    return recipe.model_copy(update={**plain, "n_vectors": 1, **probed})
 
 
 def _at_two_sizes(
