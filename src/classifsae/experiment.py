@@ -486,7 +486,7 @@ class _Stages:
             ]
             test, texts = self.activations("test"), self.rows("test")
             content = build(fits, records, test, texts, self.tail, about=about)
-            save_report(content, folder)
+            save_report(content, folder, on_step=on_step)
             finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
 
         self._stage("report", self.folder / REPORT, made_from, make)

@@ -306,9 +306,7 @@ def test_methods_in_steps_are_drawn_out_by_their_steps(recipe: object, n_steps: 
 
 
 def test_a_threshold_that_no_made_up_state_reaches_does_not_stop_a_trial():
-    found = try_out(
-        ConceptSHAP(threshold=0.9), {"completeness": Completeness()}, Sizes(256, 1000, 50, "cpu")
-    )
+    found = try_out(ConceptSHAP(threshold=0.9), {"completeness": Completeness()}, Sizes(256, 1000, 50, "cpu"))
     assert found.score.tail_rows == 50
 
 

@@ -16,6 +16,7 @@ from classifsae.report._labels import Label, place
 from classifsae.report._palette import QUIET, colour, hatch, marker, series
 from classifsae.report._short import short_names, shortened
 from classifsae.report.record import ConceptCard, ConceptMap, MethodReport, RunReport
+from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -44,20 +45,33 @@ _CELL = 1.75
 """Width of a small chart in inches: four of them are as wide as the text of a printed page."""
 
 
-def figures(report: RunReport) -> Iterator[tuple[str, bytes]]:
+def figures(report: RunReport, *, on_step: OnStep | None = None) -> Iterator[tuple[str, bytes]]:
     """Every picture of a run, as file name and bytes, one after the other.
 
     ``<method>-<picture>.png`` and ``.pdf``, and ``sentence-sim`` for all methods together; a picture
     for which the report has no numbers is left out.
+
+    Args:
+        report: what is shown.
+        on_step: told how many of the pictures are drawn.
     """
+    drawings = list(_drawings(report))
+    for done, (name, draw) in enumerate(drawings, start=1):
+        yield from _files(name, draw)
+        if on_step:
+            on_step(done, len(drawings), {})
+
+
+def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
+    """The pictures that there are."""
     if report.sentence_sims:
-        yield from _files("sentence-sim", lambda: sentence_sim(report))
+        yield "sentence-sim", lambda: sentence_sim(report)
     for method in report.methods:
-        for name, draw in _drawings(method, report):
-            yield from _files(f"{method.label}-{name}", draw)
+        for name, draw in _drawings_of(method, report):
+            yield f"{method.label}-{name}", draw
 
 
-def _drawings(method: MethodReport, report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
+def _drawings_of(method: MethodReport, report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
     """The pictures that there are of one method."""
     if method.curves:
         yield "training", lambda: training(method)

@@ -19,7 +19,7 @@ from classifsae.report.record import RunReport
 from classifsae.report.runs import RunGroup
 from classifsae.report.table import ROLES, Record, caption
 from classifsae.storage import write_bytes, write_text
-from classifsae.tensors import Tail
+from classifsae.tensors import OnStep, Tail
 
 PAGE, FIGURES = "index.html", "figures"
 
@@ -107,14 +107,18 @@ def _record(fit: Fit, scores: Scores, about: About) -> Record:
     }
 
 
-def save_report(content: RunReport, folder: Path) -> None:
+def save_report(content: RunReport, folder: Path, *, on_step: OnStep | None = None) -> None:
     """Write ``index.html``, ``table.*`` and the pictures in ``figures/``.
 
+    Args:
+        content: what is shown.
+        folder: of the report.
+        on_step: told how many of the pictures are drawn.
     Raises:
         StorageError: the folder cannot be written.
     """
     records = content.records
     save_tables([RunGroup((), records, caption(records), content.notes)], folder)
-    for name, picture in figures(content):
+    for name, picture in figures(content, on_step=on_step):
         write_bytes(folder / FIGURES / name, picture)
     write_text(folder / PAGE, page(content))

@@ -50,7 +50,7 @@ def test_pictures_are_large_enough_for_print(drawn: dict[str, bytes]):
 def test_the_same_report_gives_the_same_bytes_and_no_date(drawn: dict[str, bytes]):
     again = small(words=True)
     for name in ("words", "map"):
-        draw = dict(module._drawings(again.methods[0], again))[name]
+        draw = dict(module._drawings_of(again.methods[0], again))[name]
         for file, content in module._files(f"classifsae-{name}", draw):
             assert content == drawn[file], file
             assert b"CreationDate" not in content
@@ -59,8 +59,8 @@ def test_the_same_report_gives_the_same_bytes_and_no_date(drawn: dict[str, bytes
 def test_a_picture_without_numbers_is_left_out():
     report = small(words=False)
     bare = replace(report.methods[0], map=None, curves={})
-    assert [name for name, _ in module._drawings(bare, report)] == ["classes", "activations", "effects"]
-    assert [name for name, _ in module._drawings(report.methods[1], report)] == []
+    assert [name for name, _ in module._drawings_of(bare, report)] == ["classes", "activations", "effects"]
+    assert [name for name, _ in module._drawings_of(report.methods[1], report)] == []
 
 
 def test_no_picture_is_drawn_before_it_is_asked_for():
@@ -72,7 +72,7 @@ LONG = ("<script>alert('a very long name of a class about science and technology
 
 def test_long_names_of_classes_leave_room_for_the_picture():
     report = replace(small(words=True), label_names=(*LONG, "World", "x" * 200))
-    for name, draw in module._drawings(report.methods[0], report):
+    for name, draw in module._drawings_of(report.methods[0], report):
         figure = draw()
         figure.draw_without_rendering()  # warnings are errors
         box = figure.axes[0].get_window_extent()
