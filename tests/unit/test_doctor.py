@@ -15,17 +15,19 @@ from classifsae.classifier.sizing import Outline, outline
 from classifsae.concepts.classifsae import ClassifSAE
 from classifsae.concepts.conceptshap import ConceptSHAP
 from classifsae.concepts.identity import Identity
+from classifsae.concepts.random import Random
 from classifsae.concepts.sae import SAE
 from classifsae.config import Experiment
 from classifsae.data.config import DatasetConfig
 from classifsae.doctor import estimate as estimating
-from classifsae.doctor import machine, matter, memory, tables
+from classifsae.doctor import machine, matter, memory, tables, trial
 from classifsae.doctor.estimate import estimate
 from classifsae.doctor.machine import PURPOSES, Room, extras, hub_state, size
 from classifsae.doctor.matter import matter_of, spread
 from classifsae.doctor.speed import Speed
 from classifsae.doctor.trial import Effort, Sizes, Trial, line, try_out
 from classifsae.errors import HubError
+from classifsae.metrics import METRICS
 from classifsae.metrics.completeness import Completeness
 
 BERT = {
@@ -316,6 +318,17 @@ def test_other_methods_are_drawn_out_along_a_line():
     assert line((10, 20), (0.0, 10.0), 5) == 0.0
     found = try_out(Identity(), {"completeness": Completeness()}, Sizes(16, 1000, 500, "cpu"))
     assert (found.fit.tail_rows, found.score.tail_rows) == (0, 500)
+
+
+def test_every_metric_can_be_tried():
+    metrics = {name: METRICS.load(name)() for name in METRICS.names()}
+    assert try_out(Random(), metrics, Sizes(16, 1000, 50, "cpu")).score.tail_rows > 50
+
+
+def test_methods_that_differ_in_weights_only_are_tried_once(monkeypatch: pytest.MonkeyPatch):
+    first = try_out(ClassifSAE(n_vectors=1000), {}, Sizes(16, 1000, 50, "cpu"))
+    monkeypatch.setattr(trial, "_in_steps", pytest.fail)
+    assert try_out(ClassifSAE(n_vectors=1000, rate_weight=0.5), {}, Sizes(16, 1000, 50, "cpu")) == first
 
 
 def test_sizes_and_durations_in_words():

@@ -11,6 +11,7 @@ from functools import cache
 
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from classifsae.activations import Activations, Source
 from classifsae.concepts import Run
@@ -22,12 +23,14 @@ from classifsae.concepts.sae import SAE
 from classifsae.doctor.speed import wait
 from classifsae.metrics import score
 from classifsae.metrics.base import Metric
+from classifsae.sentences import Sentences
 from classifsae.tensors import Float, Int, Tensor
 
 _SOURCE = Source(model="trial", layer=1, prompt="", dataset="trial")
 _N_STEPS, _FEWEST_STEPS = 30, 4
 _MOST_FLOPS = 5e10
 _N_PROBE = 100
+_N_WORDS, _WORDS_PER_TEXT, _EMBEDDED = 200, 20, 384
 _N_CLASSES = 4  # their number decides little of what a method costs
 _NUMBERS_PER_STEP = 8  # that a training step holds, per row of its batch and latent or neuron
 _ROWS = (512, 1024)
@@ -240,9 +243,18 @@ def _scored(
     concepts: Concepts, metrics: Mapping[str, Metric], tail: CountingTail, test: Activations, device: str
 ) -> Effort:
     begin, before = time.perf_counter(), tail.n_rows
-    score(concepts, tail, test, metrics=metrics)
+    sentences = _sentences(len(test)) if any(m.needs_sentences for m in metrics.values()) else None
+    score(concepts, tail, test, metrics=metrics, sentences=sentences)
     wait(device)
     return Effort(time.perf_counter() - begin, tail.n_rows - before)
+
+
+def _sentences(n: int) -> Sentences:
+    """As many made-up texts, embedded anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(_N_WORDS, (n, _WORDS_PER_TEXT), generator=generator).tolist()
+    texts = tuple(" ".join(f"word{i}" for i in text) for text in words)
+    return Sentences(texts, normalize(torch.randn(n, _EMBEDDED, generator=generator), dim=1), "trial")
 
 
 def _at(efforts: Sequence[Effort], sizes: tuple[int, int], n: int) -> Effort:
