@@ -23,8 +23,8 @@ PURPOSES = {
     "encoder": "sentence embeddings for the interpretability score",
     "offline": "the weights of MiniLM, so that no hub is needed",
     "peft": "tuning with LoRA",
-    "quantization": "8-bit weights and 8-bit AdamW on a GPU",
-    "text": "words and names of concepts, word clouds",
+    "quantization": "8-bit weights and 8-bit AdamW",
+    "text": "words and names of concepts",
 }
 
 
