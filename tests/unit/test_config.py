@@ -138,7 +138,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
         ({"methods": {"sae": {"seed": 3}}}, r"seed is set for all methods together, by seeds"),
         ({"methods": {"a/../b": {"method": "sae"}}}, r"methods: label 'a/../b' names a folder: use letters"),
         ({"seeds": [1, 2, 1]}, r"seeds: must differ from each other, got \[1, 2, 1\]"),
-        ({"methods": {}}, r"methods: .* at least 1 item"),
+        ({"methods": {}}, r"methods: must name at least one"),
         ({"metrics": {"completness": {}}}, r"unknown metric 'completness'. Did you mean 'completeness'\?"),
         ({"backbone": {"model": "minilm", "layr": 1}}, r"backbone.*layr"),
         ({"dataset": {"name": "planted", "text_colum": "t"}}, r"Did you mean 'text_column'\?"),
