@@ -289,7 +289,7 @@ def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "S
             page = outcome.folder / REPORT / PAGE
             console.print(f"The page to open in a browser: {page}", highlight=False, soft_wrap=True)
         if outcome.failures:
-            raise DataError("; ".join(outcome.failures))
+            raise DataError(" ".join(outcome.failures))
 
 
 class Bars:

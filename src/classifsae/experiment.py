@@ -328,18 +328,19 @@ class _Stages:
         """Fit all methods with all seeds; returns those that could be.
 
         Raises:
-            DataError: none could.
+            ConfigError, DataError: none could, and why the first could not.
         """
-        done = []
+        done, first = [], None
         for label, seed in fits:
             try:
                 self.fitted(label, seed)
             except (ConfigError, DataError) as error:
+                first = first or error
                 self.failures.append(f"{label} seed {seed} is left out: {error}")
             else:
                 done.append((label, seed))
-        if not done:
-            raise DataError("; ".join(self.failures))
+        if first and not done:
+            raise first
         self.notes += self.failures
         return done
 

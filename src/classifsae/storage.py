@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from classifsae.errors import StorageError
+from classifsae.errors import MismatchError, StorageError
 
 Json = JsonValue
 
@@ -216,19 +216,56 @@ def manifest_of(folder: Path) -> Manifest | None:
     Raises:
         StorageError: there is a manifest that cannot be understood.
     """
+    manifest = _read_manifest(folder)
+    return None if manifest is None or _first_broken(folder, manifest) else manifest
+
+
+def broken_file(folder: Path) -> str | None:
+    """The first file of a finished artefact that is gone or changed its size since; None if there is none.
+
+    Raises:
+        StorageError: its manifest cannot be understood.
+    """
+    manifest = _read_manifest(folder)
+    return None if manifest is None else _first_broken(folder, manifest)
+
+
+def require_unchanged(folder: Path, name: str) -> None:
+    """Refuse a file of a finished artefact that is not as it was written; one of no artefact is as it is.
+
+    Raises:
+        MismatchError: it holds other bytes.
+    """
+    manifest = _read_manifest(folder)
+    noted = None if manifest is None else manifest.files.get(name)
+    if noted is not None and (found := hash_file(folder / name)) != noted.sha256:
+        raise MismatchError(
+            f"{folder / name} has the SHA-256 {found}, but was written with {noted.sha256}; "
+            f"give its own file back, or delete the folder to have it made again."
+        )
+
+
+def _read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(
             f"{path} is not a manifest of this version; delete {folder} to have it made again."
         ) from error
-    whole = all(
-        (folder / n).is_file() and (folder / n).stat().st_size == f.size for n, f in manifest.files.items()
+
+
+def _first_broken(folder: Path, manifest: Manifest) -> str | None:
+    return next(
+        (
+            name
+            for name, noted in manifest.files.items()
+            if not (folder / name).is_file() or (folder / name).stat().st_size != noted.size
+        ),
+        None,
     )
-    return manifest if whole else None
 
 
 def begin(folder: Path) -> None:

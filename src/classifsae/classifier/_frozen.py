@@ -24,6 +24,7 @@ from classifsae.classifier._lora import (
 from classifsae.classifier._models import Loaded, load_trained, load_untrained
 from classifsae.classifier._origin import folder_with
 from classifsae.classifier._quiet import quiet
+from classifsae.classifier._soft_prompt import FILE as PROMPT
 from classifsae.classifier._soft_prompt import (
     SoftPrompt,
     attach,
@@ -34,7 +35,7 @@ from classifsae.classifier._soft_prompt import (
 )
 from classifsae.classifier.config import UNMERGED, BackboneConfig, Kind, LoraOptions
 from classifsae.errors import ConfigError, MismatchError
-from classifsae.storage import cannot_write, hash_tensors
+from classifsae.storage import cannot_write, hash_tensors, require_unchanged
 
 
 class Base(BaseModel, frozen=True, extra="forbid"):
@@ -78,7 +79,8 @@ class Base(BaseModel, frozen=True, extra="forbid"):
         if found != self.fingerprint:
             raise MismatchError(
                 f"the classifier was tuned on {self.model} with weights of SHA-256 {self.fingerprint}, but "
-                f"those there now have {found}; give the former back, or fine-tune again."
+                f"those there now have {found}; give the former back, "
+                f"or delete the classifier's folder to tune it again."
             )
         return loaded
 
@@ -155,6 +157,9 @@ def reopened(
     else:
         _check_whole(config, base.model, base.quantization)
         loaded = base.load(kind, label_names, device)
+    for file in (PROMPT, WEIGHTS):  # small, so that their bytes can be looked at each time
+        if (folder / file).is_file():
+            require_unchanged(folder, file)
     if n_vectors:
         width = embeddings(loaded.model).embedding_dim
         prompt = read_prompt(folder, n_vectors=n_vectors, width=width, name=config.name)

@@ -27,10 +27,15 @@ def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str
         )
     mine, theirs = [canonical(n) for n in own], [canonical(n) for n in wanted]
     if mine != theirs and not _says_nothing(own):
-        fault = "in another order" if sorted(mine) == sorted(theirs) else "under other names"
+        where = f"{name} has the classes {', '.join(own)}, the data set has them"
+        if sorted(mine) == sorted(theirs):
+            in_order = ", ".join(wanted[theirs.index(n)] for n in mine)
+            raise ConfigError(
+                f"{where} in another order ({', '.join(wanted)}); set dataset.label_names=[{in_order}]."
+            )
         raise ConfigError(
-            f"{name} has the classes {', '.join(own)}, the data set has them {fault} ({', '.join(wanted)}); "
-            f"declare the data set's label names as the model has them."
+            f"{where} under other names ({', '.join(wanted)}); "
+            f"give the data the model's names, or fine-tune the model on them (tuning: full)."
         )
     return tuple(wanted)
 

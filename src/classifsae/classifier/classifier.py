@@ -29,6 +29,7 @@ from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import (
     Json,
     Manifest,
+    broken_file,
     finish,
     hash_tensors,
     manifest_of,
@@ -511,6 +512,10 @@ def _saved_facts(config: BackboneConfig) -> Facts | None:
     folder = Path(config.model or "").expanduser()
     if not (folder / FACTS).is_file():
         return None
+    if (broken := broken_file(folder)) is not None:
+        raise StorageError(
+            f"{folder / broken} is missing or was changed; give it back, or run the finetune stage again."
+        )
     if manifest_of(folder) is None:
         raise StorageError(f"{folder} holds an unfinished classifier; run the finetune stage again.")
     try:

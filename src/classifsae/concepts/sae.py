@@ -88,7 +88,7 @@ def probe_strength(
     Source: Le Bail et al. 2025, selection of the plain SAE's features.
     """
     from joblib import parallel_config
-    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -106,6 +106,9 @@ def probe_strength(
         warnings.simplefilter("ignore", ConvergenceWarning)
         # A class with fewer sentences than folds is missing from some folds; the others still count.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        # So does a fold that is left with one class: its score is missing.
+        warnings.simplefilter("ignore", FitFailedWarning)
+        warnings.filterwarnings("ignore", message="One or more of the test scores", category=UserWarning)
         search.fit(codes.cpu()[:, live].numpy(), classes.cpu().numpy())
     strength = torch.zeros(codes.shape[1])
     strength[live] = torch.from_numpy(search.best_estimator_[-1].coef_).norm(dim=0).float()

@@ -73,7 +73,7 @@ def _flag(found: Estimate) -> str:
         return "not known"
     if not found.problems:
         return ""
-    return "does not fit" if found.problems[-1].startswith("does not fit") else "no GPU"
+    return "too large" if found.problems[-1].startswith("does not fit") else "no GPU"
 
 
 def _line(number: str, backbone: str, dataset: str, costs: Sequence[str]) -> str:

@@ -170,9 +170,10 @@ def test_label_names_must_agree_unless_the_model_has_none():
     assert agreed_labels(("NO", "Yes"), ("no", "yes"), name="m") == ("no", "yes")
     assert agreed_labels(("no", "yes"), None, name="m") == ("no", "yes")
     with pytest.raises(
-        ConfigError, match=r"m has the classes yes, no, the data set has them in another order"
+        ConfigError,
+        match=r"m has the classes yes, NO, .* in another order .*; set dataset.label_names=\[yes, no\]",
     ):
-        agreed_labels(("yes", "no"), ("no", "yes"), name="m")
+        agreed_labels(("yes", "NO"), ("no", "yes"), name="m")
     with pytest.raises(ConfigError, match="the data set has them under other names"):
         agreed_labels(("ham", "spam"), ("no", "yes"), name="m")
     with pytest.raises(ConfigError, match=r"m has 2 classes \(a, b\), the data set 3"):

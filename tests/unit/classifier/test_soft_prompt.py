@@ -1,5 +1,6 @@
 """Soft prompts: the same for a text whatever its batch, learned on a frozen decoder, never left out."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,9 +243,17 @@ def saved(decoder_folder, tmp_path) -> Path:
     return tmp_path / "tuned"
 
 
+def test_the_vectors_of_another_classifier_are_refused(saved, decoder_folder, tmp_path):
+    other = tmp_path / "other"
+    finetune(decoder_folder, texts(8), folder=other, tuning="soft_prompt", n_steps=1, seed=7)
+    shutil.copy(other / "soft_prompt.safetensors", saved)
+    with pytest.raises(MismatchError, match=r"soft_prompt.safetensors has the SHA-256 .* give its own file"):
+        Classifier.load(saved)
+
+
 def test_a_missing_file_of_vectors_is_an_error(saved):
     (saved / "soft_prompt.safetensors").unlink()
-    with pytest.raises(StorageError, match=r"unfinished classifier; run the finetune stage again"):
+    with pytest.raises(StorageError, match=r"soft_prompt.safetensors is missing or was changed"):
         Classifier.load(saved)
     finish(saved, inputs="", record={})
     with pytest.raises(StorageError, match=r"lacks soft_prompt.safetensors, without which .* is another"):
