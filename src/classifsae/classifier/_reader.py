@@ -116,6 +116,9 @@ class Reader:
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Token ids of texts inside the template, at most ``max_length`` each, less the slots.
 
+        What is too long loses its end in an encoder. In a decoder the text loses its beginning, and
+        all of the template stays.
+
         Raises:
             DataError: a text has no token at all.
         """
@@ -126,8 +129,13 @@ class Reader:
         rows = self.tokenizer(prompts, truncation=True, max_length=self.room, verbose=False)
         if not all(rows["input_ids"]):
             raise DataError("a text is empty, and the template puts nothing around it; remove it.")
-        n_cut = sum(bool(row.overflowing) for row in rows.encodings or ())
-        return Encoded(list(rows["input_ids"]), n_cut)
+        ids = list(rows["input_ids"])
+        cut = [number for number, row in enumerate(rows.encodings or ()) if row.overflowing]
+        if self._before and side == "left":
+            for number in cut:
+                text = texts[number]
+                ids[number] = self._ids(self._filled(text[self._beginning(text) :]))
+        return Encoded(ids, len(cut))
 
     def span(self, text: str) -> tuple[int, int]:
         """The characters of a text that are read, first and one past the last: all, unless it is too long.
@@ -138,6 +146,8 @@ class Reader:
         encoded = self.encode([text])
         if encoded.n_cut == 0:
             return 0, len(text)
+        if self._before and self.signature.kind == "decoder":
+            return self._beginning(text), len(text)
         offsets = self.tokenizer(
             self._filled(text),
             truncation=True,
@@ -145,8 +155,7 @@ class Reader:
             return_offsets_mapping=True,
             verbose=False,
         )["offset_mapping"]
-        before = 0 if self.template is None else len(surroundings(self.template, self.label_names)[0])
-        places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
+        places = [place - len(self._before) for pair in offsets if pair[0] < pair[1] for place in pair]
         return max(min(places), 0), min(max(places), len(text))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
@@ -211,6 +220,28 @@ class Reader:
             f"{where} is not one token right after the prompt in the tokenizer of {name} (alone it is "
             f"{alone}); give the words to answer as answers, use another model, or fewer classes."
         )
+
+    @property
+    def _before(self) -> str:
+        """What stands before every text."""
+        if self.template is None:
+            return ""
+        return surroundings(self.template, self.label_names, self.words)[0]
+
+    def _beginning(self, text: str) -> int:
+        """First character that a decoder reads of a text that is too long, with all of the template."""
+        offsets = self.tokenizer(
+            self._filled(text), truncation=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
+        places = [start - len(self._before) for start, end in offsets if start < end]
+        own = [place for place in places if 0 <= place < len(text)]
+        n_lost = len(offsets) - self.room
+        while n_lost < len(own):
+            excess = self.lengths([text[own[n_lost] :]])[0] - self.room
+            if excess <= 0:
+                return own[n_lost]
+            n_lost += excess  # a cut inside a word may take a token more
+        return len(text)
 
     def _filled(self, text: str) -> str:
         return text if self.template is None else fill(self.template, text, self.label_names, self.words)

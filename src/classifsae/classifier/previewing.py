@@ -9,7 +9,7 @@ from classifsae.classifier._reader import Reader, template_of
 from classifsae.classifier.classifier import signature_of, with_answers, with_saved
 from classifsae.classifier.config import BackboneConfig
 from classifsae.classifier.training import start
-from classifsae.data.prompt import fill
+from classifsae.data.prompt import TEXT, fill
 from classifsae.data.texts import Texts
 
 RULE = "-" * 40
@@ -83,27 +83,17 @@ def _cut(reader: Reader, text: str) -> tuple[str, str, str]:
     )
     n_kept = len(reader.encode([text]).ids[0])  # sets the side on which the tokenizer cuts
     n_all = len(reader.tokenizer(prompt, verbose=False)["input_ids"])
-    row = reader.tokenizer(
-        prompt,
-        truncation=True,
-        max_length=reader.room,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
-    spans = [
-        s for s, special in zip(row["offset_mapping"], row["special_tokens_mask"], strict=True) if not special
-    ]
-    begin, end = spans[0][0], spans[-1][1]
     tokens = f"tokens: {n_kept} of {n_all}, {reader.room} at most"
     if n_kept == n_all:
         return prompt, "cut: nothing", tokens
-    if begin > 0:
-        return (
-            prompt[begin:],
-            f"cut: the first {begin} characters, up to {prompt[:begin][-N_SHOWN:]!r}",
-            tokens,
-        )
+    if reader.signature.kind == "decoder":
+        begin, _ = reader.span(text)
+        kept = fill(reader.template or TEXT, text[begin:], reader.label_names, reader.words)
+        return kept, f"cut: the first {begin} characters, up to {text[:begin][-N_SHOWN:]!r}", tokens
+    row = reader.tokenizer(
+        prompt, truncation=True, max_length=reader.room, return_offsets_mapping=True, verbose=False
+    )
+    end = max(last for _, last in row["offset_mapping"])
     return (
         prompt[:end],
         f"cut: the last {len(prompt) - end} characters, from {prompt[end:][:N_SHOWN]!r}",

@@ -6,6 +6,7 @@ from tiny_models import DECODERS, ENCODERS, N_LAYERS, NAMES, SENTENCES, build
 
 from classifsae.classifier._surgery import replaced_forward
 from classifsae.classifier.classifier import Classifier
+from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
 
 FAMILIES = [*ENCODERS, *DECODERS]
@@ -140,6 +141,19 @@ def test_a_decoder_keeps_the_options_and_an_encoder_the_beginning_of_a_long_text
     assert "first" not in kept
     assert "first" in encoder.reader.tokenizer.decode(encoder.reader.encode([long]).ids[0])
     assert decoder.reader.encode([long, "short"]).n_cut == 1
+
+
+def test_what_a_template_puts_before_a_long_text_stays(tiny):
+    long = "first " + "words " * 200 + "last"
+    model = tiny("gpt2", template="One of {options} for: {text}\nAnswer ")
+    reader = model.reader
+    (ids,) = reader.encode([long]).ids
+    begin, end = reader.span(long)
+    assert reader.tokenizer.decode(ids) == fill(reader.template, long[begin:], reader.label_names)
+    assert reader.room - 2 <= len(ids) <= reader.room
+    assert (0 < begin < end, end) == (True, len(long))
+    assert reader.encode([long, "short"]).n_cut == 1
+    assert reader.encode([long, "short"]).ids == [ids, *reader.encode(["short"]).ids]
 
 
 def test_a_limit_without_room_for_a_text_is_refused(tiny):
