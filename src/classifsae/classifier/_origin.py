@@ -33,7 +33,10 @@ def locate(config: BackboneConfig) -> str:
     if path.exists():
         raise ConfigError(f"backbone {model!r} is a file; give the folder that holds config.json.")
     if _looks_like_a_path(model):
-        raise unknown_backbone(model, "there is no such folder")
+        raise ConfigError(
+            f"backbone {model!r}: there is no such folder; check the path, or give a hub id or a preset "
+            f"(classifsae list backbones)."
+        )
     return model
 
 
