@@ -113,7 +113,7 @@ def changed(folder: Path, **fields: object) -> Path:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"base_model_name_or_path": "./gone"}, "unknown backbone './gone'"),
+        ({"base_model_name_or_path": "./gone"}, "backbone './gone': there is no such folder"),
         ({"base_model_name_or_path": None}, "names no model; set base_model_name_or_path"),
         ({"peft_type": "IA3"}, "holds an adapter of kind IA3; only LORA can be opened"),
         ({"peft_type": "WITCHCRAFT"}, "is no adapter of a known kind"),
