@@ -131,7 +131,7 @@ class Reader:
             raise DataError("a text is empty, and the template puts nothing around it; remove it.")
         ids = list(rows["input_ids"])
         cut = [number for number, row in enumerate(rows.encodings or ()) if row.overflowing]
-        if self._before and side == "left":
+        if side == "left" and self.around[0]:
             for number in cut:
                 text = texts[number]
                 ids[number] = self._ids(self._filled(text[self._beginning(text) :]))
@@ -146,7 +146,8 @@ class Reader:
         encoded = self.encode([text])
         if encoded.n_cut == 0:
             return 0, len(text)
-        if self._before and self.signature.kind == "decoder":
+        before = len(self.around[0])
+        if before and self.signature.kind == "decoder":
             return self._beginning(text), len(text)
         offsets = self.tokenizer(
             self._filled(text),
@@ -155,7 +156,7 @@ class Reader:
             return_offsets_mapping=True,
             verbose=False,
         )["offset_mapping"]
-        places = [place - len(self._before) for pair in offsets if pair[0] < pair[1] for place in pair]
+        places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
         return max(min(places), 0), min(max(places), len(text))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
@@ -222,18 +223,19 @@ class Reader:
         )
 
     @property
-    def _before(self) -> str:
-        """What stands before every text."""
+    def around(self) -> tuple[str, str]:
+        """What stands before and after every text."""
         if self.template is None:
-            return ""
-        return surroundings(self.template, self.label_names, self.words)[0]
+            return "", ""
+        return surroundings(self.template, self.label_names, self.words)
 
     def _beginning(self, text: str) -> int:
         """First character that a decoder reads of a text that is too long, with all of the template."""
         offsets = self.tokenizer(
             self._filled(text), truncation=False, return_offsets_mapping=True, verbose=False
         )["offset_mapping"]
-        places = [start - len(self._before) for start, end in offsets if start < end]
+        before = len(self.around[0])
+        places = [start - before for start, end in offsets if start < end]
         own = [place for place in places if 0 <= place < len(text)]
         n_lost = len(offsets) - self.room
         while n_lost < len(own):

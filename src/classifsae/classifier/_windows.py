@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from classifsae.classifier._reader import Reader
-from classifsae.data.prompt import surroundings
 from classifsae.errors import ConfigError
 
 Span = tuple[int, int]
@@ -56,7 +55,7 @@ def places(n_tokens: int, room: int, overlap: int) -> list[int]:
 
 def _spans(reader: Reader, texts: Sequence[str], *, overlap: int) -> list[list[Span]]:
     """The windows of each text in characters; the whole of a text that fits."""
-    before, after = _around(reader)
+    before, after = reader.around
     rows = reader.tokenizer(
         [before + text + after for text in texts],
         truncation=False,
@@ -93,7 +92,3 @@ def _fitting(reader: Reader, text: str, tokens: list[Span], *, room: int, overla
     if excess <= 0:
         return spans
     return _fitting(reader, text, tokens, room=room - excess, overlap=overlap)
-
-
-def _around(reader: Reader) -> tuple[str, str]:
-    return ("", "") if reader.template is None else surroundings(reader.template, reader.label_names)

@@ -62,11 +62,19 @@ def test_windows_fit_cover_the_text_and_overlap(tiny, family):
             assert len(reader.tokenizer(shared, add_special_tokens=False)["input_ids"]) >= 8
 
 
-def test_every_window_of_a_decoder_has_the_whole_template_around_it(tiny):
-    reader = tiny("gpt_neox").reader
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{text}\n\nOPTIONS:\n{options}\n", None),
+        ("{options}\n{text} is", (" a long answer", " an even longer answer", " good")),
+    ],
+)
+def test_every_window_of_a_decoder_has_the_whole_template_around_it(tiny, template, words):
+    reader = dataclasses.replace(tiny("gpt_neox").reader, template=template, words=words)
     found = windowed(reader, TEXTS, overlap=8)
+    assert len(found.ids) > len(TEXTS)
     for ids, owner, (start, end) in zip(found.ids, found.owners, found.spans, strict=True):
-        prompt = fill(reader.template, TEXTS[owner][start:end], reader.label_names)
+        prompt = fill(reader.template, TEXTS[owner][start:end], reader.label_names, words)
         assert ids == reader.tokenizer(prompt)["input_ids"]
 
 
