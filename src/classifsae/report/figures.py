@@ -163,38 +163,19 @@ def _point(figure: "Figure", axes: "Axes") -> float:
 
 def _pie(axes: "Axes", shares: Sequence[float], x: float, y: float, radius: float, *, zorder: float) -> None:
     """The largest share as a whole circle, all others above 1 % as slices over it: one alone has no seam."""
-    from matplotlib.patches import Circle, Wedge
+    from matplotlib.patches import Circle, Patch, Wedge
 
     main = max(range(len(shares)), key=lambda c: shares[c])
-    axes.add_patch(
-        Circle(
-            (x, y),
-            radius,
-            facecolor=colour(main),
-            hatch=hatch(main),
-            edgecolor=_INK,
-            linewidth=0.3,
-            zorder=zorder,
-        )
-    )
+    parts: list[tuple[Patch, int]] = [(Circle((x, y), radius), main)]
     begin = 90.0
     for c, share in enumerate(shares):
         end = begin - 360 * share
         if c != main and share > 0.01:
-            axes.add_patch(
-                Wedge(
-                    (x, y),
-                    radius,
-                    end,
-                    begin,
-                    facecolor=colour(c),
-                    hatch=hatch(c),
-                    edgecolor=_INK,
-                    linewidth=0.3,
-                    zorder=zorder,
-                )
-            )
+            parts.append((Wedge((x, y), radius, end, begin), c))
         begin = end
+    for part, c in parts:
+        part.set(facecolor=colour(c), hatch=hatch(c), edgecolor=_INK, linewidth=0.3, zorder=zorder)
+        axes.add_patch(part)
     axes.add_patch(Circle((x, y), radius, facecolor="none", edgecolor=_INK, linewidth=0.8, zorder=zorder))
 
 
