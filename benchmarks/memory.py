@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from classifsae.config import Experiment
 from classifsae.doctor.estimate import estimate
-from classifsae.experiment import run
+from classifsae.pipeline.config import Experiment
+from classifsae.pipeline.run import run
 
 PLANTED = {"name": "planted", "options": {"n_train": 1000, "n_test": 400}}
 METHODS = {"classifsae": {"n_vectors": 100_000}, "ica": {}, "random": {}}

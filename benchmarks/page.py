@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from classifsae.report.page import page
+from classifsae.reporting.page.page import page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from sample_report import sample_report

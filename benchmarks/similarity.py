@@ -16,8 +16,8 @@ from classifsae.bottleneck import look_through
 from classifsae.concepts import ConceptMethod
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
+from classifsae.meaning.sentences import Sentences
 from classifsae.metrics.interpretability import Interpretability
-from classifsae.sentences import Sentences
 
 N, N_EMBEDDED, N_CLASSES, N_CONCEPTS = 50_000, 384, 4, 20
 MAX_SECONDS, MAX_BYTES = 60, 2 * 10**9

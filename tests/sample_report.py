@@ -2,8 +2,8 @@
 
 import math
 
-from classifsae.describe import Word
-from classifsae.report.record import (
+from classifsae.meaning.descriptions import Word
+from classifsae.reporting.page.content import (
     Behind,
     ConceptCard,
     ConceptMap,

@@ -13,14 +13,14 @@ Names are imported when they are first used, so that ``import classifsae`` is in
 """
 
 import logging
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from classifsae.activations import Activations
-    from classifsae.classifier import Classifier, capture, finetune
+    from classifsae.classifier.capture import capture
+    from classifsae.classifier.classifier import Classifier
+    from classifsae.classifier.tuning.finetune import finetune
     from classifsae.concepts import Coder, ConceptMethod, Concepts
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.data import Dataset, Texts, load_dataset
-    from classifsae.encoder import embed, load_encoder
-    from classifsae.explaining import Explanation, explain
+    from classifsae.explaining.explainer import Explanation, explain
+    from classifsae.meaning.encoder import embed, load_encoder
+    from classifsae.meaning.sentences import Sentences
     from classifsae.metrics import Scores, score
-    from classifsae.report import About, Report, report
-    from classifsae.sentences import Sentences
+    from classifsae.reporting import About, Report, report
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -42,9 +42,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Activations": "activations",
-    "Classifier": "classifier",
-    "capture": "classifier",
-    "finetune": "classifier",
+    "Classifier": "classifier.classifier",
+    "capture": "classifier.capture",
+    "finetune": "classifier.tuning.finetune",
     "Coder": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
@@ -57,17 +57,17 @@ _HOMES = {
     "SAE": "concepts.sae",
     "Dataset": "data",
     "Texts": "data",
-    "Explanation": "explaining",
-    "explain": "explaining",
+    "Explanation": "explaining.explainer",
+    "explain": "explaining.explainer",
     "load_dataset": "data",
-    "embed": "encoder",
-    "load_encoder": "encoder",
+    "embed": "meaning.encoder",
+    "load_encoder": "meaning.encoder",
     "Scores": "metrics",
     "score": "metrics",
-    "About": "report",
-    "Report": "report",
-    "report": "report",
-    "Sentences": "sentences",
+    "About": "reporting",
+    "Report": "reporting",
+    "report": "reporting",
+    "Sentences": "meaning.sentences",
 }
 
 __all__ = [
@@ -105,17 +105,6 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'classifsae' has no attribute {name!r}")
     return getattr(import_module(f"classifsae.{_HOMES[name]}"), name)
-
-
-class _Package(ModuleType):
-    """Keeps the function ``report`` where importing the module of the same name would put the module."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -8,13 +8,11 @@ import torch
 from classifsae.activations import Activations, check_finite
 from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError, MismatchError
-from classifsae.sentences import Sentences
-from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
+from classifsae.meaning.sentences import Sentences
+from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches
 
 CodesOf = Callable[[slice], tuple[Tensor, Tensor]]
 """Codes of a batch, changed in some way, and the norms of their states."""
-
-_ENTRIES_PER_BATCH = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -189,9 +187,3 @@ def look_through(
     if not torch.isfinite(view.rebuilt).all():
         raise DataError("the classifier's tail returns NaN or infinity on rebuilt states; run it in float32.")
     return view
-
-
-def batches(n: int, width: int) -> Iterator[slice]:
-    """Slices of n rows whose tensors of this width stay small."""
-    size = max(64, _ENTRIES_PER_BATCH // width)
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -16,9 +16,9 @@ from rich.table import Column
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
-    from classifsae.config import Experiment
-    from classifsae.experiment import Stop
-    from classifsae.explaining import Explanation
+    from classifsae.explaining.explainer import Explanation
+    from classifsae.pipeline.config import Experiment
+    from classifsae.pipeline.run import Stop
     from classifsae.tensors import OnStep
 
 app = typer.Typer(
@@ -95,8 +95,8 @@ def score(experiment: ExperimentFile, settings: Settings = None, index: Index = 
 @app.command()
 def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
     """Put finished runs side by side in one table: Markdown, LaTeX, CSV and JSON."""
-    from classifsae.report import load_groups, save_tables
-    from classifsae.report.table import terminal
+    from classifsae.reporting import load_groups, save_tables
+    from classifsae.reporting.tables.table import terminal
 
     groups = load_groups(runs)
     save_tables(groups, to)
@@ -117,7 +117,7 @@ def explain(
     words: WithWords = True,
 ) -> None:
     """Say what decides a text: the concepts that fire, the answer without each, and their words."""
-    from classifsae.finished import Finished
+    from classifsae.pipeline.finished import Finished
 
     given = _given(texts, file)
     explainer = Finished.open(run).explainer(method, seed, words=words)
@@ -135,7 +135,7 @@ def show(
     """Print what is stated in an experiment, a list of a sweep's points, or one of them with all defaults."""
     import yaml
 
-    from classifsae.config import load_experiment, point_of
+    from classifsae.pipeline.config import load_experiment, point_of
 
     points = load_experiment(experiment, settings or [])
     chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
@@ -157,8 +157,8 @@ def doctor(
     index: Index = None,
 ) -> None:
     """Say what this machine has, and what an experiment would take before anything starts."""
-    from classifsae.config import load_experiment, point_of
     from classifsae.doctor import experiment_report, machine_report, sweep_report
+    from classifsae.pipeline.config import load_experiment, point_of
 
     points = load_experiment(experiment, settings or []) if experiment else ()
     chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
@@ -229,13 +229,13 @@ def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool
     if as_json:
         console.out(json.dumps(explanation.as_json(), ensure_ascii=False), highlight=False)
     else:
-        from classifsae.report.explanation import printed
+        from classifsae.explaining.terminal import printed
 
         console.print(printed(explanation, legend=first), highlight=False)
 
 
 def _show_prompt(point: "Experiment") -> None:
-    from classifsae.classifier import preview
+    from classifsae.classifier.preview import preview
     from classifsae.data import load_dataset
 
     console.out(preview(point.backbone, load_dataset(point.dataset).train), highlight=False)
@@ -253,7 +253,7 @@ def _complain(message: str) -> None:
 
 def _list_points(points: "Sequence[Experiment]") -> None:
     """One line per point: its number, what it is about, where it goes, and what of it is on the disk."""
-    from classifsae.experiment import progress
+    from classifsae.pipeline.run import progress
 
     rows = [("", "backbone", "data set", "run folder", "done")]
     for number, point in enumerate(points, start=1):
@@ -266,11 +266,11 @@ def _list_points(points: "Sequence[Experiment]") -> None:
 
 
 def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "Stop") -> None:
-    from classifsae.config import load_experiment, point_of
-    from classifsae.experiment import REPORT, TABLE
-    from classifsae.experiment import run as run_experiment
-    from classifsae.report.save import PAGE
-    from classifsae.report.table import terminal
+    from classifsae.pipeline.config import load_experiment, point_of
+    from classifsae.pipeline.run import REPORT, TABLE
+    from classifsae.pipeline.run import run as run_experiment
+    from classifsae.reporting.save import PAGE
+    from classifsae.reporting.tables.table import terminal
 
     points = load_experiment(path, settings or [])
     for point in points if index is None else [point_of(points, index, where=str(path))]:
@@ -329,9 +329,9 @@ def _to_bar(progress: Progress, task: TaskID) -> "OnStep":
 
 def _listed(kind: str) -> list[tuple[str, str]]:
     """Names of one kind, each with the first line of what it says of itself."""
-    from classifsae.classifier.config import BACKBONES
     from classifsae.concepts import METHODS, ConceptMethod
     from classifsae.data.sources import PRESETS
+    from classifsae.hub.files import BACKBONES
     from classifsae.metrics import METRICS, Metric
     from classifsae.registry import ClassRegistry, PresetRegistry
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Generic, TypeVar
 
+import yaml
+from pydantic import JsonValue
+
 from classifsae.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
@@ -118,6 +121,12 @@ class PresetRegistry:
         """The file of a preset, or None if there is no such preset."""
         by_spelling = {canonical(n): path for n, path in self._paths().items()}
         return by_spelling.get(canonical(name))
+
+    def fields(self, name: str) -> dict[str, JsonValue]:
+        """What a preset states; nothing where there is no such preset."""
+        path = self.find(name)
+        found: dict[str, JsonValue] = {} if path is None else yaml.safe_load(path.read_text("utf-8"))
+        return found
 
     def about(self, name: str) -> str:
         """What a preset says of itself: the comment in its first line."""

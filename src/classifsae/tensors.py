@@ -4,13 +4,23 @@ Axis names, in every annotation: n sentences, b batch, d width of the hidden sta
 m concepts, c classes, t tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Bool", "Float", "Int", "OnStep", "SentenceEncoder", "Tail", "Tensor"]
+__all__ = [
+    "Bool",
+    "Float",
+    "Int",
+    "OnStep",
+    "SentenceEncoder",
+    "Tail",
+    "Tensor",
+    "batches",
+    "batches_by_length",
+]
 
 
 class Tail(Protocol):
@@ -36,3 +46,23 @@ class OnStep(Protocol):
 
     def __call__(self, done: int, total: int, values: Mapping[str, float], /) -> None:
         """Show or record one step."""
+
+
+_ENTRIES_PER_BATCH = 1 << 22
+
+
+def batches(n: int, width: int) -> Iterator[slice]:
+    """Slices of n rows whose tensors of this width stay small."""
+    size = max(64, _ENTRIES_PER_BATCH // width)
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Rows sorted by length and cut so that rows times the longest stays within ``max_tokens``."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches

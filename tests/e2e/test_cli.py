@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from unit.test_paper import PAPER
 
 from classifsae import cli
 from e2e.conftest import write_experiment
-from unit.test_paper import PAPER
 
 MANY = "\n".join(f'"Sentence {i} about {word}.",{word}' for i in range(12) for word in ("sports", "money"))
 
@@ -110,7 +110,7 @@ def test_a_method_that_cannot_be_fitted_does_not_keep_the_others_from_the_table(
 def test_a_fault_of_ours_is_status_one_and_names_debug(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from classifsae import experiment as stages
+    from classifsae.pipeline import run as stages
 
     monkeypatch.setattr(stages, "load_dataset", lambda config: 1 / 0)
     status, printed = call(monkeypatch, capsys, "run", str(experiment))

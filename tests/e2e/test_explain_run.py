@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import classifsae as cs
-from classifsae.classifier import Classifier
+from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
-from classifsae.config import load_experiment
-from classifsae.describe import load_descriptions
 from classifsae.errors import StorageError
-from classifsae.experiment import run
-from classifsae.finished import Finished
+from classifsae.meaning.descriptions import load_descriptions
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.finished import Finished
+from classifsae.pipeline.run import run
 from e2e.conftest import TINY, write_experiment
 from e2e.test_cli import call
 

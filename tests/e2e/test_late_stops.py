@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from classifsae.config import load_experiment
-from classifsae.describe import MAX_DESCRIBED, load_descriptions
-from classifsae.experiment import run
+from classifsae.meaning.descriptions import MAX_DESCRIBED, load_descriptions
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import run
 from classifsae.tensors import OnStep
 from e2e.conftest import SMALL, TINY, write_experiment
 
@@ -110,8 +110,8 @@ def assert_equal(ours: Path, whole: Path, *, but: str = "experiment.json") -> No
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from classifsae.config import load_experiment
-from classifsae.experiment import run
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import run
 from e2e.test_late_stops import StopsWithin
 
 (point,) = load_experiment(Path(sys.argv[1]))

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from classifsae.activations import Activations
-from classifsae.config import load_experiment
 from classifsae.data import load_dataset
-from classifsae.experiment import run
-from classifsae.sentences import Sentences
+from classifsae.meaning.sentences import Sentences
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import run
 
 
 def test_windows_are_rows_and_whole_texts_are_scored_as_well(experiment: Path):

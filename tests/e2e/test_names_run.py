@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-
-from classifsae import llm
-from classifsae.config import load_experiment
-from classifsae.data import load_dataset
-from classifsae.describe import load_descriptions
-from classifsae.experiment import run
-from classifsae.llm import KEY
-from classifsae.naming import load_names
-from e2e.conftest import TINY, write_experiment
 from unit.test_llm import serving
+
+from classifsae.data import load_dataset
+from classifsae.meaning import llm
+from classifsae.meaning.descriptions import load_descriptions
+from classifsae.meaning.llm import KEY
+from classifsae.meaning.names import load_names
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import run
+from e2e.conftest import TINY, write_experiment
 
 METHODS = {"classifsae": TINY["methods"]["classifsae"]}
 

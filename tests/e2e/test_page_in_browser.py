@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from classifsae.report.page import page as render
+from classifsae.reporting.page.page import page as render
 from sample_report import LABELS, SCRIPT, sample_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from classifsae.config import load_experiment
-from classifsae.describe import load_descriptions
-from classifsae.experiment import Stop, run
+from classifsae.meaning.descriptions import load_descriptions
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import Stop, run
 from classifsae.storage import write_text
 from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment

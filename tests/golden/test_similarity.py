@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from classifsae.metrics._breaks import activating_sets
+from classifsae.activity import activating_sets
 from classifsae.metrics._similarity import (
     overlap_of,
     pair_moments,

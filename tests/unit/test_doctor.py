@@ -9,15 +9,14 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from classifsae.classifier._kept import Kept, kept_bytes
-from classifsae.classifier._models import from_form
 from classifsae.classifier.config import BACKBONES, BackboneConfig, resolve_backbone
+from classifsae.classifier.loading.models import from_form
 from classifsae.classifier.sizing import Outline, outline
 from classifsae.concepts.classifsae import ClassifSAE
 from classifsae.concepts.conceptshap import ConceptSHAP
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
 from classifsae.concepts.sae import SAE
-from classifsae.config import Experiment
 from classifsae.data.config import DatasetConfig
 from classifsae.doctor import estimate as estimating
 from classifsae.doctor import machine, matter, memory, tables, trial
@@ -29,6 +28,7 @@ from classifsae.doctor.trial import Effort, Sizes, Trial, line, try_out
 from classifsae.errors import HubError
 from classifsae.metrics import METRICS
 from classifsae.metrics.completeness import Completeness
+from classifsae.pipeline.config import Experiment
 
 BERT = {
     "architecture": {
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_said(fast: None, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_cannot_be_known_is_a_question_mark_with_its_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("classifsae.classifier._models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
     found = estimate(experiment(backbone={"model": "owner/no-such-model"}))
     assert {cost.seconds for cost in (*found.costs, found.total)} == {None}
     assert "the hub cannot be reached from here" in found.problems[0]
@@ -246,7 +246,7 @@ def test_every_preset_on_the_hub_states_its_form():
 
 def test_a_preset_out_of_reach_is_estimated_from_what_it_states(fast: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(matter, "load_dataset", unreachable)
-    monkeypatch.setattr("classifsae.classifier._models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
     found = estimate(experiment(backbone="bert", dataset="imdb"))
     assert found.total.seconds > 0
     assert found.basis.startswith("25,000 training and 25,000 test texts of about")

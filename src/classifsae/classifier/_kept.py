@@ -11,8 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import PreTrainedModel
 
-from classifsae.classifier._quiet import quiet
-from classifsae.classifier._soft_prompt import embeddings
+from classifsae.classifier.loading.soft_prompt import embeddings
+from classifsae.hub.quiet import quiet
 from classifsae.tensors import Tensor
 
 

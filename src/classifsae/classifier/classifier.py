@@ -12,20 +12,27 @@ import torch
 from pydantic import BaseModel, ValidationError
 from transformers import PreTrainedModel
 
-from classifsae.classifier._answers import Answers, Tokens, answer_words
-from classifsae.classifier._foreign import breaking
-from classifsae.classifier._frozen import Base, load_adapter, reopened, save_model
-from classifsae.classifier._hardware import is_quantized, pick_device, place
-from classifsae.classifier._labels import agreed_labels
-from classifsae.classifier._lora import adapter_folder
-from classifsae.classifier._models import Loaded, load_trained, token_limit
-from classifsae.classifier._neck import given_at, read_at
-from classifsae.classifier._padding import is_close, pads_left
-from classifsae.classifier._reader import Batch, Reader, Signature, batches_by_length, template_of
-from classifsae.classifier._soft_prompt import prepended
-from classifsae.classifier._surgery import Anatomy, answering, captured, dissect, entered_at, last_positions
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
+from classifsae.classifier.loading.adapters import adapter_folder
+from classifsae.classifier.loading.frozen import Base, load_adapter, reopened, save_model
+from classifsae.classifier.loading.labels import agreed_labels
+from classifsae.classifier.loading.models import Loaded, load_trained, token_limit
+from classifsae.classifier.loading.soft_prompt import prepended
+from classifsae.classifier.opening.blocks import (
+    Anatomy,
+    answering,
+    captured,
+    dissect,
+    entered_at,
+    last_positions,
+)
+from classifsae.classifier.opening.neck import given_at, read_at
+from classifsae.classifier.opening.padding import is_close, pads_left
+from classifsae.classifier.reading.answers import Answers, Tokens, answer_words
+from classifsae.classifier.reading.reader import Batch, Reader, Signature, template_of
 from classifsae.errors import ConfigError, StorageError
+from classifsae.hub.devices import is_quantized, pick_device, place
+from classifsae.hub.foreign import breaking
 from classifsae.storage import (
     Json,
     Manifest,
@@ -36,7 +43,7 @@ from classifsae.storage import (
     read_json,
     write_json,
 )
-from classifsae.tensors import Float, Tensor
+from classifsae.tensors import Float, Tensor, batches_by_length
 
 Run = Callable[[Mapping[str, Tensor]], Tensor]
 """From a model's arguments to its logits."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,14 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from classifsae.classifier._tiny import shrunk
+from classifsae.classifier.loading.toy import shrunk
 from classifsae.errors import ConfigError
-from classifsae.registry import PresetRegistry
+from classifsae.hub.files import BACKBONES
 
 Kind = Literal["encoder", "decoder"]
 LongTexts = Literal["cut", "windows"]
 
-BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
 DEFAULT_EPOCHS = 3.0
 UNMERGED = "changes added to weights in 8 bits would be rounded; set lora.merge to false"
 
@@ -232,9 +230,9 @@ def resolve_backbone(
     fields = _fields(given)
     model = fields.get("model")
     preset = BACKBONES.find(model) if isinstance(model, str) else None
-    if preset is not None:
+    if preset is not None and isinstance(model, str):
         given_fields = {k: v for k, v in fields.items() if k != "model"}
-        fields = _overlay({**_read_preset(preset), "preset": preset.stem}, given_fields)
+        fields = _overlay({**BACKBONES.fields(model), "preset": preset.stem}, given_fields)
     fields = _overlay(fields, overrides)
     return _validated(shrunk(fields) if fields.get("tiny") and "architecture" not in fields else fields)
 
@@ -252,11 +250,6 @@ def _overlay(base: dict[str, JsonValue], top: dict[str, JsonValue]) -> dict[str,
     budget = {"n_steps", "n_epochs"}
     dropped = budget if any(top.get(name) is not None for name in budget) else set()
     return {**{k: v for k, v in base.items() if k not in dropped}, **top}
-
-
-def _read_preset(path: Path) -> dict[str, JsonValue]:
-    fields: dict[str, JsonValue] = yaml.safe_load(path.read_text("utf-8"))
-    return fields
 
 
 def _validated(fields: dict[str, JsonValue]) -> BackboneConfig:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from classifsae.classifier._frozen import beneath
 from classifsae.classifier._kept import Kept, kept_bytes
-from classifsae.classifier._lora import adapted
-from classifsae.classifier._models import from_form, n_positions, token_limit, without_weights
-from classifsae.classifier._reader import template_of
-from classifsae.classifier._soft_prompt import embeddings
-from classifsae.classifier._surgery import blocks_of
-from classifsae.classifier._windows import places
 from classifsae.classifier.classifier import checked_layer, with_saved
 from classifsae.classifier.config import BackboneConfig, Kind
+from classifsae.classifier.loading.adapters import adapted
+from classifsae.classifier.loading.frozen import beneath
+from classifsae.classifier.loading.models import from_form, n_positions, token_limit, without_weights
+from classifsae.classifier.loading.soft_prompt import embeddings
+from classifsae.classifier.opening.blocks import blocks_of
+from classifsae.classifier.reading.reader import template_of
+from classifsae.classifier.reading.windows import places
 from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
 

@@ -13,14 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from torch import nn
 
 from classifsae.activations import Activations, Source, check_finite
+from classifsae.activity import ALIVE
 from classifsae.concepts._optimise import Run
 from classifsae.errors import ConfigError, DataError, StorageError, one_line
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
 from classifsae.tensors import Float, Int, Tail, Tensor
-
-ALIVE = 1e-6
-"""A concept whose mean |activation| on the sentences it is chosen on is not above this is dead."""
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"

@@ -11,14 +11,14 @@ import torch
 
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig
 from classifsae.classifier.sizing import Outline, outline
-from classifsae.classifier.training import computes_in_half
-from classifsae.config import Experiment
+from classifsae.classifier.tuning.finetune import computes_in_half
 from classifsae.doctor import memory
 from classifsae.doctor.machine import room, size
 from classifsae.doctor.matter import Matter, matter_of
 from classifsae.doctor.speed import Block, Speed, measure
 from classifsae.doctor.trial import Sizes, Trial, try_out
 from classifsae.errors import ClassifSAEError
+from classifsae.pipeline.config import Experiment
 
 _STEPS_LIKE = {
     "full": 1.0,

@@ -7,9 +7,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from classifsae.config import Experiment
 from classifsae.doctor.estimate import Cost, Estimate, estimate, total
 from classifsae.doctor.machine import extras, facts, size
+from classifsae.pipeline.config import Experiment
 
 CAVEAT = (
     "Rough, from speeds measured just now: expect a factor of 2 or 3 either way, and more while other work "

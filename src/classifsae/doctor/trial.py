@@ -21,9 +21,9 @@ from classifsae.concepts.base import ConceptMethod, Concepts
 from classifsae.concepts.conceptshap import ConceptSHAP
 from classifsae.concepts.sae import SAE
 from classifsae.doctor.speed import wait
+from classifsae.meaning.sentences import Sentences
 from classifsae.metrics import score
 from classifsae.metrics.base import Metric
-from classifsae.sentences import Sentences
 from classifsae.tensors import Float, Int, Tensor
 
 _SOURCE = Source(model="trial", layer=1, prompt="", dataset="trial")

@@ -7,11 +7,11 @@ from types import MappingProxyType
 from classifsae.activations import Activations
 from classifsae.bottleneck import look_through
 from classifsae.concepts.base import Concepts
+from classifsae.meaning.sentences import Sentences
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
-from classifsae.sentences import Sentences
 from classifsae.tensors import OnStep, Tail
 
 __all__ = ["METRICS", "Causality", "Completeness", "Interpretability", "Metric", "Scores", "score"]

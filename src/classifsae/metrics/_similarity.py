@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch.nn.functional import embedding_bag
 
-from classifsae.metrics._breaks import sizes_of
+from classifsae.activity import sizes_of
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
 N_STRONGEST = 5

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from classifsae.bottleneck import View
 from classifsae.errors import ConfigError
+from classifsae.meaning.sentences import Sentences
 from classifsae.registry import ClassRegistry
-from classifsae.sentences import Sentences
 from classifsae.storage import Json
 
 

@@ -6,12 +6,10 @@ from typing import Annotated, final
 
 import torch
 
+from classifsae.activity import FIRES
 from classifsae.bottleneck import View
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.tensors import Bool, Float, Int, Tensor
-
-FIRES = 1e-8
-"""A concept fires on a sentence where its |activation| is above this."""
 
 SIZES = (25, 50, 75, 100)
 """Percentages of a class's concepts that are removed together."""

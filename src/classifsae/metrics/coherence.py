@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal, Self, final
 
 from pydantic import model_validator
 
+from classifsae.activity import activating_sets, strongest_rows
 from classifsae.bottleneck import View
-from classifsae.metrics._breaks import activating_sets, strongest_rows
+from classifsae.meaning.words import N_READ, Term, Tokens, WordOptions, count_terms, tokenise, weigh
 from classifsae.metrics.base import Metric, Quantity, Result, mean
-from classifsae.words import N_READ, Term, Tokens, WordOptions, count_terms, tokenise, weigh
 
 Measure = Literal["c_v", "c_uci", "c_npmi"]
 

@@ -6,12 +6,10 @@ from typing import Annotated, final
 import torch
 from torch.nn.functional import cross_entropy
 
+from classifsae.activity import ACTIVE
 from classifsae.bottleneck import View
 from classifsae.metrics.base import Metric, Quantity, Result
 from classifsae.tensors import Float, Int, Tensor
-
-ACTIVE = 1e-6
-"""A concept is active on a sentence where its |activation| is above this."""
 
 
 @dataclass(frozen=True)

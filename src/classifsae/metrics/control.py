@@ -8,10 +8,10 @@ import torch
 from pydantic import NonNegativeInt
 from torch.nn.functional import normalize
 
-from classifsae.bottleneck import View, batches
+from classifsae.bottleneck import View
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.metrics.causality import changes, firings
-from classifsae.tensors import Float, Int, Tensor
+from classifsae.tensors import Float, Int, Tensor, batches
 
 N_DIRECTIONS = 1024
 """Random directions that the changes are made in."""

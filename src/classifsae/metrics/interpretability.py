@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
+from classifsae.activity import activating_sets
 from classifsae.bottleneck import View
-from classifsae.metrics._breaks import activating_sets
 from classifsae.metrics._similarity import (
     overlap_of,
     pair_moments,

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 from tiny_models import ENCODERS, NAMES, build
 
-from classifsae.classifier._models import Loaded
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.loading.models import Loaded
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ from test_finetune import DECODER, topical
 from tiny_models import DECODERS, N_LAYERS, NAMES, SENTENCES, texts
 from torch.nn.functional import cross_entropy
 
-from classifsae.classifier import Classifier, capture, finetune
-from classifsae.classifier._answers import Answers, answer_words
+from classifsae.classifier.capture import capture
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.reading.answers import Answers, answer_words
+from classifsae.classifier.tuning.finetune import finetune
 from classifsae.errors import ConfigError, UnknownNameError
 
 WORDS = ("oil prices", "team match", "oil team")  # several tokens each; the first and the last begin alike

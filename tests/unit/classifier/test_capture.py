@@ -8,11 +8,11 @@ import torch
 from tiny_models import NAMES, SENTENCES, texts
 
 from classifsae.activations import Activations
-from classifsae.classifier import capture, n_cut_of
-from classifsae.classifier._reader import batches_by_length
+from classifsae.classifier.capture import capture, n_cut_of
 from classifsae.classifier.classifier import Classifier, States
 from classifsae.errors import ConfigError, DataError
 from classifsae.storage import manifest_of
+from classifsae.tensors import batches_by_length
 
 
 class KilledError(RuntimeError):

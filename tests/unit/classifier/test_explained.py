@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_models import SENTENCES, texts
 
-from classifsae.classifier import capture
+from classifsae.classifier.capture import capture
 from classifsae.concepts.random import Random
-from classifsae.explaining import explain
+from classifsae.explaining.explainer import explain
 
 
 @pytest.mark.parametrize(("family", "layer"), [("bert", None), ("bert", 1), ("gpt_neox", None)])

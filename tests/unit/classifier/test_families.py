@@ -5,7 +5,9 @@ import torch
 from tiny_models import N_LAYERS, NAMES, SENTENCES, build, texts
 from transformers import LlamaConfig, LlamaForTokenClassification
 
-from classifsae.classifier import Classifier, capture, finetune
+from classifsae.classifier.capture import capture
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.tuning.finetune import finetune
 from classifsae.errors import ConfigError
 
 FIRST = ["bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra", "mpnet"]

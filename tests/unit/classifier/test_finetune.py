@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_models import NAMES, SENTENCES, texts
 
-from classifsae.classifier import Classifier, finetune
-from classifsae.classifier._trainer import plan_batches
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.tuning.finetune import finetune
+from classifsae.classifier.tuning.trainer import plan_batches
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError, StorageError
 from classifsae.storage import manifest_of

@@ -6,17 +6,20 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from test_finetune import DECODER, KilledError, killed_at, topical
 from tiny_models import NAMES, SENTENCES, build, own_adapter, texts
 
-from classifsae.classifier import Classifier, capture, finetune, resolve_backbone
-from classifsae.classifier._hardware import place
-from classifsae.classifier._models import Loaded
-from classifsae.classifier._surgery import blocks_of
+from classifsae.classifier.capture import capture
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import resolve_backbone
+from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.opening.blocks import blocks_of
+from classifsae.classifier.tuning.finetune import finetune
 from classifsae.errors import ConfigError
+from classifsae.hub.devices import place
 from classifsae.storage import read_tensors
 
 
 @pytest.fixture
 def without_bitsandbytes(monkeypatch):
-    monkeypatch.setattr("classifsae.classifier._hardware.find_spec", lambda name: None)
+    monkeypatch.setattr("classifsae.hub.devices.find_spec", lambda name: None)
 
 
 def test_training_in_fp16_needs_a_gpu():

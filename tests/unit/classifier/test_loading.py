@@ -8,8 +8,10 @@ import pytest
 import torch
 from tiny_models import NAMES, SENTENCES, build
 
-from classifsae.classifier import BACKBONES, BackboneConfig, Classifier, finetune, resolve_backbone
-from classifsae.classifier._labels import agreed_labels
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import BACKBONES, BackboneConfig, resolve_backbone
+from classifsae.classifier.loading.labels import agreed_labels
+from classifsae.classifier.tuning.finetune import finetune
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, StorageError, UnknownNameError
 
@@ -18,7 +20,7 @@ DATA = Texts(SENTENCES[:4], (0, 1, 2, 0), tuple("abcd"), NAMES)
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr("classifsae.classifier._models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())

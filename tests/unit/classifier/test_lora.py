@@ -8,7 +8,11 @@ import torch
 from test_finetune import DECODER, ENCODER, KilledError, killed_at, topical
 from tiny_models import NAMES, SENTENCES, own_adapter, texts
 
-from classifsae.classifier import Classifier, capture, finetune, preview, resolve_backbone
+from classifsae.classifier.capture import capture
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import resolve_backbone
+from classifsae.classifier.preview import preview
+from classifsae.classifier.tuning.finetune import finetune
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.storage import manifest_of, read_json, read_tensors, write_json, write_tensors

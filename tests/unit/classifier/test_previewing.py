@@ -4,8 +4,9 @@ import pytest
 from tiny_models import NAMES, SENTENCES
 from transformers import PreTrainedModel
 
-from classifsae.classifier import preview, resolve_backbone
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import resolve_backbone
+from classifsae.classifier.preview import preview
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 

@@ -11,10 +11,13 @@ from test_finetune import DECODER, ENCODER, FIELDS, KilledError, killed_at
 from tiny_models import DECODERS, LIMIT, N_LAYERS, NAMES, SENTENCES, build, texts
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from classifsae.classifier import Classifier, capture, finetune, preview, resolve_backbone
-from classifsae.classifier._soft_prompt import SoftPrompt, attach
-from classifsae.classifier._windows import windowed
-from classifsae.classifier.training import _arguments
+from classifsae.classifier.capture import capture
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import resolve_backbone
+from classifsae.classifier.loading.soft_prompt import SoftPrompt, attach
+from classifsae.classifier.preview import preview
+from classifsae.classifier.reading.windows import windowed
+from classifsae.classifier.tuning.finetune import _arguments, finetune
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.storage import finish, hash_tensors, manifest_of, read_tensors, write_tensors

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_models import DECODERS, ENCODERS, N_LAYERS, NAMES, SENTENCES, build
 
-from classifsae.classifier._surgery import replaced_forward
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.opening.blocks import replaced_forward
 from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny_models import LIMIT, SENTENCES, texts
 
 from classifsae.activations import Activations, window_ids
-from classifsae.classifier import capture, n_cut_of
-from classifsae.classifier._windows import places, windowed
+from classifsae.classifier.capture import capture, n_cut_of
+from classifsae.classifier.reading.windows import places, windowed
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError

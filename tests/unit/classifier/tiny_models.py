@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from classifsae.classifier._bpe import train_tokenizer
-from classifsae.classifier._models import Loaded
+from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.loading.new_tokenizer import train_tokenizer
 from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
 from classifsae.data.texts import Texts
 

@@ -10,10 +10,10 @@ from torch.nn.functional import normalize
 
 from classifsae.activations import Activations
 from classifsae.concepts.random import Random
+from classifsae.meaning.sentences import Sentences
+from classifsae.meaning.words import WordOptions, count_terms, tokenise
 from classifsae.metrics import score
 from classifsae.metrics.coherence import Coherence, coherence_of, top_words
-from classifsae.sentences import Sentences
-from classifsae.words import WordOptions, count_terms, tokenise
 
 pytest.importorskip("gensim")
 

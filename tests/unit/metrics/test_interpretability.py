@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from classifsae.activations import Activations
+from classifsae.activity import activating_sets, natural_breaks, strongest_rows
 from classifsae.bottleneck import look_through
 from classifsae.concepts.random import Random
 from classifsae.errors import ConfigError, DataError, MismatchError, UnknownNameError
+from classifsae.meaning.sentences import Sentences
 from classifsae.metrics import Interpretability, score
-from classifsae.metrics._breaks import activating_sets, natural_breaks, strongest_rows
 from classifsae.metrics._similarity import (
     overlap_of,
     pair_moments,
@@ -23,7 +24,6 @@ from classifsae.metrics._similarity import (
     similarity_within,
     strongest,
 )
-from classifsae.sentences import Sentences
 from classifsae.tensors import Tensor
 
 

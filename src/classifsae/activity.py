@@ -1,0 +1,87 @@
+"""When a concept is dead, when it is active on a sentence, when strongly: every threshold, once."""
+
+from dataclasses import dataclass
+
+import torch
+
+from classifsae.tensors import Bool, Float, Int, Tensor
+
+ALIVE = 1e-6
+"""A concept whose mean |activation| on the sentences it is chosen on is not above this is dead."""
+
+ACTIVE = 1e-6
+"""A concept is active on a sentence where its |activation| is above this (activation rates)."""
+
+FIRES = 1e-8
+"""A concept fires on a sentence where its |activation| is above this (causality): what is removed."""
+
+_ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 22, 128
+
+
+@dataclass(frozen=True)
+class Activating:
+    """The sentences on which each concept is strongly active.
+
+    Attributes:
+        sets: true where a sentence is in the concept's upper group.
+        thresholds: largest activation of each lower group, not a number where all activations are equal.
+    """
+
+    sets: Bool[Tensor, "m n"]
+    thresholds: Float[Tensor, " m"]
+
+    @property
+    def sizes(self) -> Int[Tensor, " m"]:
+        """Sentences that activate each concept."""
+        return sizes_of(self.sets)
+
+
+def sizes_of(sets: Bool[Tensor, "m n"]) -> Int[Tensor, " m"]:
+    """Members of each set; some sets at a time, as a sum is taken of a copy in int64."""
+    return torch.cat([some.sum(dim=1) for some in sets.split(_SETS_PER_BATCH)])
+
+
+def activating_sets(codes: Float[Tensor, "n m"]) -> Activating:
+    """The upper group of the natural break of every concept; empty where all its activations are equal."""
+    n, m = codes.shape
+    size = max(1, _ENTRIES_PER_BATCH // max(n, 1))
+    sets = torch.empty(m, n, dtype=torch.bool, device=codes.device)
+    thresholds = codes.new_empty(m)
+    for start in range(0, m, size):
+        part = codes[:, start : start + size].T.contiguous()
+        limits = natural_breaks(part)
+        sets[start : start + size], thresholds[start : start + size] = part > limits[:, None], limits
+    return Activating(sets, thresholds)
+
+
+def natural_breaks(values: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """The largest value of the lower of the two groups of each row that leave the least variance within.
+
+    Of n sorted, centred values with prefix sums S_i, the split after the i-th leaves least within where it
+    puts most between the groups: at the largest S_i^2 / (i (n - i)). One sort, so O(n log n).
+
+    Returns:
+        One value per row, not a number where all values of a row are equal.
+    Source: Fisher 1958, "On grouping for maximum homogeneity"; Jenks 1967 (natural breaks).
+    """
+    n = values.shape[1]
+    ordered = values.sort(dim=1).values
+    centred = ordered.double() - ordered.double().mean(dim=1, keepdim=True)
+    left = torch.arange(1, n, device=values.device, dtype=torch.float64)
+    between = centred.cumsum(dim=1)[:, :-1].square() / (left * (n - left))
+    between = between.where(ordered[:, 1:] > ordered[:, :-1], -1.0)
+    if n < 2:
+        return torch.full_like(values[:, 0], torch.nan)
+    best = between.max(dim=1)
+    limits = ordered.gather(1, best.indices[:, None])[:, 0]
+    return limits.where(best.values >= 0, torch.nan)
+
+
+def strongest_rows(codes: Float[Tensor, "n m"], activating: Activating, *, at_most: int) -> list[list[int]]:
+    """For each concept the rows of its activating set where it is most active, the most active first."""
+    found = []
+    for position, members in enumerate(activating.sets):
+        rows = members.nonzero().flatten()
+        order = codes[rows, position].argsort(descending=True, stable=True)
+        found.append(rows[order[:at_most]].tolist())
+    return found

@@ -1,0 +1,240 @@
+"""One pass over texts: hidden states and logits of every sentence once, in data-set order."""
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from classifsae.activations import (
+    TENSORS,
+    Activations,
+    Source,
+    check_finite,
+    finish_activations,
+    window_ids,
+)
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import LongTexts
+from classifsae.classifier.loading.labels import agreed_labels
+from classifsae.classifier.reading.windows import windowed
+from classifsae.data.texts import Texts
+from classifsae.errors import DataError
+from classifsae.storage import (
+    Json,
+    begin,
+    concatenate_files,
+    fingerprint,
+    manifest_of,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from classifsae.tensors import OnStep, Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive sentences, captured.
+
+    Attributes:
+        tensors: hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans (b, 2).
+        n_long: texts that were longer than the model's limit.
+    """
+
+    tensors: dict[str, Tensor]
+    n_long: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive texts as the rows that the model reads.
+
+    Attributes:
+        ids: token ids of each row.
+        owners: which of these texts each row is of.
+        spans: characters of each row in its text; None where long texts are cut.
+        n_long: texts that were longer than the model's limit.
+    """
+
+    ids: list[list[int]]
+    owners: list[int]
+    spans: list[tuple[int, int]] | None
+    n_long: int
+
+
+def capture(
+    classifier: Classifier,
+    texts: Texts,
+    *,
+    folder: Path | None = None,
+    long_texts: LongTexts = "cut",
+    overlap: int = 32,
+    max_tokens: int = 16384,
+    shard_size: int = 4096,
+    on_step: OnStep | None = None,
+    inputs: str = "",
+) -> Activations:
+    """Hidden states, logits, labels and ids of all texts, in their order.
+
+    Args:
+        folder: where they are kept, in shards until all are there; a run that was killed resumes at its
+            first missing shard. The result is memory-mapped. None: kept in memory.
+        long_texts: "cut" texts that are longer than the model reads, or split them into overlapping
+            "windows", each a row of its own with the label of its text; ``documents`` and ``spans`` of the
+            result say what each row is.
+        overlap: tokens that neighbouring windows share at least.
+        max_tokens: tokens per batch at most, padding included (a longer text is a batch of its own).
+        shard_size: texts per shard; memory grows with it, not with the number of texts.
+        on_step: told after each batch: texts done, texts in all.
+        inputs: fingerprint to put into the manifest; by default that of the model, layer, prompt and texts.
+    Raises:
+        DataError: no texts, or hidden states that hold NaN or infinity.
+        ConfigError: other classes than the model's, a head that reads more than the sentence vector, or an
+            overlap that fills a window.
+        StorageError: the folder cannot be written.
+    """
+    if len(texts) == 0:
+        raise DataError("there are no texts to capture; check the data set.")
+    agreed_labels(classifier.label_names, texts.label_names, name=classifier.name)
+    classifier.verify(texts.texts)
+    pass_ = _Pass(
+        classifier,
+        texts,
+        overlap=overlap if long_texts == "windows" else None,
+        max_tokens=max_tokens,
+        shard_size=shard_size,
+        on_step=on_step,
+    )
+    return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
+
+
+def n_cut_of(folder: Path) -> int:
+    """How many of the captured texts were cut at the model's limit."""
+    manifest = manifest_of(folder)
+    value = None if manifest is None else manifest.record.get("n_cut")
+    return value if isinstance(value, int) else 0
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One capture: what is read, and how it is cut into shards and batches.
+
+    Attributes:
+        overlap: tokens that windows share; None: long texts are cut.
+    """
+
+    classifier: Classifier
+    texts: Texts
+    overlap: int | None
+    max_tokens: int
+    shard_size: int
+    on_step: OnStep | None
+
+    @property
+    def source(self) -> Source:
+        model = self.classifier
+        return Source(
+            model=model.fingerprint, layer=model.layer, prompt=model.prompt, dataset=self.texts.dataset
+        )
+
+    @property
+    def inputs(self) -> str:
+        """Fingerprint of all that the states depend on, batching included, which moves their last bits."""
+        return fingerprint(
+            self.source.model_dump(),
+            self.texts.identity,
+            [self.classifier.reader.max_length, str(self.classifier.dtype), self.classifier.device.type],
+            [self.overlap, self.max_tokens, self.shard_size, torch.__version__],
+        )
+
+    def in_memory(self) -> Activations:
+        """The record, from shards joined in memory."""
+        shards = [self._shard(start) for start in self._starts()]
+        tensors = {name: torch.cat([s.tensors[name] for s in shards]) for name in shards[0].tensors}
+        self._report(sum(shard.n_long for shard in shards))
+        return Activations(**tensors, ids=self._ids(tensors), source=self.source)
+
+    def in_folder(self, folder: Path, inputs: str) -> Activations:
+        """The record, memory-mapped from a finished artefact."""
+        own = self.inputs
+        begin(folder)
+        parts = folder / f"shards-{own[:16]}"
+        for other in folder.glob("shards-*"):
+            if other != parts:
+                shutil.rmtree(other)
+        for start in self._starts():
+            self._keep(parts / f"{start:012d}.safetensors", start)
+        files = sorted(parts.glob("*.safetensors"))
+        n_long = sum(_count(file.with_suffix(".json")) for file in files)
+        concatenate_files(folder / TENSORS, files)
+        ids = self._ids(read_tensors(folder / TENSORS))
+        facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
+        finish_activations(folder, ids=ids, source=self.source, inputs=inputs or own, facts=facts)
+        shutil.rmtree(parts)
+        self._report(n_long)
+        return Activations.load(folder)
+
+    def _ids(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Ids of the rows; those of the texts, unless some have several rows."""
+        documents = tensors.get("documents")
+        return self.texts.ids if documents is None else window_ids(self.texts.ids, documents.tolist())
+
+    def _starts(self) -> range:
+        return range(0, len(self.texts), self.shard_size)
+
+    def _keep(self, file: Path, start: int) -> None:
+        """Write a shard unless it is there; the tensors come last, so they mean that it is whole."""
+        if file.exists():
+            self._step(min(start + self.shard_size, len(self.texts)))
+            return
+        shard = self._shard(start)
+        write_json(file.with_suffix(".json"), {"n_long": shard.n_long})
+        write_tensors(file, shard.tensors)
+
+    def _shard(self, start: int) -> Shard:
+        end = min(start + self.shard_size, len(self.texts))
+        rows = self._read(self.texts.texts[start:end])
+        states = self.classifier.states_of(
+            rows.ids,
+            max_tokens=self.max_tokens,
+            on_rows=lambda done: self._step(start + done * (end - start) // len(rows.ids)),
+        )
+        documents = start + torch.tensor(rows.owners)
+        check_finite(states.hidden, tuple(self.texts.ids[i] for i in documents.tolist()))
+        labels = torch.tensor(self.texts.labels)[documents]
+        tensors = {"hidden": states.hidden, "logits": states.logits, "labels": labels}
+        if rows.spans is not None:
+            tensors |= {"documents": documents, "spans": torch.tensor(rows.spans)}
+        return Shard(tensors, rows.n_long)
+
+    def _read(self, texts: Sequence[str]) -> Rows:
+        reader = self.classifier.reader
+        if self.overlap is None:
+            encoded = reader.encode(texts)
+            return Rows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
+        found = windowed(reader, texts, overlap=self.overlap)
+        n_long = sum(n_rows > 1 for n_rows in Counter(found.owners).values())
+        return Rows(found.ids, found.owners, found.spans, n_long)
+
+    def _step(self, done: int) -> None:
+        if self.on_step is not None:
+            self.on_step(done, len(self.texts), {})
+
+    def _report(self, n_long: int) -> None:
+        if n_long:
+            limit = self.classifier.reader.max_length
+            done = "cut" if self.overlap is None else "split into windows"
+            logger.warning("%d of %d texts were %s at %d tokens", n_long, len(self.texts), done, limit)
+
+
+def _count(file: Path) -> int:
+    facts = read_json(file)
+    n_long = facts.get("n_long") if isinstance(facts, dict) else None
+    return n_long if isinstance(n_long, int) else 0

@@ -1,0 +1,1 @@
+"""A model from a folder, a Hub id, an adapter or a soft prompt."""

@@ -1,0 +1,210 @@
+"""Low-rank adapters through peft: made, merged, saved and read in its format, without pickles.
+
+Source: Hu et al. 2021 (arXiv:2106.09685).
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from transformers import PreTrainedModel
+
+from classifsae.classifier.config import BackboneConfig, Kind, LoraOptions
+from classifsae.classifier.loading.models import Loaded
+from classifsae.errors import ConfigError, StorageError
+from classifsae.hub.files import folder_with
+from classifsae.hub.quiet import seeded
+from classifsae.storage import Json, read_tensors, write_json, write_tensors
+from classifsae.tensors import Tensor
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_TASKS: dict[Kind, str] = {"encoder": "SEQ_CLS", "decoder": "CAUSAL_LM"}
+
+
+def require_peft() -> None:
+    """Raise where peft is missing.
+
+    Raises:
+        ConfigError: it is not installed; says how to.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ConfigError('LoRA needs peft; pip install "classifsae[peft]".') from error
+
+
+def with_lora(loaded: Loaded, options: LoraOptions, *, seed: int, name: str) -> Loaded:
+    """A frozen model with trainable low-rank changes, and a trainable head if it has one of its own.
+
+    Raises:
+        ConfigError: peft is missing, or finds no modules to change.
+    """
+    with seeded(seed):
+        return replace(loaded, adapter=adapted(loaded.model, loaded.kind, options, name=name))
+
+
+def adapted(model: PreTrainedModel, kind: Kind, options: LoraOptions, *, name: str) -> "PeftModel":
+    """A handle on a model that from now on has the changes inside, and nothing else to train but a head.
+
+    Raises:
+        ConfigError: peft is missing, or finds no modules to change.
+    """
+    require_peft()
+    from peft import LoraConfig
+
+    modules = options.target_modules
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(modules) if isinstance(modules, tuple) else modules,
+        modules_to_save=_heads(model, kind),
+        task_type=_TASKS[kind],
+    )
+    return _wrapped(model, config, name=name)
+
+
+def merged(loaded: Loaded) -> Loaded:
+    """The model with its changes added to its weights, as if it had been tuned as a whole."""
+    adapter = loaded.adapter
+    assert adapter is not None
+    return Loaded(adapter.merge_and_unload(), loaded.tokenizer, loaded.kind)
+
+
+def write_adapter(folder: Path, loaded: Loaded) -> None:
+    """Write the adapter as peft reads it."""
+    from peft import get_peft_model_state_dict
+
+    adapter = loaded.adapter
+    assert adapter is not None
+    # A set has no order of its own, and equal adapters must be equal files.
+    fields = {key: _sorted(value) for key, value in adapter.peft_config["default"].to_dict().items()}
+    write_json(folder / CONFIG, {**fields, "inference_mode": True})
+    write_tensors(folder / WEIGHTS, get_peft_model_state_dict(adapter, save_embedding_layers=False))
+
+
+def adapter_folder(config: BackboneConfig) -> Path | None:
+    """The folder of peft's that a backbone is, here or fetched from the hub; None for any other model."""
+    model = config.model
+    return None if model is None else folder_with(model, CONFIG, revision=config.revision)
+
+
+def base_of(config: BackboneConfig, folder: Path) -> BackboneConfig:
+    """The model that a folder of peft's changes.
+
+    Raises:
+        ConfigError: peft is missing, or the folder holds something else than LoRA, or names no model.
+    """
+    adapter = _read_config(folder)
+    if not adapter.base_model_name_or_path:
+        raise ConfigError(
+            f"{config.model}/{CONFIG} names no model; set base_model_name_or_path to a folder or hub id."
+        )
+    kinds = {task: kind for kind, task in _TASKS.items()}
+    kind = config.kind if config.kind != "auto" else kinds.get(str(adapter.task_type or ""), "auto")
+    fields = {"model": adapter.base_model_name_or_path, "revision": adapter.revision, "kind": kind}
+    return config.model_copy(update={**fields, "preset": None, "sha256": None})
+
+
+def read_adapter(loaded: Loaded, folder: Path, *, name: str) -> Loaded:
+    """A model with the adapter of a folder.
+
+    Raises:
+        ConfigError: the adapter is not of this model, or leaves weights untrained that no file holds.
+        StorageError: the adapter's weights are missing or damaged.
+    """
+    config = _read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise StorageError(f"{folder} lacks {WEIGHTS}; adapters are read from safetensors only.")
+    wrapped = replace(loaded, adapter=_wrapped(loaded.model, config, name=name))
+    _put_in(wrapped, read_tensors(folder / WEIGHTS), where=folder, name=name)
+    trained = tuple(config.modules_to_save or ())
+    lost = [weight for weight in loaded.missing if weight.split(".")[0] not in trained]
+    if lost:
+        raise ConfigError(
+            f"neither {name} nor the adapter in {folder} holds {lost[0]} (and {len(lost) - 1} more), so they "
+            f"are no trained classifier; fine-tune it first (tuning: lora)."
+        )
+    return wrapped
+
+
+def _put_in(loaded: Loaded, tensors: dict[str, Tensor], *, where: Path, name: str) -> None:
+    from peft import set_peft_model_state_dict
+
+    try:
+        with _plain_warnings():
+            found = set_peft_model_state_dict(loaded.adapter, tensors)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise _other_model(where, name, " ".join(str(error).split())[:200]) from error
+    missing, unexpected = cast("tuple[list[str], list[str]]", found)
+    wanted = [key for key in missing if ".lora_" in key or ".modules_to_save." in key]
+    if wanted or unexpected:
+        raise _other_model(where, name, f"one of them lacks {[*wanted, *unexpected][0]}")
+
+
+def _other_model(where: Path, name: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"the adapter in {where} does not fit {name}: {why}; check base_model_name_or_path in {CONFIG}, and "
+        f"that label_names are those that it was tuned with."
+    )
+
+
+def _wrapped(model: PreTrainedModel, config: "LoraConfig", *, name: str) -> "PeftModel":
+    from peft import PeftModel, get_peft_model
+
+    try:
+        with _plain_warnings():
+            wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        why = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{name}: LoRA cannot be set up: {why}; set lora.target_modules.") from error
+    assert isinstance(wrapped, PeftModel)
+    return wrapped
+
+
+def _read_config(folder: Path) -> "LoraConfig":
+    require_peft()
+    from peft import LoraConfig, PeftConfig
+
+    try:
+        with _plain_warnings():
+            config = PeftConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{folder / CONFIG} is no adapter of a known kind: {why}.") from error
+    if not isinstance(config, LoraConfig):
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        raise ConfigError(f"{folder} holds an adapter of kind {kind}; only LORA can be opened.")
+    return config
+
+
+def _heads(model: PreTrainedModel, kind: Kind) -> list[str] | None:
+    """Modules with weights outside the body of a sequence classifier: new, and so to be trained whole."""
+    if kind == "decoder":
+        return None
+    body = model.base_model_prefix
+    return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
+
+
+def _sorted(value: object) -> Json:
+    if isinstance(value, set | frozenset):
+        return [str(name) for name in sorted(value)]
+    if isinstance(value, dict):
+        return {str(key): _sorted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sorted(inner) for inner in value]
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Leave out peft's advice to people who call it themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,1 @@
+"""The hook layer: what stands in it is read, or replaced."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: all weights, LoRA or a soft prompt."""

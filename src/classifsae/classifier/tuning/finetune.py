@@ -1,0 +1,262 @@
+"""Aligning a backbone with the task (spec section 2): cross-entropy on class logits or answer tokens."""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import transformers
+from transformers import PreTrainedModel, TrainingArguments
+
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
+from classifsae.classifier.loading.frozen import finished, started
+from classifsae.classifier.loading.models import Loaded, kind_of_architecture, load_untrained, make
+from classifsae.classifier.opening.blocks import replaced_forward
+from classifsae.classifier.reading.answers import answer_words
+from classifsae.classifier.reading.reader import template_of
+from classifsae.classifier.tuning.trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
+from classifsae.data.prompt import fill
+from classifsae.data.texts import Texts
+from classifsae.errors import DataError
+from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
+from classifsae.hub.quiet import quiet, seeded
+from classifsae.storage import Json, begin, fingerprint, hash_tensors
+from classifsae.tensors import Float, OnStep, Tensor
+
+CHECKPOINTS = "checkpoints"
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+
+
+def finetune(
+    backbone: str | Path | Mapping[str, Json] | BackboneConfig,
+    train: Texts,
+    *,
+    folder: Path | None = None,
+    device: torch.device | str | None = None,
+    on_step: OnStep | None = None,
+    inputs: str = "",
+    checkpoint_seconds: float = 300.0,
+    **overrides: Json,
+) -> Classifier:
+    """Train a backbone to classify; the result is frozen.
+
+    Args:
+        backbone: a preset, folder, hub id, or options (:class:`BackboneConfig`).
+        train: the training texts.
+        folder: where checkpoints and then the classifier go; a run that was killed resumes from its last
+            whole checkpoint and ends with the same weights. None: nothing is kept.
+        device: where to train; a GPU if there is one.
+        on_step: told after each optimiser step, with its loss.
+        inputs: fingerprint to put into the manifest; by default that of the options and texts.
+        checkpoint_seconds: time between checkpoints.
+        overrides: fields that replace those of the backbone.
+    Raises:
+        ConfigError: options that cannot work, no such model, a loss that is not finite.
+        DataError: a class without training texts.
+        StorageError: the folder cannot be written.
+    """
+    config = resolve_backbone(backbone, **overrides)
+    if folder is not None:
+        begin(folder)
+    if config.tuning == "none":
+        trained = Classifier.load(config, label_names=train.label_names, device=device)
+    else:
+        _check_texts(train)
+        trained = _tuned(
+            config,
+            train,
+            folder=folder,
+            device=device,
+            on_step=on_step,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+    if folder is not None:
+        own = fingerprint(config.model_dump(mode="json"), train.identity)
+        trained.save(folder, inputs=inputs or own)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return trained
+
+
+def _tuned(
+    config: BackboneConfig,
+    train: Texts,
+    *,
+    folder: Path | None,
+    device: torch.device | str | None,
+    on_step: OnStep | None,
+    checkpoint_seconds: float,
+) -> Classifier:
+    check_training(precision=config.precision, optimizer=config.optimizer, device=pick_device(device))
+    loaded = start(config, train, pick_device(device))
+    place(loaded.model, pick_device(device), name=config.name)
+    trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
+    untrained = _classifier(config, loaded, train)
+    for weight in trainable:
+        weight.requires_grad_(True)
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.prompting():
+        trainer = _trainer(
+            config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
+        )
+        checkpoint = last_whole_checkpoint(run, trainer.inputs)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return _classifier(config, finished(config, loaded), train)
+
+
+@contextmanager
+def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
+    """Training that leaves nothing behind but the weights: no gradients, no wrapper of mixed precision."""
+    with quiet(), seeded(seed), replaced_forward({model: model.forward}):
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+
+
+def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
+    """The model before training, its new weights seeded, and frozen where it is not to be trained."""
+    if config.architecture is None:
+        return started(config, load_untrained(config, train.label_names, device))
+    kind = kind_of_architecture(config)
+    template = template_of(kind, config.template)
+    names, words = train.label_names, answer_words(config.answers, train.label_names)
+    prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
+    return started(config, make(config, train.label_names, prompts, kind))
+
+
+def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classifier:
+    return Classifier(
+        loaded,
+        name=config.name,
+        label_names=train.label_names,
+        layer=config.layer,
+        template=config.template,
+        answers=config.answers,
+        max_length=config.max_length,
+    )
+
+
+def _trainer(
+    config: BackboneConfig,
+    untrained: Classifier,
+    train: Texts,
+    run: Path,
+    *,
+    on_step: OnStep | None,
+    seconds: float | None,
+) -> ClassifierTrainer:
+    n_steps = _n_steps(config, len(train))
+    plan = plan_batches(
+        [len(text) for text in train.texts],
+        batch_size=config.batch_size,
+        n_batches=n_steps * config.gradient_accumulation,
+        seed=config.seed,
+    )
+    return ClassifierTrainer(
+        untrained.model,
+        _arguments(config, run, n_steps=n_steps, device=untrained.device),
+        folder=run,
+        rows=train,
+        reader=untrained.reader,
+        plan=plan,
+        class_logits=untrained.class_logits,
+        class_weights=_class_weights(train) if config.class_weights else None,
+        inputs=_fingerprint(config, train, untrained),
+        on_step=on_step,
+        checkpoint_seconds=seconds,
+    )
+
+
+def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
+    """Hugging Face's options for ours."""
+    line = _line(config)
+    arguments = TrainingArguments(
+        output_dir=str(run),
+        max_steps=n_steps,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        weight_decay=config.weight_decay,
+        learning_rate=_peak(config),
+        # A soft prompt's rate falls in a straight line from the first step on.
+        lr_scheduler_type="polynomial" if line else "cosine",
+        lr_scheduler_kwargs=line,
+        warmup_steps=0 if line else config.warmup,
+        max_grad_norm=config.clip,
+        optim=_OPTIMIZERS[config.optimizer],
+        bf16=computes_in_half(config, device) and config.precision != "fp16",
+        fp16=config.precision == "fp16",
+        seed=config.seed,
+        use_cpu=device.type == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    # Set afterwards, as versions disagree on the name of the argument and warn about the other.
+    arguments.gradient_checkpointing = arguments.activation_checkpointing = config.gradient_checkpointing
+    # Several visible GPUs would be used through DataParallel, whose copies ignore overridden forwards.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _peak(config: BackboneConfig) -> float:
+    """The largest learning rate: each way of tuning has its own."""
+    rates = {"soft_prompt": config.soft_prompt.learning_rate, "lora": config.lora.learning_rate}
+    return rates.get(config.tuning, config.learning_rate)
+
+
+def _line(config: BackboneConfig) -> dict[str, float] | None:
+    """A straight line of the learning rate, as a polynomial; None for the cosine."""
+    if config.tuning != "soft_prompt":
+        return None
+    return {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
+
+
+def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
+    """Whether a forward and backward pass on this device is in 16 bits."""
+    asked = config.precision in ("bf16", "fp16")
+    return asked or (config.precision == "auto" and computes_in_bf16(device))
+
+
+def _n_steps(config: BackboneConfig, n_texts: int) -> int:
+    if config.n_steps is not None:
+        return config.n_steps
+    per_step = config.batch_size * config.gradient_accumulation
+    return math.ceil((config.n_epochs or DEFAULT_EPOCHS) * n_texts / per_step)
+
+
+def _class_weights(train: Texts) -> Float[Tensor, " c"]:
+    """w_c = N / (C n_c) (spec section 2)."""
+    counts = torch.bincount(torch.tensor(train.labels), minlength=len(train.label_names))
+    return len(train) / (len(counts) * counts)
+
+
+def _check_texts(train: Texts) -> None:
+    absent = [name for index, name in enumerate(train.label_names) if index not in set(train.labels)]
+    if absent:
+        raise DataError(f"no training text has the label {absent[0]!r}; add some, or remove the label.")
+
+
+def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
+    """Everything that the trained weights depend on."""
+    return fingerprint(
+        config.model_dump(
+            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
+        ),
+        train.identity,
+        hash_tensors(sorted(untrained.model.state_dict().items())),
+        [torch.__version__, transformers.__version__, untrained.device.type],
+    )
+
+
+@contextmanager
+def _run_folder(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder / CHECKPOINTS
+        return
+    with TemporaryDirectory() as temporary:
+        yield Path(temporary)

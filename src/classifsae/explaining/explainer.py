@@ -1,0 +1,453 @@
+"""One new text: what the classifier says, which concepts fired, and what the answer would be without them."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Protocol, overload
+
+import torch
+
+from classifsae.activations import check_finite
+from classifsae.activity import FIRES
+from classifsae.bottleneck import Bottleneck, View
+from classifsae.concepts.base import Concepts
+from classifsae.errors import DataError, MismatchError
+from classifsae.meaning.descriptions import Description
+from classifsae.storage import Json
+from classifsae.tensors import Float, Tensor
+
+if TYPE_CHECKING:
+    from classifsae.classifier.classifier import States
+
+MOST_SETS = 1 << 12
+"""Sets of concepts that are tried at most before the search for the smallest that flips turns greedy."""
+
+CARRIES = 0.01
+"""A word carries a concept if at least this share of the activation goes with it."""
+
+MOST_CARRIERS = 5
+
+_UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+
+
+class TextClassifier(Protocol):
+    """What is asked of a classifier: its answers, the states behind them, and its tail."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+
+    @property
+    def layer(self) -> int:
+        """Layer that the states are read at."""
+
+    @property
+    def prompt(self) -> str:
+        """Fingerprint of what is put around a text."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the weights; asked for by ``explain`` alone."""
+
+    def read(self, texts: Sequence[str], /) -> "States":
+        """Hidden states and logits, one row per text."""
+
+    def span(self, text: str, /) -> tuple[int, int]:
+        """The characters of a text that are read, first and one past the last."""
+
+    def tail(self, hidden: Tensor, /) -> Tensor:
+        """Logits from hidden states."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label, and the probability of every class.
+
+    Attributes:
+        label: the first of the most probable.
+        probabilities: by label, in the order of the classes; they sum to 1.
+    """
+
+    label: str
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """A word of the text, and the classifier's answer to the text without it.
+
+    Attributes:
+        text: the word as it stands there, with what adjoins it up to the next space.
+        start, end: its characters in the text, first and one past the last.
+        label: the classifier's label without the word.
+        change: probability of the classifier's label without the word, less that with it; in [-1, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    label: str
+    change: float
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A word that carries a concept.
+
+    Attributes:
+        text, start, end: as in ``WordEffect``.
+        lost: share of the concept's activation that is lost without the word, 1 - z_j(without) / z_j; 1 is
+            all of it, more than 1 where its sign turns round.
+    """
+
+    text: str
+    start: int
+    end: int
+    lost: float
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A concept that fired, |z_j| > 1e-8.
+
+    Attributes:
+        position: of the concept among those kept.
+        latent: of the concept in the method's dictionary.
+        name: from its description, "concept <latent>" without one.
+        activation: z_j, in the method's own unit.
+        share: in percent of all that fired, by the length of what the concept alone adds to the rebuilt
+            state: ||decode(z_j) - decode(0)||, which is |z_j| ||direction_j|| where decode is linear.
+        without: the prediction from the concepts without this one.
+        change: probability of the rebuilt label without the concept, less that with it; in [-1, 1].
+        carriers: words that carry it, the strongest first, at most five; none where words were not asked for.
+    """
+
+    position: int
+    latent: int
+    name: str
+    activation: float
+    share: float
+    without: Prediction
+    change: float
+    carriers: tuple[Carrier, ...]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A set of concepts whose removal changes the label that the concepts give.
+
+    Attributes:
+        removed: their positions; empty if no such set was found.
+        without: the prediction without them; None if no such set was found.
+        proven: nothing smaller changes the label, or, if none was found, nothing at all does.
+        searched: every set of at most this many concepts was tried.
+    """
+
+    removed: tuple[int, ...]
+    without: Prediction | None
+    proven: bool
+    searched: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What decides one text.
+
+    Attributes:
+        text: the original text.
+        read: the characters of it that the classifier reads, first and one past the last.
+        classifier: the classifier's own prediction.
+        rebuilt: the prediction from the concepts alone; removals are compared with it.
+        concepts: those that fired, the largest share first.
+        flip: the smallest set of them whose removal changes the rebuilt label.
+        words: every word that is read, in order; None where words were not asked for or there is only one.
+    """
+
+    text: str
+    read: tuple[int, int]
+    classifier: Prediction
+    rebuilt: Prediction
+    concepts: tuple[Fired, ...]
+    flip: Flip
+    words: tuple[WordEffect, ...] | None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text is longer than the classifier reads."""
+        return self.read != (0, len(self.text))
+
+    def as_json(self) -> dict[str, Json]:
+        """All of it as JSON values."""
+        return asdict(self) | {"is_cut": self.is_cut}
+
+
+@overload
+def explain(
+    model: TextClassifier,
+    concepts: Concepts,
+    texts: str,
+    *,
+    descriptions: Sequence[Description] = (),
+    words: bool = True,
+) -> Explanation: ...
+@overload
+def explain(
+    model: TextClassifier,
+    concepts: Concepts,
+    texts: list[str] | tuple[str, ...],
+    *,
+    descriptions: Sequence[Description] = (),
+    words: bool = True,
+) -> list[Explanation]: ...
+def explain(
+    model: TextClassifier,
+    concepts: Concepts,
+    texts: str | list[str] | tuple[str, ...],
+    *,
+    descriptions: Sequence[Description] = (),
+    words: bool = True,
+) -> Explanation | list[Explanation]:
+    """Say what decides a text: label, concepts that fired, the answer without each, and their words.
+
+    Args:
+        model: the classifier.
+        concepts: fitted on its activations.
+        texts: one text, or several.
+        descriptions: of the concepts, for their names.
+        words: leave out each word in turn; one more text for the classifier per word.
+    Returns:
+        One explanation for one text, a list for several.
+    Raises:
+        MismatchError: the concepts are of another model, layer or prompt.
+        DataError: a text is empty.
+    """
+    source = concepts.source
+    for what, mine, theirs in (
+        ("model", source.model, model.fingerprint),
+        ("layer", source.layer, model.layer),
+        ("prompt", source.prompt, model.prompt),
+    ):
+        if mine != theirs:
+            raise MismatchError(
+                f"the concepts were learned from another {what} than this classifier's; "
+                f"give the classifier whose activations they were fitted on."
+            )
+    explainer = Explainer(model, concepts, names_of(concepts, descriptions), words=words)
+    return explainer.explain(texts) if isinstance(texts, str) else [explainer.explain(t) for t in texts]
+
+
+def names_of(concepts: Concepts, descriptions: Sequence[Description]) -> tuple[str, ...]:
+    """A name per concept, in their order: from its description, else its latent's number."""
+    known = {d.latent: d.name for d in descriptions}
+    return tuple(known.get(latent, f"concept {latent}") for latent in concepts.kept.tolist())
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A classifier, concepts that are known to be its own, and what to call them.
+
+    Attributes:
+        model: the classifier.
+        concepts: fitted on its activations.
+        names: one per concept.
+        words: leave out each word in turn.
+    """
+
+    model: TextClassifier
+    concepts: Concepts
+    names: tuple[str, ...]
+    words: bool = True
+
+    def explain(self, text: str) -> Explanation:
+        """Explain one text.
+
+        Raises:
+            DataError: it is empty or no valid Unicode, or the model gives NaN or infinity for it.
+        """
+        check_text(text)
+        span = self.model.span(text)
+        words = words_of(text, span) if self.words else []
+        words = words if len(words) > 1 else []
+        states = self.model.read([text, *(without_word(text, *word) for word in words)])
+        check_finite(states.hidden, (text[:40],) * len(states.hidden))
+        hidden = states.hidden.to(self.concepts.activation)
+        codes = self.concepts.encode(hidden)
+        sentence = _Sentence(self._view(hidden[:1], codes[:1], states.logits[:1]), self.model.label_names)
+        answers = states.logits.to(hidden).double().softmax(dim=1)
+        return Explanation(
+            text=text,
+            read=span,
+            classifier=sentence.prediction(answers[0]),
+            rebuilt=sentence.prediction(sentence.rebuilt),
+            concepts=self._fired(sentence, carriers_of(text, words, codes)),
+            flip=smallest_flip(sentence),
+            words=self._words(text, words, answers) if words else None,
+        )
+
+    def _view(self, hidden: Tensor, codes: Tensor, logits: Tensor) -> View:
+        bottleneck, norms = Bottleneck(self.concepts, self.model.tail), hidden.norm(dim=1, keepdim=True)
+        with torch.no_grad():
+            rebuilt = bottleneck.logits(codes, norms)
+        original = logits.to(hidden)
+        return View(bottleneck, codes, norms, rebuilt, original, original.argmax(dim=1), hidden.shape[1])
+
+    def _fired(self, sentence: "_Sentence", carriers: list[tuple[Carrier, ...]]) -> tuple[Fired, ...]:
+        fired = sentence.fired
+        if not fired:
+            return ()
+        after = sentence.without([(j,) for j in fired])
+        label, latents, codes = sentence.label, self.concepts.kept.tolist(), sentence.view.codes[0].tolist()
+        shares = shares_of(self.concepts, sentence.view.codes[0], fired)
+        found = [
+            Fired(
+                position=j,
+                latent=latents[j],
+                name=self.names[j],
+                activation=codes[j],
+                share=share,
+                without=sentence.prediction(row),
+                change=(row[label] - sentence.rebuilt[label]).item(),
+                carriers=carriers[j],
+            )
+            for j, row, share in zip(fired, after, shares, strict=True)
+        ]
+        return tuple(sorted(found, key=lambda concept: -concept.share))
+
+    def _words(
+        self, text: str, words: list[tuple[int, int]], answers: Float[Tensor, "b c"]
+    ) -> tuple[WordEffect, ...]:
+        labels, label = answers.argmax(dim=1).tolist(), int(answers[0].argmax())
+        changes = (answers[1:, label] - answers[0, label]).tolist()
+        names = self.model.label_names
+        return tuple(
+            WordEffect(text[start:end], start, end, names[after], change)
+            for (start, end), after, change in zip(words, labels[1:], changes, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """One sentence seen through the concepts, and what is left when some are taken away."""
+
+    view: View
+    label_names: tuple[str, ...]
+
+    @property
+    def fired(self) -> list[int]:
+        """Positions of the concepts that fired."""
+        return (self.view.codes[0].abs() > FIRES).nonzero().flatten().tolist()
+
+    @property
+    def rebuilt(self) -> Float[Tensor, " c"]:
+        """Probabilities from all concepts."""
+        return self.view.rebuilt[0].double().softmax(dim=0)
+
+    @property
+    def label(self) -> int:
+        """The label that all concepts give."""
+        return int(self.view.rebuilt[0].argmax())
+
+    def without(self, sets: Sequence[tuple[int, ...]]) -> Float[Tensor, "q c"]:
+        """Probabilities without each of these sets of concepts."""
+        codes = self.view.codes
+        kept = torch.ones(len(sets), codes.shape[1], dtype=torch.bool, device=codes.device)
+        rows = [row for row, removed in enumerate(sets) for _ in removed]
+        kept[rows, [j for removed in sets for j in removed]] = False
+        same = torch.zeros(len(sets), dtype=torch.int64, device=codes.device)
+        return torch.cat([after for _, after in self.view.with_only(same, kept)]).double().softmax(dim=1)
+
+    def prediction(self, probabilities: Float[Tensor, " c"]) -> Prediction:
+        """Probabilities with the names of the classes."""
+        by_label = dict(zip(self.label_names, probabilities.tolist(), strict=True))
+        return Prediction(self.label_names[int(probabilities.argmax())], by_label)
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that cannot be explained.
+
+    Raises:
+        DataError: it is empty, or holds half a character.
+    """
+    if not text.strip():
+        raise DataError("cannot explain an empty text; give one with at least one word.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text {text[:40]!a} is not valid Unicode ({error.reason}); give it as UTF-8."
+        ) from error
+
+
+def words_of(text: str, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """The words that begin or end within a span: runs without a space, single characters in Han and Kana."""
+    found = (match.span() for match in _WORD.finditer(text))
+    return [(start, end) for start, end in found if start < span[1] and end > span[0]]
+
+
+def without_word(text: str, start: int, end: int) -> str:
+    """The text without one word and without the space that would be doubled."""
+    before, after = text[:start], text[end:]
+    if not after:
+        return before.rstrip()
+    if not before or before[-1].isspace():
+        return before + after[after[0].isspace() :]
+    return before + after
+
+
+def carriers_of(
+    text: str, words: Sequence[tuple[int, int]], codes: Float[Tensor, "b m"]
+) -> list[tuple[Carrier, ...]]:
+    """For each concept the words that carry it, from its activation with all words and without each."""
+    whole = torch.where(codes[:1] == 0, torch.inf, codes[:1])
+    lost = (1 - codes[1:] / whole).T * (codes[0].abs() > FIRES)[:, None]
+    return [tuple(_strongest(text, words, losses)) for losses in lost.tolist()]
+
+
+def _strongest(text: str, words: Sequence[tuple[int, int]], losses: list[float]) -> Iterator[Carrier]:
+    ranked = sorted(zip(losses, words, strict=True), key=lambda pair: -pair[0])
+    for loss, (start, end) in ranked[:MOST_CARRIERS]:
+        if loss >= CARRIES:
+            yield Carrier(text[start:end], start, end, loss)
+
+
+def shares_of(concepts: Concepts, codes: Float[Tensor, " m"], fired: Sequence[int]) -> list[float]:
+    """Percent of each concept that fired, by the length of what it alone adds to the rebuilt state."""
+    alone = torch.diag(codes)[list(fired)]
+    with torch.no_grad():
+        lengths = (concepts.decode(alone) - concepts.decode(torch.zeros_like(codes)[None])).norm(dim=1)
+    total = lengths.sum()
+    return (100 * lengths / total).tolist() if total > 0 else [0.0] * len(fired)
+
+
+def smallest_flip(sentence: _Sentence) -> Flip:
+    """The smallest set of concepts whose removal changes the label, of equal ones that which changes it most.
+
+    All sets are tried by size, as long as they are at most 4,096 together; from there on the concept
+    that costs the label most is added one after the other, and the answer is not proven smallest.
+    """
+    fired, left, searched = sentence.fired, MOST_SETS, 0
+    best: tuple[int, ...] = ()
+    for size in range(1, len(fired) + 1):
+        left -= math.comb(len(fired), size)
+        if left < 0:
+            break
+        best, after = _hardest(sentence, list(combinations(fired, size)))
+        if after.argmax() != sentence.label:
+            return Flip(best, sentence.prediction(after), proven=True, searched=size)
+        searched = size
+    for _ in range(searched, len(fired)):
+        best, after = _hardest(sentence, [(*best, j) for j in fired if j not in best])
+        if after.argmax() != sentence.label:
+            return Flip(tuple(sorted(best)), sentence.prediction(after), proven=False, searched=searched)
+    return Flip((), None, proven=searched == len(fired), searched=searched)
+
+
+def _hardest(sentence: _Sentence, sets: list[tuple[int, ...]]) -> tuple[tuple[int, ...], Float[Tensor, " c"]]:
+    """Of these sets the one that leaves the label least probable, those that change it before all others."""
+    after = sentence.without(sets)
+    kept = after[:, sentence.label] + (after.argmax(dim=1) == sentence.label)
+    place = int(kept.argmin())
+    return sets[place], after[place]

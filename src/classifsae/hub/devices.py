@@ -1,0 +1,112 @@
+"""What the device and the extras allow: half precision, 8 bits, several GPUs. What cannot work is refused."""
+
+import logging
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TypedDict
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from classifsae.errors import ConfigError
+
+
+class Placement(TypedDict, total=False):
+    """Arguments of ``from_pretrained`` that say where weights go, and in how many bits."""
+
+    device_map: str | dict[str, str | int]
+    quantization_config: BitsAndBytesConfig
+
+
+def pick_device(device: torch.device | str | None) -> torch.device:
+    """The device given, else a GPU if there is one, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16, rather than imitating them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def check_training(*, precision: str, optimizer: str, device: torch.device) -> None:
+    """Refuse a precision or an optimiser that this device, or this installation, does not have.
+
+    Raises:
+        ConfigError: says what to choose instead.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        # Hugging Face's trainer would compute in float32 and say nothing.
+        raise ConfigError(
+            f"precision is fp16, which is trained on a GPU only, and this is the {device.type}; "
+            f"choose float32, bf16 or auto."
+        )
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError("precision is bf16, which this GPU does not have; choose fp16 or float32.")
+    if optimizer == "adamw_8bit":
+        require_bitsandbytes("optimizer is adamw_8bit")
+
+
+def require_bitsandbytes(asked: str) -> None:
+    """Import bitsandbytes, quietly.
+
+    Raises:
+        ConfigError: it is not installed; names the extra.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f'{asked}, which needs bitsandbytes: pip install "classifsae[quantization]", or leave it out.'
+        )
+    with warnings.catch_warnings():
+        # What it imports from torch is about to be removed there, which is not for our users to read.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import_module("bitsandbytes")
+    # One line per matrix product, to say that 8-bit products take float16.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+
+
+def placement(*, quantization: str | None, device_map: str | None, device: torch.device) -> Placement:
+    """How ``from_pretrained`` is to place the weights; nothing for a model that is moved as a whole.
+
+    Raises:
+        ConfigError: 8 bits without bitsandbytes.
+    """
+    where = Placement()
+    if quantization == "8bit":
+        require_bitsandbytes("quantization is 8bit")
+        where["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+        where["device_map"] = {"": _address(device)}
+    if device_map is not None:
+        where["device_map"] = device_map
+    return where
+
+
+def place(model: PreTrainedModel, device: torch.device, *, name: str) -> None:
+    """Move a model to a device, unless its weights have been placed while they were loaded.
+
+    Raises:
+        ConfigError: some weights found no place and stayed on the CPU or on the disk.
+    """
+    if any(weight.is_meta for weight in model.parameters()):
+        raise ConfigError(
+            f"{name} does not fit on the devices here, part of it would be read anew at each pass; "
+            f"use more GPUs, dtype bfloat16, or quantization 8bit."
+        )
+    if getattr(model, "hf_device_map", None) is None:
+        nn.Module.to(model, device)
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether matrix products are taken in fewer bits than the states have."""
+    return any(weight.dtype == torch.int8 for weight in model.parameters())
+
+
+def _address(device: torch.device) -> str | int:
+    if device.type != "cuda":
+        return str(device)
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -1,0 +1,1 @@
+"""What concepts mean: words, sentences, descriptions and names."""

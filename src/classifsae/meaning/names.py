@@ -1,0 +1,318 @@
+"""What to call a concept: its words, or what a language model says; and how well a name tells its sentences.
+
+Names are made from the training split and judged on the test split.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveFloat,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
+
+from classifsae.activations import Activations
+from classifsae.activity import activating_sets
+from classifsae.concepts.base import Concepts
+from classifsae.errors import MismatchError
+from classifsae.meaning.descriptions import NAMES, Description, Maker, codes_of
+from classifsae.meaning.llm import KEY, Ask, AskError, endpoint, local
+from classifsae.meaning.sentences import Sentences
+from classifsae.storage import Manifest, finish, write_text
+from classifsae.tensors import Bool, Float, OnStep, SentenceEncoder, Tensor
+
+MOST_WORDS, MOST_CHARACTERS = 6, 60
+
+ONE_SIDED = 1.645
+"""Standard errors above chance: one in twenty names that mean nothing gets that far."""
+
+_N_WORDS, _N_SENTENCES, _SENTENCE_CHARACTERS = 10, 5, 300
+
+
+class NameOptions(BaseModel):
+    """Who names the concepts.
+
+    Attributes:
+        source: written ``from``: "words" takes the strongest words; "endpoint" asks a model behind an
+            OpenAI-compatible endpoint, which is sent sentences of the training split; "local" asks a Hugging
+            Face language model on this machine.
+        model: of the endpoint, or a folder or hub id.
+        url: of the endpoint, up to ``/v1``.
+        timeout: seconds to wait for one answer of the endpoint.
+        retries: further attempts where it does not answer, or is too busy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+    source: Maker = Field("words", alias="from")
+    model: str | None = None
+    url: str | None = None
+    timeout: PositiveFloat = 60.0
+    retries: NonNegativeInt = 2
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, given: str | None) -> str | None:
+        parts = urlsplit(given or "http://localhost")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"must be an address such as http://localhost:8000/v1, got {given!r}")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(f"must hold no key, it would be kept; set the variable {KEY} in the environment")
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"words": set(), "endpoint": {"url", "model"}, "local": {"model"}}[self.source]
+        given = {name for name in ("url", "model") if getattr(self, name) is not None}
+        if needed != given:
+            needs = " and ".join(sorted(needed)) or "neither model nor url"
+            raise ValueError(
+                f"from: {self.source} needs {needs}, got {' and '.join(sorted(given)) or 'neither'}"
+            )
+        return self
+
+    def identity(self) -> dict[str, JsonValue]:
+        """What decides the names."""
+        return self.model_dump(mode="json", include={"source", "model", "url"})
+
+    def ask(self, device: str | None = None) -> Ask | None:
+        """Whom to ask; None for names from words.
+
+        Raises:
+            ConfigError: there is no such local model.
+        """
+        if self.source == "endpoint":
+            assert self.url is not None
+            assert self.model is not None
+            return endpoint(url=self.url, model=self.model, timeout=self.timeout, retries=self.retries)
+        if self.source == "local":
+            assert self.model is not None
+            return local(model=self.model, device=device)
+        return None
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well a name tells the sentences that activate its concept from all others.
+
+    Attributes:
+        auroc: probability that the name is closer, by cosine, to a sentence that activates the concept than
+            to one that does not, in [0, 1]; 0.5 is chance. None where all sentences activate it, or none.
+        standard_error: of that of a name that means nothing, sqrt((a + o + 1) / (12 a o)); None likewise.
+        better_than_chance: auroc > 0.5 + 1.645 standard errors (one-sided, 5 %).
+        n_activating: sentences a that activate the concept.
+        n_others: sentences o that do not.
+    """
+
+    auroc: float | None
+    standard_error: float | None
+    better_than_chance: bool
+    n_activating: int
+    n_others: int
+
+
+@dataclass(frozen=True)
+class ConceptName:
+    """A name, who made it, and how well it fits.
+
+    Attributes:
+        latent: of the concept in the method's dictionary.
+        name: unique among the concepts named together.
+        made_by: who made it; "words" also where a language model was asked in vain.
+        from_words: the name that its words alone give.
+        keywords: its strongest words on the training split.
+        failure: why a model's name was not taken; "" where it was, or none was asked.
+        fidelity: of the name, on the test split; None before it is judged.
+        fidelity_of_words: of the name that its words give.
+    """
+
+    latent: int
+    name: str
+    made_by: Maker
+    from_words: str
+    keywords: tuple[str, ...]
+    failure: str = ""
+    fidelity: Fidelity | None = None
+    fidelity_of_words: Fidelity | None = None
+
+
+_LIST = TypeAdapter(tuple[ConceptName, ...])
+
+
+def name_concepts(
+    descriptions: Sequence[Description],
+    texts: Sequence[str],
+    label_names: Sequence[str],
+    *,
+    ask: Ask | None = None,
+    made_by: Maker = "words",
+    on_step: OnStep | None = None,
+) -> tuple[ConceptName, ...]:
+    """Name concepts by their words, or by what a language model says to their words and sentences.
+
+    Where the model fails, or its answer is no name, the words' name stands, and ``failure`` says why.
+
+    Args:
+        descriptions: by the training split.
+        texts: of the training split, which the descriptions' rows count.
+        label_names: of the classes.
+        ask: a language model; None: words.
+        made_by: what to call it in the record.
+        on_step: told how many concepts have a name.
+    """
+    names = [_by_words(d) for d in descriptions]
+    if ask is None:
+        return tuple(names)
+    taken, silent = {name.name.casefold() for name in names}, ""
+    for place, described in enumerate(descriptions):
+        if not described.sentences:
+            names[place] = replace(names[place], failure="no sentence activates it")
+        elif not silent:
+            try:
+                answer = ask(question(described, texts, label_names))
+                names[place] = _by_answer(names[place], answer, taken, made_by)
+            except AskError as error:
+                silent = f"the {made_by} model failed: {error}"
+        if silent:  # neither are the others asked
+            names[place] = replace(names[place], failure=silent)
+        if on_step is not None:
+            on_step(place + 1, len(names), {})
+    return tuple(names)
+
+
+def _by_words(described: Description) -> ConceptName:
+    keywords = tuple(word.text for word in described.words[:_N_WORDS])
+    return ConceptName(described.latent, described.name, "words", described.name, keywords)
+
+
+def _by_answer(name: ConceptName, answer: str, taken: set[str], made_by: Maker) -> ConceptName:
+    """The cleaned answer as the name, with a keyword where it is taken; else the words' name, and why."""
+    try:
+        cleaned = clean(answer)
+    except ValueError as error:
+        return replace(name, failure=f"the answer {answer.strip()[:60]!r} is no name: {error}")
+    options = [cleaned, *(f"{cleaned} ({keyword})" for keyword in name.keywords)]
+    free = next((option for option in options if option.casefold() not in taken), None)
+    if free is None:
+        return replace(name, failure=f"the name {cleaned!r} is taken by another concept")
+    taken.add(free.casefold())
+    return replace(name, name=free, made_by=made_by)
+
+
+def question(described: Description, texts: Sequence[str], label_names: Sequence[str]) -> str:
+    """What a language model is asked for one concept."""
+    words = ", ".join(word.text for word in described.words[:_N_WORDS])
+    rows = [texts[sentence.row] for sentence in described.sentences[:_N_SENTENCES]]
+    sentences = "\n".join(f"- {' '.join(text.split())[:_SENTENCE_CHARACTERS]}" for text in rows)
+    return (
+        f"A text classifier sorts texts into: {', '.join(label_names)}. One concept that it uses is active "
+        f"on these texts:\n{sentences}\nTheir typical words: {words}.\n"
+        f"What do these texts have in common? Answer with a name for the concept of at most {MOST_WORDS - 1} "
+        f"words, in plain English, and nothing else."
+    )
+
+
+_THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+_LEAD = re.compile(
+    r"^(?:[-*#>•\d.)\s]+|(?:the )?(?:concept )?(?:name|answer|concept)(?: is)?\s*:\s*)+", re.IGNORECASE
+)
+_AROUND = " \t.,;:!\"'`*_\u2018\u2019\u201c\u201d\u00ab\u00bb"
+
+
+def clean(answer: str) -> str:
+    """The name in a language model's answer: its first line, without what is around it.
+
+    Raises:
+        ValueError: there is no line, too many words, or no letter.
+    """
+    visible = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in _first_line(answer))
+    name = " ".join(_LEAD.sub("", visible.strip()).strip(_AROUND).split())
+    if not any(c.isalpha() for c in name):
+        raise ValueError("it has no letters")
+    if len(name.split()) > MOST_WORDS or len(name) > MOST_CHARACTERS:
+        raise ValueError(f"it is longer than {MOST_WORDS} words or {MOST_CHARACTERS} characters")
+    return name
+
+
+def _first_line(answer: str) -> str:
+    lines = _THOUGHT.sub("", answer).strip().splitlines()
+    return next((line for line in lines if any(c.isalpha() for c in line)), "")
+
+
+def judge(
+    names: Sequence[ConceptName],
+    concepts: Concepts,
+    test: Activations,
+    sentences: Sentences,
+    encoder: SentenceEncoder,
+) -> tuple[ConceptName, ...]:
+    """Names with their fidelity on held-out sentences, and that of the names that words give.
+
+    Args:
+        names: one per concept, in their order.
+        concepts: fitted on activations of the same source.
+        test: activations of the test split.
+        sentences: of the same rows.
+        encoder: which made the sentences' embeddings.
+    Raises:
+        MismatchError: other sentences than activations, or another encoder than the sentences'.
+    """
+    if len(sentences) != len(test) or sentences.encoder != encoder.fingerprint:
+        raise MismatchError("the sentences must be those of the activations, embedded by the encoder given.")
+    sets = activating_sets(codes_of(concepts, test).cpu()).sets
+    both = encoder([*(n.name for n in names), *(n.from_words for n in names)]).to(sentences.embeddings)
+    own, words = (both @ sentences.embeddings.T).split(len(names))
+    return tuple(
+        replace(name, fidelity=fidelity(a, members), fidelity_of_words=fidelity(b, members))
+        for name, a, b, members in zip(names, own, words, sets, strict=True)
+    )
+
+
+def fidelity(cosines: Float[Tensor, " n"], members: Bool[Tensor, " n"]) -> Fidelity:
+    """How well a name's cosine with each sentence tells those that activate the concept.
+
+    auroc = (pairs in which the activating sentence is closer + half of the ties) / pairs
+
+    Source: Mann & Whitney 1947, whose U over the number of pairs it is, with its variance under chance.
+    """
+    inside, outside = cosines[members], cosines[~members].sort().values
+    a, o = len(inside), len(outside)
+    if a == 0 or o == 0:
+        return Fidelity(None, None, False, a, o)
+    below = torch.searchsorted(outside, inside) + torch.searchsorted(outside, inside, right=True)
+    auroc = below.double().mean().item() / 2 / o
+    error = ((a + o + 1) / (12 * a * o)) ** 0.5
+    return Fidelity(auroc, error, auroc > 0.5 + ONE_SIDED * error, a, o)
+
+
+def save_names(names: Sequence[ConceptName], folder: Path, *, inputs: str = "") -> Manifest:
+    """Write names as an artefact.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write_text(folder / NAMES, _LIST.dump_json(tuple(names), indent=1).decode() + "\n")
+    failed = [name.failure for name in names if name.failure]
+    return finish(
+        folder,
+        inputs=inputs,
+        record={"n_named": len(names), "n_failed": len(failed), "failure": failed[0] if failed else ""},
+    )
+
+
+def load_names(folder: Path) -> tuple[ConceptName, ...]:
+    """Read names back, as ``save_names`` wrote them."""
+    return _LIST.validate_json((folder / NAMES).read_bytes())

@@ -1,0 +1,399 @@
+"""Experiment files: composable YAML to frozen, checked objects. All that is wrong is said at once."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from classifsae.classifier.config import BackboneConfig, resolve_backbone
+from classifsae.concepts.base import METHODS, ConceptMethod
+from classifsae.data.config import DatasetConfig, check_config
+from classifsae.data.sources import resolve
+from classifsae.errors import ClassifSAEError, ConfigError, one_line
+from classifsae.meaning.names import NameOptions
+from classifsae.meaning.words import WordOptions
+from classifsae.metrics.base import METRICS, Metric
+from classifsae.registry import canonical
+
+Tree = dict[str, JsonValue]
+T = TypeVar("T")
+
+NAMED = {"backbone": "model", "dataset": "name"}
+"""Options that may be a name or a mapping, and the field of the mapping that holds the name."""
+
+COMPOSITION = ("extends", "sweep", "exceptions")
+
+
+class Experiment(BaseModel):
+    """One point of an experiment: a backbone, a data set, and what is fitted and scored on them.
+
+    Attributes:
+        backbone: a preset, path or Hub id, or a mapping of ``BackboneConfig`` fields.
+        dataset: a preset, path or Hub name, or a mapping of ``DatasetConfig`` fields.
+        n_concepts: concepts per method, where a method does not say otherwise.
+        methods: label to options; the option ``method`` names the method if the label does not.
+        metrics: metric to options.
+        encoder: of sentences, for the scores that ask what concepts mean: "minilm", or a folder or hub id
+            that sentence-transformers can load.
+        words: how texts are split into words.
+        names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
+        seeds: every method is fitted once for each.
+        device: "auto" takes a GPU if there is one.
+        protocol: "published" chooses and segments concepts on the test split by ground truth, as the
+            published code does; for comparison only.
+        run_dir: folder of the run; ``{dataset}`` and ``{backbone}`` stand for their names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneConfig
+    dataset: DatasetConfig
+    n_concepts: PositiveInt = 20
+    methods: Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1)]
+    metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}, "interpretability": {}}
+    encoder: str = "minilm"
+    words: WordOptions = WordOptions()
+    names: NameOptions = NameOptions()
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    protocol: Literal["ours", "published"] = "ours"
+    run_dir: str = "runs/{dataset}/{backbone}"
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _backbone(cls, given: str | Tree) -> BackboneConfig:
+        return _or_value_error(lambda: resolve_backbone(given))
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset(cls, given: str | Tree) -> DatasetConfig:
+        return _or_value_error(lambda: check_config(_named("dataset", given)))
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _source_of_names(cls, given: JsonValue) -> JsonValue:
+        """A word alone is where names come from."""
+        return {"from": given} if isinstance(given, str) else given
+
+    @field_validator("methods", "metrics", mode="before")
+    @classmethod
+    def _options(cls, given: JsonValue) -> JsonValue:
+        """A list of names, and a name without options, are short for empty mappings."""
+        if isinstance(given, list):
+            return {str(name): {} for name in given}
+        return {k: v if v is not None else {} for k, v in given.items()} if isinstance(given, dict) else given
+
+    @field_validator("methods")
+    @classmethod
+    def _usable_as_folders(cls, given: dict[str, Tree]) -> dict[str, Tree]:
+        for label in given:
+            if not re.fullmatch(r"\w[\w.+-]*", label):
+                raise ValueError(
+                    f"label {label!r} names a folder: use letters, digits and . _ + -, a letter first"
+                )
+        return given
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, given: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError(f"must differ from each other, got {list(given)}")
+        return given
+
+    @field_validator("run_dir")
+    @classmethod
+    def _placeholders(cls, given: str) -> str:
+        try:
+            given.format(dataset="d", backbone="b")
+        except (KeyError, ValueError, IndexError) as error:
+            raise ValueError("may hold {dataset} and {backbone}, and no other braces") from error
+        return given
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        """Every method and metric can be made, or all that is wrong with them is said."""
+        problems = []
+        for label in self.methods:
+            problems += _problems(f"methods.{label}", partial(self.recipe, label, self.seeds[0]))
+        for name in self.metrics:
+            problems += _problems(f"metrics.{name}", partial(self._metric, name))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def recipe(self, label: str, seed: int) -> ConceptMethod:
+        """The method behind a label, with its options and a seed.
+
+        Raises:
+            ConfigError: unknown method or option, or a value that is not allowed.
+        """
+        options = dict(self.methods[label])
+        if "seed" in options:
+            raise ConfigError("seed is set for all methods together, by seeds: [1, 2, 3].")
+        method = METHODS.load(str(options.pop("method", label)))
+        if method.model_fields["n_concepts"].default is not None:
+            options.setdefault("n_concepts", self.n_concepts)
+        return method(**options, seed=seed)
+
+    def built_metrics(self) -> dict[str, Metric]:
+        """All metrics with their options."""
+        return {name: self._metric(name) for name in self.metrics}
+
+    def in_full(self) -> Tree:
+        """All options with their defaults, those of methods and metrics among them."""
+        recipes = {label: self.recipe(label, self.seeds[0]) for label in self.methods}
+        return {
+            **self.model_dump(mode="json"),
+            "dataset": resolve(self.dataset)[1].model_dump(mode="json", exclude_none=True),
+            "methods": {
+                label: {"method": recipe.method_name(), **recipe.model_dump(mode="json", exclude={"seed"})}
+                for label, recipe in recipes.items()
+            },
+            "metrics": {name: made.model_dump(mode="json") for name, made in self.built_metrics().items()},
+        }
+
+    def folder(self, dataset: str, backbone: str) -> Path:
+        """The folder of the run."""
+        return Path(self.run_dir.format(dataset=dataset, backbone=backbone)).expanduser()
+
+    def _metric(self, name: str) -> Metric:
+        kind, options = METRICS.load(name), dict(self.metrics[name])
+        if "words" in kind.model_fields:
+            options.setdefault("words", self.words.model_dump(mode="json"))
+        try:
+            return kind(**options)
+        except ValidationError as error:
+            raise ConfigError(one_line(error, known=kind.model_fields)) from error
+
+
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experiment, ...]:
+    """Read an experiment file and change it by ``key=value`` settings.
+
+    Args:
+        path: of the YAML file.
+        settings: such as ``seeds=[1,2]`` or ``methods.sae.top_k=20``; values are YAML. Naming a
+            ``dataset`` or ``backbone`` keeps the other fields of their mappings. A value, unless it is
+            a mapping, stands whatever the file's exceptions say.
+    Returns:
+        One experiment per point of its sweep; one if there is no sweep.
+    Raises:
+        ConfigError: anything that is wrong with it, all of it in one message.
+    """
+    tree = read_tree(path)
+    changes = dict(map(_change, settings))
+    for key, value in changes.items():
+        assign(tree, key, value)
+    points = list(expand(tree))
+    for point, (key, value) in itertools.product(points, _final(changes, tree)):
+        assign(point, key, value)
+    if len(points) > 1 and not all("{" in str(p.get("run_dir", "{")) for p in points):
+        raise ConfigError(
+            "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
+        )
+    return tuple(_checked(point, where=str(path)) for point in points)
+
+
+def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:
+    """One point of a sweep, by its number.
+
+    Raises:
+        ConfigError: there is none of this number.
+    """
+    if not 1 <= index <= len(points):
+        raise ConfigError(
+            f"index is {index}, but {where} has {len(points)} points; give 1 to {len(points)}, as "
+            f"'classifsae show {where}' numbers them."
+        )
+    return points[index - 1]
+
+
+def _change(setting: str) -> tuple[str, JsonValue]:
+    key, found, value = setting.partition("=")
+    if not found or not key:
+        raise ConfigError(f"setting {setting!r} is not of the form key=value, such as seeds=[1,2,3].")
+    return key, _parse(value, where=f"setting {key}")
+
+
+def _final(changes: Tree, tree: Tree) -> list[tuple[str, JsonValue]]:
+    """Settings that come after the exceptions too: all but mappings and what the sweep varies."""
+    sweep = tree.get("sweep")
+    varied = {*COMPOSITION, *(sweep if isinstance(sweep, dict) else ())}
+    return [
+        (key, value)
+        for key, value in changes.items()
+        if key not in varied and key.split(".")[0] not in COMPOSITION and not isinstance(value, dict)
+    ]
+
+
+def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
+    """The file with what it extends underneath.
+
+    Raises:
+        ConfigError: it cannot be read, is not a mapping, or extends itself.
+    """
+    path = path.expanduser().resolve()
+    if path in seen:
+        raise ConfigError(f"{path.name} extends itself through {' > '.join(p.name for p in seen)}.")
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the experiment file {path}: {error.strerror}; give the path of a YAML file."
+        ) from error
+    tree = _parse(text, where=str(path))
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must be a mapping of options, such as 'dataset: planted'.")
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    return merge(read_tree(path.parent / str(base), seen=(*seen, path)), tree)
+
+
+def merge(base: Tree, top: Tree) -> Tree:
+    """``top`` over ``base``: mappings merge, lists and scalars replace."""
+    merged = deepcopy(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        if key in NAMED and isinstance(value, dict) and isinstance(below, str):
+            below = _named(key, below)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def assign(tree: Tree, key: str, value: JsonValue) -> None:
+    """Set one option, ``a.b.c`` for nested ones; a name for a backbone or data set keeps its other fields.
+
+    Raises:
+        ConfigError: the path leads through something that is not a mapping.
+    """
+    *above, last = key.split(".")
+    here = tree
+    for step in above:
+        below = here.setdefault(step, {})
+        if isinstance(below, str) and step in NAMED:
+            here[step] = below = _named(step, below)
+        if below is None:
+            here[step] = below = {}
+        if not isinstance(below, dict):
+            raise ConfigError(f"setting {key}: {step} is {below!r}, which has no options of its own.")
+        here = below
+    old = here.get(last)
+    if last in NAMED and not above and isinstance(old, dict) and isinstance(value, str):
+        old[NAMED[last]] = value
+        return
+    here[last] = value
+
+
+def expand(tree: Tree) -> Iterator[Tree]:
+    """One tree per point of the sweep, with the exceptions that apply to it."""
+    sweep, exceptions = tree.get("sweep") or {}, tree.get("exceptions") or []
+    axes = [v for v in sweep.values() if isinstance(v, list) and v] if isinstance(sweep, dict) else []
+    if not isinstance(sweep, dict) or len(axes) < len(sweep):
+        raise ConfigError("sweep must map options to lists of values, such as {dataset: [imdb, agnews]}.")
+    if not isinstance(exceptions, list):
+        raise ConfigError("exceptions must be a list of {when: {...}, set: {...}}.")
+    plain = {key: value for key, value in tree.items() if key not in COMPOSITION}
+    for values in itertools.product(*axes):
+        point = deepcopy(plain)
+        for key, value in zip(sweep, values, strict=True):
+            assign(point, key, value)
+        for exception in exceptions:
+            point = _with_exception(point, exception)
+        yield point
+
+
+def _with_exception(point: Tree, exception: JsonValue) -> Tree:
+    """The point, changed if the exception is about it; methods that it does not run stay out."""
+    when, change = _parts_of(exception)
+    if not all(_matches(point, key, value) for key, value in when.items()):
+        return point
+    change, methods = deepcopy(change), point.get("methods")
+    changed = change.get("methods")
+    if isinstance(changed, dict) and isinstance(methods, dict):
+        change["methods"] = {label: options for label, options in changed.items() if label in methods}
+    return merge(point, change)
+
+
+def _parts_of(exception: JsonValue) -> tuple[Tree, Tree]:
+    if isinstance(exception, dict) and exception.keys() == {"when", "set"}:
+        when, change = exception["when"], exception["set"]
+        if isinstance(when, dict) and isinstance(change, dict):
+            return when, change
+    raise ConfigError(f"an exception must be {{when: {{...}}, set: {{...}}}}, got {exception!r}.")
+
+
+def _matches(point: Tree, key: str, wanted: JsonValue) -> bool:
+    if key not in Experiment.model_fields:
+        raise ConfigError(
+            f"exceptions: when {key!r} is not an option; use backbone, dataset or another option."
+        )
+    value = point.get(key)
+    if key in NAMED:
+        name = value.get(NAMED[key]) if isinstance(value, dict) else value
+        names = wanted if isinstance(wanted, list) else [wanted]
+        return canonical(str(name)) in {canonical(str(one)) for one in names}
+    return value == wanted
+
+
+def _checked(point: Tree, *, where: str) -> Experiment:
+    for required in ("backbone", "dataset", "methods"):
+        if point.get(required) is None:
+            raise ConfigError(f"{where}: {required} is missing; add a line such as '{_EXAMPLES[required]}'.")
+    try:
+        return Experiment.model_validate(point)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {one_line(error, known=Experiment.model_fields)}") from error
+
+
+_EXAMPLES = {
+    "backbone": "backbone: minilm",
+    "dataset": "dataset: planted",
+    "methods": "methods: {classifsae: {}}",
+}
+
+
+def _named(key: str, given: str | Tree) -> Tree:
+    return given if isinstance(given, dict) else {NAMED[key]: given}
+
+
+def _parse(text: str, *, where: str) -> JsonValue:
+    try:
+        value: JsonValue = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    return value
+
+
+def _problems(where: str, build: Callable[[], object]) -> list[str]:
+    try:
+        build()
+    except ClassifSAEError as error:
+        return [f"{where}: {error}"]
+    return []
+
+
+def _or_value_error(build: Callable[[], T]) -> T:
+    """What ``build`` returns; its complaint in the form that pydantic collects."""
+    try:
+        return build()
+    except ClassifSAEError as error:
+        raise ValueError(str(error)) from error

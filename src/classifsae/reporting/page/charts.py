@@ -1,0 +1,220 @@
+"""Charts of the page, laid out to the pixel; the templates only write them down."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from classifsae.reporting.layout.geometry import Axis, padded, pie
+from classifsae.reporting.layout.labels import Label, place
+from classifsae.reporting.layout.palette import series
+from classifsae.reporting.page.content import ConceptCard, MethodReport
+from classifsae.reporting.tables.columns import curve_title
+
+_WIDTH, _HEIGHT = 640, 460
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
+
+
+@dataclass(frozen=True)
+class Pie:
+    """A concept on the map; its number stands at ``label``."""
+
+    card: ConceptCard
+    x: float
+    y: float
+    radius: float
+    slices: tuple[str, ...]
+    anchor: str
+    label: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A class prototype or a sentence on the map; the name of a class stands at ``label``."""
+
+    x: float
+    y: float
+    class_index: int
+    label: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class MapChart:
+    """The map of one method."""
+
+    width: int
+    height: int
+    x: Axis
+    y: Axis
+    pies: tuple[Pie, ...]
+    prototypes: tuple[Dot, ...]
+    sentences: tuple[Dot, ...]
+    explained: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bin of a histogram; ``strong`` above the break."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    strong: bool
+
+
+@dataclass(frozen=True)
+class HistogramChart:
+    """The activations of one concept."""
+
+    width: int
+    height: int
+    x: Axis
+    y: Axis
+    bars: tuple[Bar, ...]
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: its points for a polyline, each with half an interval; a yardstick's has no colour."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    spans: tuple[tuple[float, float, float], ...] = ()
+    colour: int | None = 0
+
+    @property
+    def path(self) -> str:
+        """Its points as SVG wants them."""
+        return " ".join(f"{x},{y}" for x, y in self.points)
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Several curves over the same axes, and what they are compared with."""
+
+    width: int
+    height: int
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+    baseline: float | None = None
+
+
+def map_chart(method: MethodReport, label_names: Sequence[str]) -> MapChart | None:
+    """The map with both axes at one scale; the largest pies first, so that none hides a smaller one."""
+    found = method.map
+    if found is None:
+        return None
+    dots = [(x, y) for x, y, _ in found.sentences]
+    everything = [*found.concepts, *dots, *(p for p in found.prototypes if p is not None)]
+    x, y = _square([x for x, _ in everything], [y for _, y in everything])
+    radii = pie_radii([card.mean_activation for card in method.concepts])
+    pies = [
+        _pie(card, x(at[0]), y(at[1]), r)
+        for card, at, r in zip(method.concepts, found.concepts, radii, strict=True)
+    ]
+    prototypes = [Dot(x(p[0]), y(p[1]), c) for c, p in enumerate(found.prototypes) if p is not None]
+    labelled = _labelled(prototypes, sorted(pies, key=lambda p: -p.radius), label_names)
+    return MapChart(
+        width=_WIDTH,
+        height=_HEIGHT,
+        x=x,
+        y=y,
+        pies=labelled[1],
+        prototypes=labelled[0],
+        sentences=tuple(Dot(x(at[0]), y(at[1]), at[2]) for at in found.sentences),
+        explained=found.explained,
+    )
+
+
+def _labelled(
+    prototypes: Sequence[Dot], pies: Sequence[Pie], label_names: Sequence[str]
+) -> tuple[tuple[Dot, ...], tuple[Pie, ...]]:
+    """Classes and concepts with the places of their labels, which point up where pixels point down."""
+    classes = [Label(label_names[dot.class_index], dot.x, -dot.y, 9, 12) for dot in prototypes]
+    numbers = [Label(str(pie.card.latent), pie.x, -pie.y, pie.radius, 11) for pie in pies]
+    within = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
+    placed = place(classes + numbers, within)
+    places = [(round(x, 1), round(4 - y, 1)) for x, y in placed]  # 4: down to the base line
+    return (
+        tuple(replace(dot, label=at) for dot, at in zip(prototypes, places, strict=False)),
+        tuple(replace(pie, label=at) for pie, at in zip(pies, places[len(prototypes) :], strict=True)),
+    )
+
+
+def _pie(card: ConceptCard, x: float, y: float, radius: float) -> Pie:
+    anchor = "start" if x < _WIDTH / 3 else "end" if x > 2 * _WIDTH / 3 else "middle"
+    return Pie(card, x, y, radius, tuple(pie(card.class_shares, x, y, radius)), anchor)
+
+
+def pie_radii(sizes: Sequence[float], *, smallest: float = 7, largest: float = 20) -> list[float]:
+    """Radii in pixels whose squares grow with the sizes."""
+    top = max(sizes, default=0.0) or 1.0
+    return [round(math.sqrt(smallest**2 + (largest**2 - smallest**2) * s / top), 1) for s in sizes]
+
+
+def _square(xs: Sequence[float], ys: Sequence[float]) -> tuple[Axis, Axis]:
+    """Two axes on which one unit is equally long, as large as the chart allows."""
+    (x0, x1), (y0, y1) = padded(min(xs), max(xs)), padded(min(ys), max(ys))
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    unit = min(width / (x1 - x0), height / (y1 - y0))
+    x_room, y_room = (width / unit - (x1 - x0)) / 2, (height / unit - (y1 - y0)) / 2
+    x = Axis(x0 - x_room, x1 + x_room, _LEFT, _WIDTH - _RIGHT)
+    return x, Axis(y0 - y_room, y1 + y_room, _HEIGHT - _BOTTOM, _TOP)
+
+
+def histogram_chart(card: ConceptCard) -> HistogramChart | None:
+    """Bars of the activations, those above the natural break marked."""
+    found = card.histogram
+    if found is None:
+        return None
+    width, height = 420, 170
+    x = Axis(found.edges[0], found.edges[-1], 46, width - 10)
+    y = Axis(0, max(found.counts), height - 38, 10)
+    bars = tuple(
+        Bar(
+            x=x(left),
+            y=y(n),
+            width=round(x(right) - x(left), 1),
+            height=round(y(0) - y(n), 1),
+            strong=card.threshold is not None and (left + right) / 2 > card.threshold,
+        )
+        for left, right, n in zip(found.edges, found.edges[1:], found.counts, strict=False)
+    )
+    shown = card.threshold is not None and found.edges[0] <= card.threshold <= found.edges[-1]
+    at = x(card.threshold) if shown and card.threshold is not None else None
+    return HistogramChart(width, height, x, y, bars, at)
+
+
+def similarity_chart(
+    sims: Mapping[str, Mapping[int, tuple[float, float | None]]], baseline: float | None = None
+) -> LineChart | None:
+    """SentenceSim(k) of every method over k, and the mean cosine of any two sentences."""
+    values = [(m, h or 0.0) for by_k in sims.values() for m, h in by_k.values()]
+    if not values:
+        return None
+    shared = sorted({k for by_k in sims.values() for k in by_k})
+    ends = [end for m, h in values for end in (m - h, m + h)] + ([] if baseline is None else [baseline])
+    low, high = padded(min(ends), max(ends))
+    x = Axis(shared[0] - 0.2, shared[-1] + 0.2, _LEFT, 440)
+    y = Axis(max(-1.0, low), min(1.0, high), 300 - _BOTTOM, _TOP)
+    lines = []
+    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
+        aside = 0.03 * (i - (len(sims) - 1) / 2)  # so that no interval lies on another
+        points = tuple((x(k + aside), y(mean)) for k, (mean, _) in by_k.items())
+        spans = tuple((x(k + aside), y(m - h), y(m + h)) for k, (m, h) in by_k.items() if h is not None)
+        lines.append(Line(list(sims)[i], points, spans, own))
+    return LineChart(460, 300, x, y, tuple(lines), None if baseline is None else y(baseline))
+
+
+def curve_charts(method: MethodReport) -> list[LineChart]:
+    """One small chart per training curve, over the share of the training that is done."""
+    return [_curve(name, values) for name, values in method.curves.items() if len(values) > 1]
+
+
+def _curve(name: str, values: Sequence[float]) -> LineChart:
+    x, y = Axis(0, 100, 56, 284), Axis(*padded(min(values), max(values)), 120, 8)
+    last = len(values) - 1
+    points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
+    return LineChart(300, 155, x, y, (Line(curve_title(name), points),))

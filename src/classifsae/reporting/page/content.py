@@ -1,0 +1,275 @@
+"""All that a page shows, as values: nothing in it knows of tensors, files or HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from classifsae.meaning.descriptions import Origin, Word
+from classifsae.reporting.layout.short import short_names
+from classifsae.reporting.tables.table import Record, interval
+from classifsae.storage import Json
+
+SENTENCE_SIM = "sentence_sim_"
+
+MISLEADS = 0.05
+"""A concept carries a wrong answer whose probability falls by at least this without it."""
+
+_ROOM = 28
+"""Characters of the name of a class in a table, a legend or a map of the page."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence on which a concept is active.
+
+    Attributes:
+        text: as it is in the data set.
+        id: of its row there.
+        activation: of the concept, in the method's own unit.
+        label: ground truth, a class index.
+        prediction: of the untouched classifier, a class index.
+    """
+
+    text: str
+    id: str
+    activation: float
+    label: int
+    prediction: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Activations of one concept on the sentences on which it is active.
+
+    Attributes:
+        edges: of the bins, one more than there are counts.
+        counts: sentences per bin.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ConceptCard:
+    """One concept; None stands for a score that was not asked for or is undefined.
+
+    Attributes:
+        latent: of the concept in the method's dictionary; what a user calls it by.
+        name: short, unique within its method.
+        class_index: class that it belongs to.
+        class_shares: share of each class in its mean activation on the training split; they sum to 1.
+        words: the strongest first.
+        examples: the most active first.
+        activation_rate: percent of the test sentences on which it is active.
+        mean_activation: mean |activation| on all test sentences.
+        histogram: of its activations, where it is active at all.
+        threshold: natural break between weak and strong activations.
+        n_activating: sentences above the break.
+        concept_sim: mean cosine of those sentences' embeddings.
+        support: test sentences on which it fires.
+        flip_rate: share of them whose label changes without it.
+        tvd: mean shift of their class probabilities then, in [0, 1].
+        accuracy_change: of the accuracy on them then, in [-1, 1].
+        shapley: its share in the completeness score.
+        origin: of its name; None for one of its words.
+    """
+
+    latent: int
+    name: str
+    class_index: int
+    class_shares: tuple[float, ...]
+    words: tuple[Word, ...]
+    examples: tuple[Example, ...]
+    activation_rate: float
+    mean_activation: float
+    histogram: Histogram | None
+    threshold: float | None = None
+    n_activating: int | None = None
+    concept_sim: float | None = None
+    support: int | None = None
+    flip_rate: float | None = None
+    tvd: float | None = None
+    accuracy_change: float | None = None
+    shapley: float | None = None
+    origin: Origin | None = None
+
+    @property
+    def is_named_by_chance(self) -> bool:
+        """Whether its name was judged, and found to fit its sentences no better than chance."""
+        return (
+            self.origin is not None and self.origin.auroc is not None and not self.origin.better_than_chance
+        )
+
+    @property
+    def influence(self) -> float | None:
+        """Mean shift of the class probabilities over all test sentences without it, in [0, 1]."""
+        return None if self.tvd is None else self.tvd * self.activation_rate / 100
+
+
+@dataclass(frozen=True)
+class ConceptMap:
+    """Decoder directions and class prototypes on two principal axes of the sentence vectors.
+
+    Attributes:
+        concepts: coordinates, in the order of the method's cards.
+        prototypes: of each class, None for a class that the classifier never predicts.
+        sentences: coordinates and predicted class of some test sentences.
+        explained: share of the variance of the sentence vectors along each axis.
+    """
+
+    concepts: tuple[tuple[float, float], ...]
+    prototypes: tuple[tuple[float, float] | None, ...]
+    sentences: tuple[tuple[float, float, int], ...]
+    explained: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MethodReport:
+    """One method, with the concepts of one seed.
+
+    Attributes:
+        label: of the method in the experiment.
+        method: its name, and ``about``, its first line.
+        seed: of the concepts shown.
+        n_concepts: alive.
+        recovery: share of the classifier's decisions made with these concepts alone.
+        concepts: in the order of the classes, the most influential first; empty where ``left_out`` says why.
+        map: for a method whose concepts are directions.
+        curves: training curves by name.
+        left_out: why there is no list of concepts, or "".
+    """
+
+    label: str
+    method: str
+    about: str
+    seed: int
+    n_concepts: int
+    recovery: float | None = None
+    concepts: tuple[ConceptCard, ...] = ()
+    map: ConceptMap | None = None
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    left_out: str = ""
+
+    @property
+    def n_silent(self) -> int:
+        """Concepts that fire on no test sentence."""
+        return sum(card.activation_rate == 0 for card in self.concepts)
+
+    @property
+    def ranked(self) -> list[ConceptCard]:
+        """The concepts, the most influential first."""
+        return sorted(self.concepts, key=lambda card: -(card.influence or 0))
+
+    def of_class(self, class_index: int) -> list[ConceptCard]:
+        """The concepts of one class that fire on test sentences, the most influential first."""
+        return [card for card in self.ranked if card.class_index == class_index and card.activation_rate > 0]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A concept active on a sentence that the classifier gets wrong.
+
+    Attributes:
+        latent, name: of the concept.
+        activation: in the method's own unit.
+        change: of the probability of the wrong label without the concept, in [-1, 1].
+    """
+
+    latent: int
+    name: str
+    activation: float
+    change: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test sentence that the classifier gets wrong.
+
+    Attributes:
+        text, id: of the sentence.
+        label: ground truth, a class index.
+        prediction: of the classifier, a class index.
+        confidence: probability that it gave that label, in [0, 1].
+        behind: by method, the concepts that carry the wrong label, those that matter most first.
+    """
+
+    text: str
+    id: str
+    label: int
+    prediction: int
+    confidence: float
+    behind: Mapping[str, tuple[Behind, ...]]
+
+    def carriers(self, label: str) -> list[Behind]:
+        """The concepts of one method without each of which the wrong answer is far less likely."""
+        return [one for one in self.behind[label] if one.change <= -MISLEADS]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a number of the table means: a sentence, its unit and which way is better."""
+
+    says: str
+    unit: str
+    better: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run as a page shows it.
+
+    Attributes:
+        dataset, backbone: names.
+        label_names: of all classes.
+        accuracy: of the classifier on the test split.
+        n_test: test sentences; n_train: training sentences, where known.
+        records: one flat record per method and seed.
+        meanings: of the numbers in them.
+        baseline: mean cosine of any two test sentences, where known: what ConceptSim is compared with.
+        methods: those whose concepts can be listed, and the others with the reason.
+        n_mistakes: sentences that the classifier gets wrong.
+        mistakes: those of them in which it is most confident.
+        confusion: sentences by true class (rows) and predicted class.
+        settings: the experiment that made it.
+        versions: of the libraries that made it.
+        notes: what a reader should know.
+    """
+
+    dataset: str
+    backbone: str
+    label_names: tuple[str, ...]
+    accuracy: float
+    n_test: int
+    n_train: int | None
+    records: tuple[Record, ...]
+    meanings: Mapping[str, Meaning]
+    baseline: float | None
+    methods: tuple[MethodReport, ...]
+    n_mistakes: int
+    mistakes: tuple[Mistake, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    settings: Json
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def short_labels(self) -> tuple[str, ...]:
+        """The names of the classes where there is little room."""
+        return short_names(self.label_names, _ROOM)
+
+    @property
+    def listed(self) -> tuple[MethodReport, ...]:
+        """The methods whose concepts are listed, ``classifsae`` first."""
+        listed = [method for method in self.methods if method.concepts]
+        return tuple(sorted(listed, key=lambda m: m.method != "classifsae"))
+
+    @property
+    def sentence_sims(self) -> dict[str, dict[int, tuple[float, float | None]]]:
+        """By method and number of shared concepts: mean over seeds, and half of its confidence interval."""
+        found: dict[str, dict[int, list[float]]] = {}
+        for record in self.records:
+            for name, value in record.items():
+                if name.startswith(SENTENCE_SIM) and isinstance(value, (int, float)):
+                    shared = int(name.removeprefix(SENTENCE_SIM))
+                    found.setdefault(str(record["method"]), {}).setdefault(shared, []).append(value)
+        return {m: {k: interval(v) for k, v in sorted(by_k.items())} for m, by_k in found.items()}

@@ -1,0 +1,96 @@
+"""One self-contained HTML page of a run: opens offline, asks nothing of any network."""
+
+import hashlib
+from importlib import resources
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from classifsae.reporting.layout.palette import COLOURS
+from classifsae.reporting.page import charts
+from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.tables.columns import explained, name_origin
+from classifsae.reporting.tables.table import columns_of, footnotes, rows
+from classifsae.storage import Json
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+_TEMPLATES = "templates"
+
+
+def page(report: RunReport) -> str:
+    """The page as HTML. Every text is escaped by the templates, none is trusted.
+
+    Equal reports give equal pages: there is no time in it, and nothing random.
+    """
+    columns = columns_of(report.records)
+    return (
+        _environment()
+        .get_template("index.html")
+        .render(
+            report=report,
+            columns=columns,
+            explained=explained(columns, report.meanings),
+            rows=rows(report.records, columns),
+            footnotes=footnotes(report.records),
+            settings=as_yaml(report.settings),
+            charts=charts,
+            palette=COLOURS,
+            css=_asset("page.css"),
+            script=_asset("page.js"),
+        )
+    )
+
+
+def fingerprint_of_templates() -> str:
+    """SHA-256 of all that a page is rendered with, so that a changed template makes a new page."""
+    files = sorted(_folder().iterdir(), key=lambda f: f.name)
+    return hashlib.sha256(b"\0".join(f.read_bytes() for f in files if f.is_file())).hexdigest()
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits after the point, a dash for none."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as percent, a dash for none."""
+    return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A fraction as percent without the sign, for a column that names its unit."""
+    return fixed(None if value is None else 100 * value, digits)
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A change of a fraction in percentage points, with its sign."""
+    if value is None:
+        return DASH
+    return f"{100 * value:+.{digits}f}".replace("-", MINUS)
+
+
+def as_yaml(settings: Json) -> str:
+    """Settings as people read them."""
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100) if settings else ""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("classifsae.reporting.page", _TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"fixed": fixed, "percent": percent, "points": points, "signed": signed}
+    environment.filters |= {"name_origin": name_origin}
+    return environment
+
+
+def _folder() -> "resources.abc.Traversable":
+    return resources.files("classifsae.reporting.page") / _TEMPLATES
+
+
+def _asset(name: str) -> str:
+    """A style sheet or script of this package, the only text that goes into a page as it is."""
+    return (_folder() / name).read_text("utf-8")

@@ -1,0 +1,124 @@
+"""A report from fitted concepts, and its files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from classifsae.activations import Activations
+from classifsae.concepts.base import Concepts
+from classifsae.data import Texts
+from classifsae.errors import ConfigError
+from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
+from classifsae.metrics import Scores
+from classifsae.metrics.base import number
+from classifsae.reporting.figures.figures import figures
+from classifsae.reporting.page.build import About, Fit, build
+from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.page.page import page
+from classifsae.reporting.tables.formats import save_tables
+from classifsae.reporting.tables.runs import RunGroup
+from classifsae.reporting.tables.table import ROLES, Record, caption
+from classifsae.storage import write_bytes, write_text
+from classifsae.tensors import OnStep, Tail
+
+PAGE, FIGURES = "index.html", "figures"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that is ready to be written.
+
+    Attributes:
+        content: all that it shows.
+    """
+
+    content: RunReport
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``index.html``, the tables and the pictures into a folder; returns the page's path.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        save_report(self.content, Path(folder))
+        return Path(folder) / PAGE
+
+
+def report(
+    concepts: Concepts | Mapping[str, Concepts],
+    test: Activations,
+    scores: Scores | Mapping[str, Scores],
+    *,
+    texts: Texts,
+    tail: Tail | None = None,
+    descriptions: Mapping[str, Sequence[Description]] | None = None,
+    seed: int = 42,
+    about: About | None = None,
+) -> Report:
+    """What the concepts of one classifier mean and do, for people.
+
+    Args:
+        concepts: fitted; several by label, to have them side by side.
+        test: activations of the test split.
+        scores: of the concepts, by the same labels.
+        texts: the test split, in the same order as the activations.
+        tail: of the classifier; with it, the report says which concepts are behind wrong decisions.
+        descriptions: of the concepts, by label; made here if not given.
+        seed: of the concepts, for the caption of the table.
+        about: names of data set and classifier, settings, versions and notes.
+    Raises:
+        ConfigError: concepts and scores of different labels.
+        MismatchError: texts and activations are not of the same sentences.
+    """
+    by_label = {concepts.method: concepts} if isinstance(concepts, Concepts) else dict(concepts)
+    scored = dict.fromkeys(by_label, scores) if isinstance(scores, Scores) else dict(scores)
+    if scored.keys() != by_label.keys() or (isinstance(scores, Scores) and len(by_label) > 1):
+        raise ConfigError(
+            f"report: got concepts of {', '.join(by_label)} and scores of {', '.join(scored)}; "
+            f"give one score per label, such as scores={{'sae': cs.score(...)}}."
+        )
+    about = about or About()
+    fits = []
+    for label, fitted in by_label.items():
+        given = None if descriptions is None else descriptions.get(label, ())
+        described = _described(fitted, test, texts) if given is None else given
+        found = {name: result.as_json() for name, result in scored[label].results.items()}
+        fits.append(Fit(label, seed, fitted, found, described))
+    records = [_record(fit, scored[fit.label], about) for fit in fits]
+    return Report(build(fits, records, test, texts, tail, about=about))
+
+
+def _described(concepts: Concepts, test: Activations, texts: Texts) -> tuple[Description, ...]:
+    """Descriptions of concepts that will be listed."""
+    if len(concepts) > MAX_DESCRIBED or concepts.method in ROLES:
+        return ()
+    return describe(concepts, test, texts.texts)
+
+
+def _record(fit: Fit, scores: Scores, about: About) -> Record:
+    flat = {score.name: number(score.value) for score in scores.flat()}
+    return {
+        "dataset": about.dataset,
+        "backbone": about.backbone,
+        "method": fit.label,
+        "seed": fit.seed,
+        "n_concepts": len(fit.concepts),
+        **flat,
+    }
+
+
+def save_report(content: RunReport, folder: Path, *, on_step: OnStep | None = None) -> None:
+    """Write ``index.html``, ``table.*`` and the pictures in ``figures/``.
+
+    Args:
+        content: what is shown.
+        folder: of the report.
+        on_step: told how many of the pictures are drawn.
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    records = content.records
+    save_tables([RunGroup((), records, caption(records), content.notes)], folder)
+    for name, picture in figures(content, on_step=on_step):
+        write_bytes(folder / FIGURES / name, picture)
+    write_text(folder / PAGE, page(content))

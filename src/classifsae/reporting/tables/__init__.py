@@ -1,0 +1,1 @@
+"""The table of methods, of one run or of several."""

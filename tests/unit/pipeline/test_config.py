@@ -1,0 +1,192 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from classifsae.errors import ConfigError
+from classifsae.metrics.coherence import Coherence
+from classifsae.pipeline.config import Experiment, assign, expand, load_experiment, merge
+
+BASE = {"backbone": "minilm", "dataset": "planted", "methods": {"classifsae": {}, "sae": {"top_k": 4}}}
+
+
+def write(path: Path, tree: object) -> Path:
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def load(tmp_path: Path, *settings: str, **changes: object) -> tuple[Experiment, ...]:
+    return load_experiment(write(tmp_path / "e.yaml", BASE | changes), settings)
+
+
+def test_defaults_live_in_the_class(tmp_path: Path):
+    (experiment,) = load(tmp_path)
+    assert experiment.n_concepts == 20
+    assert experiment.seeds == (42,)
+    recipe = experiment.recipe("sae", 7)
+    assert (recipe.n_concepts, recipe.seed, recipe.top_k) == (20, 7, 4)
+
+
+def test_a_label_may_name_its_method_and_its_own_number_of_concepts(tmp_path: Path):
+    (experiment,) = load(tmp_path, methods={"wide": {"method": "sae", "n_concepts": 5}})
+    recipe = experiment.recipe("wide", 0)
+    assert (recipe.method_name(), recipe.n_concepts) == ("sae", 5)
+
+
+def test_a_list_of_methods_is_short_for_no_options(tmp_path: Path):
+    (experiment,) = load(tmp_path, methods=["sae", "random"])
+    assert experiment.methods == {"sae": {}, "random": {}}
+
+
+def test_settings_are_yaml_and_reach_into_mappings(tmp_path: Path):
+    (experiment,) = load(tmp_path, "seeds=[1, 2]", "methods.sae.learning_rate=5e-4", "n_concepts=6")
+    assert experiment.seeds == (1, 2)
+    assert experiment.recipe("sae", 1).learning_rate == 5e-4
+    assert experiment.recipe("classifsae", 1).n_concepts == 6
+
+
+def test_naming_a_data_set_keeps_the_other_fields_of_its_mapping(tmp_path: Path):
+    (experiment,) = load(
+        tmp_path, "dataset=reviews.csv", dataset={"name": "planted", "label_names": ["bad", "good"]}
+    )
+    assert experiment.dataset.name == "reviews.csv"
+    assert experiment.dataset.label_names == ("bad", "good")
+
+
+def test_a_setting_below_a_name_makes_it_a_mapping(tmp_path: Path):
+    (experiment,) = load(tmp_path, "backbone.n_epochs=1")
+    assert experiment.backbone.n_epochs == 1
+
+
+def test_files_extend_others_beside_them(tmp_path: Path):
+    write(tmp_path / "common.yaml", BASE | {"seeds": [1, 2], "backbone": {"model": "minilm", "n_epochs": 2}})
+    top = write(
+        tmp_path / "top.yaml",
+        {"extends": "common.yaml", "seeds": [9], "backbone": {"n_epochs": 1}, "methods": {"random": {}}},
+    )
+    (experiment,) = load_experiment(top)
+    assert experiment.seeds == (9,)
+    assert experiment.backbone.n_epochs == 1
+    assert set(experiment.methods) == {"classifsae", "sae", "random"}
+
+
+def test_a_file_that_extends_itself_is_refused(tmp_path: Path):
+    write(tmp_path / "a.yaml", {"extends": "b.yaml"})
+    write(tmp_path / "b.yaml", {"extends": "a.yaml"})
+    with pytest.raises(ConfigError, match=r"a.yaml extends itself through a.yaml > b.yaml"):
+        load_experiment(tmp_path / "a.yaml")
+
+
+def test_merging_replaces_lists_and_scalars_and_leaves_its_inputs_alone():
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    assert merge(base, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+def test_a_sweep_is_every_combination():
+    tree = BASE | {"sweep": {"n_concepts": [5, 10], "methods.sae.top_k": [1, 2]}}
+    found = [(p["n_concepts"], p["methods"]["sae"]["top_k"]) for p in expand(tree)]
+    assert found == [(5, 1), (5, 2), (10, 1), (10, 2)]
+
+
+def test_an_exception_changes_only_the_points_and_methods_that_it_is_about():
+    tree = BASE | {
+        "sweep": {"dataset": ["agnews", "planted"]},
+        "exceptions": [
+            {
+                "when": {"backbone": "Mini-LM", "dataset": "ag_news"},
+                "set": {"methods": {"sae": {"top_k": 9}, "random": {"top_k": 3}}},
+            }
+        ],
+    }
+    first, second = expand(tree)
+    assert first["methods"] == {"classifsae": {}, "sae": {"top_k": 9}}
+    assert second["methods"] == BASE["methods"]
+
+
+def test_a_sweep_into_one_folder_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"run_dir must hold .* or its points overwrite each other"):
+        load(tmp_path, run_dir="out", sweep={"n_concepts": [1, 2]})
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
+    with pytest.raises(ConfigError) as caught:
+        load(
+            tmp_path,
+            seeds=[],
+            device="gpu",
+            n_concepts=0,
+            methods={"sae": {}},
+            backbone={"model": "minilm", "n_epoch": 1},
+        )
+    message = str(caught.value)
+    for part in ("seeds", "device", "n_concepts", "n_epoch"):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": [1]}, r"unknown option 'seed'. Did you mean 'seeds'\?"),
+        ({"methods": {"clasifsae": {}}}, r"methods.clasifsae: unknown method .*Did you mean 'classifsae'\?"),
+        (
+            {"methods": {"sae": {"topk": 3}}},
+            r"methods.sae: sae: unknown option 'topk'. Did you mean 'top_k'\?",
+        ),
+        ({"methods": {"sae": {"top_k": 0}}}, r"methods.sae: sae: top_k: .* greater than 0, got 0"),
+        ({"methods": {"sae": {"seed": 3}}}, r"seed is set for all methods together, by seeds"),
+        ({"methods": {"a/../b": {"method": "sae"}}}, r"methods: label 'a/../b' names a folder: use letters"),
+        ({"seeds": [1, 2, 1]}, r"seeds: must differ from each other, got \[1, 2, 1\]"),
+        ({"methods": {}}, r"methods: must name at least one"),
+        ({"metrics": {"completness": {}}}, r"unknown metric 'completness'. Did you mean 'completeness'\?"),
+        ({"backbone": {"model": "minilm", "layr": 1}}, r"backbone.*layr"),
+        ({"dataset": {"name": "planted", "text_colum": "t"}}, r"Did you mean 'text_column'\?"),
+        ({"run_dir": "runs/{model}"}, r"run_dir: may hold .dataset. and .backbone."),
+        ({"sweep": {"seeds": 3}}, r"sweep must map options to lists"),
+        ({"exceptions": [{"if": {}}]}, r"an exception must be"),
+        ({"exceptions": [{"when": {"data": 1}, "set": {}}]}, r"when 'data' is not an option"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict[str, object], said: str):
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["backbone", "dataset", "methods"])
+def test_a_missing_part_is_named_with_an_example(tmp_path: Path, missing: str):
+    path = write(tmp_path / "e.yaml", {k: v for k, v in BASE.items() if k != missing})
+    with pytest.raises(ConfigError, match=f"{missing} is missing; add a line such as '{missing}: "):
+        load_experiment(path)
+
+
+def test_files_that_are_no_experiments_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"cannot read the experiment file .*: No such file"):
+        load_experiment(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match="must be a mapping of options"):
+        load_experiment(tmp_path / "list.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_experiment(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("setting", ["seeds", "=3"])
+def test_a_setting_without_key_or_value_is_refused(tmp_path: Path, setting: str):
+    with pytest.raises(ConfigError, match=f"setting '{setting}' is not of the form key=value"):
+        load(tmp_path, setting)
+
+
+def test_a_setting_below_a_number_is_refused():
+    with pytest.raises(ConfigError, match=r"setting n_concepts.x: n_concepts is 3, which has no options"):
+        assign({"n_concepts": 3}, "n_concepts.x", 1)
+
+
+def test_the_language_of_words_goes_to_every_metric_that_reads_them(tmp_path: Path):
+    (point,) = load(tmp_path, "words.language=none", metrics=["coherence"])
+    coherence = point.built_metrics()["coherence"]
+    assert isinstance(coherence, Coherence)
+    assert coherence.words.language == point.words.language == "none"
+    with pytest.raises(ConfigError, match=r"words.language: .*must be none or one of ar, .* got 'xx'"):
+        load(tmp_path, "words.language=xx")

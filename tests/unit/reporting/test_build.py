@@ -1,0 +1,236 @@
+"""From activations and scores to what a page shows."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import classifsae as cs
+from classifsae.activations import Activations
+from classifsae.bottleneck import look_through
+from classifsae.concepts import Concepts
+from classifsae.data import Texts
+from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.meaning.descriptions import ActiveSentence, Description, Word
+from classifsae.reporting import About, Fit, build
+from classifsae.reporting.page.build import _concept_sim, histogram, thinned
+from classifsae.reporting.page.page import page
+from classifsae.reporting.page.stored_scores import OfConcept
+
+
+@pytest.fixture(scope="module")
+def concepts(train: Activations, tail: nn.Linear) -> Concepts:
+    method = cs.ClassifSAE(n_concepts=5, n_latents=24, top_k=4, n_vectors=6000, batch_size=60, seed=1)
+    return method.fit(train, tail)
+
+
+@pytest.fixture(scope="module")
+def texts(test: Activations) -> Texts:
+    return Texts(
+        texts=tuple(f"sentence number {i}" for i in range(len(test))),
+        labels=tuple(test.labels.tolist()),
+        ids=test.ids,
+        label_names=("red", "green", "blue"),
+    )
+
+
+@pytest.fixture(scope="module")
+def scores(concepts: Concepts, test: Activations, tail: nn.Linear) -> cs.Scores:
+    return cs.score(concepts, tail, test)
+
+
+def as_json(scores: cs.Scores) -> dict[str, object]:
+    return {name: result.as_json() for name, result in scores.results.items()}
+
+
+def test_a_card_repeats_the_scores_of_its_concept(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear, scores: cs.Scores
+):
+    report = build([Fit("mine", 3, concepts, as_json(scores))], [], test, texts, tail)
+    (method,) = report.methods
+    assert (method.label, method.seed, method.method, method.n_concepts) == (
+        "mine", 3, "classifsae", len(concepts),
+    )  # fmt: skip
+    assert method.recovery == scores.completeness.recovery_accuracy
+    codes = concepts.encode(test.hidden)
+    by_latent = {card.latent: card for card in method.concepts}
+    for effect in scores.causality.concepts:
+        card = by_latent[effect.latent]
+        assert (card.class_index, card.support) == (effect.class_index, effect.support)
+        if effect.support:
+            assert (card.flip_rate, card.tvd) == (effect.flip_rate, effect.tvd)
+        share = (codes[:, effect.position].abs() > 1e-6).double().mean().item()
+        assert card.activation_rate == pytest.approx(100 * share)
+        assert card.concept_sim is None
+
+
+def test_concept_sim_of_fewer_than_two_sentences_is_undefined():
+    assert _concept_sim(OfConcept(position=0, n_activating=1, concept_sim=0.0)) is None
+    assert _concept_sim(OfConcept(position=0, n_activating=2, concept_sim=0.0)) == 0.0
+    assert _concept_sim(OfConcept(position=0)) is None
+
+
+def test_concepts_come_by_class_the_most_influential_first(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear, scores: cs.Scores
+):
+    report = build([Fit("mine", 1, concepts, as_json(scores))], [], test, texts, tail)
+    keys = [(card.class_index, -(card.influence or 0)) for card in report.methods[0].concepts]
+    assert keys == sorted(keys)
+
+
+def test_without_scores_everything_is_still_listed_and_shown(
+    concepts: Concepts, test: Activations, texts: Texts
+):
+    report = build([Fit("mine", 1, concepts, {})], [record()], test, texts)
+    card = report.methods[0].concepts[0]
+    assert (card.tvd, card.influence, card.shapley, report.methods[0].recovery) == (None,) * 4
+    assert card.name == f"concept {card.latent}"
+    assert card.examples[0].activation == max(example.activation for example in card.examples)
+    assert "mine" in page(report)
+
+
+def record(**changes: object) -> dict[str, object]:
+    return {"dataset": "d", "backbone": "b", "method": "mine", "seed": 1, "n_concepts": 5} | changes
+
+
+def test_descriptions_give_names_words_and_sentences(concepts: Concepts, test: Activations, texts: Texts):
+    described = [
+        Description(j, latent, f"name {j}", (Word("word", 1.0),), (ActiveSentence(7, 2.5),))
+        for j, latent in enumerate(concepts.kept.tolist())
+    ]
+    report = build([Fit("mine", 1, concepts, {}, described)], [], test, texts)
+    for card in report.methods[0].concepts:
+        assert card.name == f"name {concepts.kept.tolist().index(card.latent)}"
+        (example,) = card.examples
+        assert (example.text, example.activation) == ("sentence number 7", 2.5)
+        assert (example.label, example.prediction) == (int(test.labels[7]), int(test.predictions[7]))
+
+
+def test_mistakes_are_the_surest_first_and_name_what_moves_them(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear
+):
+    report = build([Fit("mine", 1, concepts, {})], [], test, texts, tail)
+    wrong = (test.predictions != test.labels).nonzero().flatten().tolist()
+    assert report.n_mistakes == len(wrong) == len(report.mistakes)
+    assert report.accuracy == pytest.approx(1 - len(wrong) / len(test))
+    sure = [mistake.confidence for mistake in report.mistakes]
+    assert sure == sorted(sure, reverse=True)
+    # A naive twin: take each concept away by hand.
+    view = look_through(concepts, tail, test)
+    mistake = report.mistakes[0]
+    row = test.ids.index(mistake.id)
+    for behind in mistake.behind["mine"]:
+        codes = view.codes[row : row + 1].clone()
+        codes[0, concepts.kept.tolist().index(behind.latent)] = 0
+        after = view.bottleneck.logits(codes, view.norms[row : row + 1]).softmax(dim=1)[0]
+        before = view.rebuilt[row].softmax(dim=0)
+        change = (after - before)[mistake.prediction].item()
+        assert behind.change == pytest.approx(change, abs=1e-6)
+    sizes = [abs(behind.change) for behind in mistake.behind["mine"]]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_confusion_counts_every_sentence_once(concepts: Concepts, test: Activations, texts: Texts):
+    report = build([Fit("mine", 1, concepts, {})], [], test, texts)
+    assert sum(map(sum, report.confusion)) == len(test)
+    assert report.confusion[1][2] == int(((test.labels == 1) & (test.predictions == 2)).sum())
+
+
+def test_a_classifier_that_makes_no_mistake_has_none(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear
+):
+    right = replace(test, labels=test.predictions)
+    same = replace(texts, labels=tuple(test.predictions.tolist()))
+    report = build([Fit("mine", 1, concepts, {})], [record()], right, same, tail)
+    assert (report.accuracy, report.mistakes) == (1, ())
+    assert "gets every test sentence right" in page(report)
+
+
+def test_yardsticks_and_methods_of_many_concepts_are_not_listed(
+    train: Activations, test: Activations, texts: Texts, tail: nn.Linear
+):
+    random = cs.Random(n_concepts=4, top_k=2).fit(train, tail)
+    wide = Concepts(
+        coder=random.coder, kept=torch.zeros(51, dtype=torch.int64), class_activation=torch.ones(51, 3),
+        activation=torch.ones(51), source=random.source, method="ica",
+    )  # fmt: skip
+    report = build([Fit("floor", 1, random, {}), Fit("wide", 1, wide, {})], [], test, texts, tail)
+    assert report.listed == ()
+    assert [m.left_out for m in report.methods] == [
+        "it is a yardstick: the floor (random directions)",
+        "it has 51 concepts, and at most 50 are listed",
+    ]
+
+
+def test_only_a_method_with_directions_has_a_map(
+    concepts: Concepts, train: Activations, test: Activations, texts: Texts, tail: nn.Linear
+):
+    ica = cs.ICA(n_concepts=3).fit(train, tail)
+    report = build([Fit("sparse", 1, concepts, {}), Fit("ica", 1, ica, {})], [], test, texts, tail)
+    sparse, dense = report.methods
+    assert dense.map is None
+    assert sparse.map is not None
+    assert len(sparse.map.concepts) == len(concepts)
+    assert len(sparse.map.prototypes) == 3
+
+
+def test_texts_of_other_sentences_are_refused(concepts: Concepts, test: Activations, texts: Texts):
+    other = replace(texts, ids=texts.ids[::-1])
+    with pytest.raises(MismatchError, match="not of the same sentences in the same order"):
+        build([Fit("mine", 1, concepts, {})], [], test, other)
+
+
+@pytest.mark.parametrize(
+    ("causality", "said"),
+    [
+        ({"concepts": [{"position": 99, "tvd": 0.1}]}, "more concepts than there are"),
+        ({"concepts": [{"position": 0, "tvd": "x"}]}, "tvd"),
+    ],
+)
+def test_damaged_scores_are_one_clear_line(
+    concepts: Concepts, test: Activations, texts: Texts, causality: dict[str, object], said: str
+):
+    with pytest.raises(StorageError, match=rf"the scores are damaged \(.*{said}.*\); score the concepts"):
+        build([Fit("mine", 1, concepts, {"causality": causality})], [], test, texts)
+
+
+def test_numbers_of_the_control_are_not_taken_for_those_of_a_concept(
+    concepts: Concepts, test: Activations, texts: Texts
+):
+    control = {"control": {"concepts": [{"position": 0, "tvd": 0.9, "flip_rate": 0.9}]}}
+    report = build([Fit("mine", 1, concepts, control)], [], test, texts)
+    assert {card.tvd for card in report.methods[0].concepts} == {None}
+
+
+def test_a_histogram_counts_every_value_once():
+    values = torch.tensor([1.0, 1.0, 2.05, 3.4])
+    found = histogram(values)
+    assert (found.edges[0], found.edges[-1]) == (1.0, pytest.approx(3.4))
+    assert (found.counts[0], found.counts[10], found.counts[-1], sum(found.counts)) == (2, 1, 1, 4)
+    same = histogram(torch.tensor([2.0, 2.0]))
+    assert (same.counts, same.edges) == ((2,), (2.0, pytest.approx(2.2)))
+
+
+def test_a_curve_is_thinned_to_means_of_neighbours():
+    assert thinned([1.0, 2.0, 3.0], 5) == (1, 2, 3)
+    assert thinned([1.0, 3.0, 5.0, 7.0, 10.0], 3) == (1, 4, 8.5)
+    assert thinned([0.0] * 6 + [9.0], 3) == (0, 0, 3)  # no last value stands alone
+    assert thinned([], 3) == ()
+
+
+def test_one_line_writes_a_report(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear, scores: cs.Scores
+):
+    report = cs.report(concepts, test, scores, texts=texts, tail=tail, descriptions={}, about=About("news"))
+    assert report.content.records[0]["method"] == "classifsae"
+    assert report.content.dataset == "news"
+    again = cs.report({"mine": concepts}, test, {"mine": scores}, texts=texts, descriptions={})
+    assert again.content.methods[0].label == "mine"
+
+
+def test_scores_of_other_labels_are_refused(
+    concepts: Concepts, test: Activations, texts: Texts, scores: cs.Scores
+):
+    with pytest.raises(ConfigError, match="concepts of mine and scores of yours; give one score per label"):
+        cs.report({"mine": concepts}, test, {"yours": scores}, texts=texts, descriptions={})

@@ -1,0 +1,111 @@
+import pytest
+from rich.console import Console
+
+from classifsae.reporting.tables.table import caption, columns_of, interval, markdown, rows, terminal
+
+RECORDS = [
+    {"dataset": "d", "backbone": "b", "method": method, "seed": seed, "accuracy": 0.9, "n_alive": 10 + seed,
+     "recovery_accuracy": 0.5 + seed / 10, "activation_rate": 12.345, "conditional_flip_rate": None,
+     "conditional_tvd": 0.25, "global_flip_rate_100": 0.1}
+    for seed in (1, 2, 3) for method in ("identity", "classifsae")
+]  # fmt: skip
+
+
+def record(method: str, **scores: object) -> dict[str, object]:
+    return {"dataset": "d", "backbone": "b", "method": method, "seed": 1, **scores}
+
+
+def best(records: list[dict[str, object]], column: str) -> set[str]:
+    """Methods whose cell of a column is marked."""
+    names = [c.name for c in columns_of(records)]
+    return {row.method for row in rows(records) if row.cells[names.index(column)].best}
+
+
+def test_the_interval_is_that_of_student_t():
+    mean, half = interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half == pytest.approx(4.3027 * 1.0 / 3**0.5, rel=1e-4)
+    assert interval([5.0]) == (5.0, None)
+
+
+def test_markdown_lines_up_and_names_ceiling_and_dash():
+    text = markdown(RECORDS, notes=["3 texts were cut."])
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    assert "identity is the ceiling" in text
+    assert "0.700 ± 0.248" in text
+    assert text.rstrip().endswith("3 texts were cut.")
+    assert " - " in lines[2]
+
+
+def test_ceiling_and_floor_come_last():
+    records = [record(m) for m in ("random", "sae", "identity", "ica")]
+    assert [row.method for row in rows(records)] == ["sae", "ica", "random", "identity"]
+
+
+def test_one_seed_has_no_interval():
+    assert "±" not in markdown(RECORDS[:2], notes=[])
+
+
+def test_the_caption_says_what_the_table_is_about():
+    assert caption(RECORDS).startswith("b on d, accuracy 0.900; seeds 1, 2, 3")
+
+
+def test_the_best_is_the_highest_or_the_lowest_as_the_arrow_says_and_never_ceiling_or_floor():
+    records = [
+        record("identity", recovery_accuracy=1.0, activation_rate=1.0, n_alive=9),
+        record("ica", recovery_accuracy=0.9, activation_rate=30.0, n_alive=5),
+        record("sae", recovery_accuracy=0.8, activation_rate=20.0, n_alive=6),
+    ]
+    assert best(records, "recovery_accuracy") == {"ica"}
+    assert best(records, "activation_rate") == {"sae"}
+    assert best(records, "n_alive") == set()
+    assert "**0.900**" in markdown(records, notes=[])
+    assert "Bold: the best mean" in markdown(records, notes=[])
+
+
+def test_what_looks_equal_in_the_table_is_equally_good():
+    records = [record(m, recovery_accuracy=v) for m, v in (("a", 0.9), ("b", 0.90004), ("c", 0.8))]
+    assert best(records, "recovery_accuracy") == {"a", "b"}
+
+
+def test_one_method_alone_is_not_the_best():
+    records = [record("sae", recovery_accuracy=0.9), record("random", recovery_accuracy=0.1)]
+    assert best([*records, record("ica", recovery_accuracy=None)], "recovery_accuracy") == set()
+
+
+def test_optional_columns_are_there_only_with_numbers():
+    names = [c.name for c in columns_of([*RECORDS, record("sae", control_tvd=0.1, shapley_max=None)])]
+    assert "control_tvd" in names
+    assert "shapley_max" not in names
+    assert "conditional_flip_rate" in names
+
+
+def test_concept_sim_stands_beside_the_data_sets_own():
+    records = [r | {"concept_sim": 0.124, "dataset_cosine_mean": 0.0584} for r in RECORDS]
+    text = markdown(records, notes=[])
+    assert "ConceptSim ↑ (cos)" in text
+    assert text.count("ConceptSim of any two test sentences of d: 0.058, the baseline.") == 1
+
+
+SIMILARITY = {"concept_sim": 0.124, "c_v": 0.4, "dataset_cosine_mean": 0.058}
+
+
+@pytest.mark.parametrize("extra", [{}, SIMILARITY, SIMILARITY | {"control_flip_rate": 0.1,
+    "control_tvd": 0.1, "control_global_flip_rate": 0.1, "completeness_score": 0.95,
+    "shapley_max": 0.3}])  # fmt: skip
+def test_the_terminal_table_fits_eighty_columns(extra: dict[str, float]):
+    console = Console(width=80, record=True)
+    console.print(terminal([r | extra for r in RECORDS], notes=["a note"]))
+    text = console.export_text()
+    assert "…" not in text
+    assert text.count("classifsae") == {0: 1, 3: 2, 8: 3}[len(extra)]
+
+
+def test_a_label_is_text_and_not_markup():
+    console = Console(width=80, record=True)
+    console.print(terminal([record("sae[bold]"), record("a|b")], notes=["[1]"]))
+    text = console.export_text()
+    assert "sae[bold]" in text
+    assert "[1]" in text
+    assert "a\\|b" in markdown([record("a|b")], notes=[])
