@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from unit.test_paper import PAPER
 
 from classifsae import cli
 from e2e.conftest import write_experiment
+from unit.pipeline.test_paper import PAPER
 
 MANY = "\n".join(f'"Sentence {i} about {word}.",{word}' for i in range(12) for word in ("sports", "money"))
 

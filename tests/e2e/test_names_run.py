@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from unit.test_llm import serving
 
 from classifsae.data import load_dataset
 from classifsae.meaning import llm
@@ -14,6 +13,7 @@ from classifsae.meaning.names import load_names
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import run
 from e2e.conftest import TINY, write_experiment
+from unit.meaning.test_llm import serving
 
 METHODS = {"classifsae": TINY["methods"]["classifsae"]}
 

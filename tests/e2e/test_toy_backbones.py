@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from unit.test_paper import LABELS, PAPER
 
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import progress, run
 from e2e.conftest import WORDS
+from unit.pipeline.test_paper import LABELS, PAPER
 
 PAIRS = [  # every backbone once, every data set at least once
     ("pythia_410m", "imdb"),

@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_said(fast: None, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_cannot_be_known_is_a_question_mark_with_its_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.hub.files.hub_is_reachable", lambda: False)
     found = estimate(experiment(backbone={"model": "owner/no-such-model"}))
     assert {cost.seconds for cost in (*found.costs, found.total)} == {None}
     assert "the hub cannot be reached from here" in found.problems[0]
@@ -246,7 +246,7 @@ def test_every_preset_on_the_hub_states_its_form():
 
 def test_a_preset_out_of_reach_is_estimated_from_what_it_states(fast: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(matter, "load_dataset", unreachable)
-    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.hub.files.hub_is_reachable", lambda: False)
     found = estimate(experiment(backbone="bert", dataset="imdb"))
     assert found.total.seconds > 0
     assert found.basis.startswith("25,000 training and 25,000 test texts of about")

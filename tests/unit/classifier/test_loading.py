@@ -20,7 +20,7 @@ DATA = Texts(SENTENCES[:4], (0, 1, 2, 0), tuple("abcd"), NAMES)
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr("classifsae.classifier.loading.models.hub_is_reachable", lambda: False)
+    monkeypatch.setattr("classifsae.hub.files.hub_is_reachable", lambda: False)
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())

@@ -128,10 +128,10 @@ def test_the_order_of_sentences_does_not_matter(
 
 
 def test_small_batches_give_the_same_numbers(view: View, monkeypatch: pytest.MonkeyPatch):
-    from classifsae import bottleneck
+    from classifsae import tensors
 
     whole = Causality().measure(view)
-    monkeypatch.setattr(bottleneck, "_ENTRIES_PER_BATCH", 0)
+    monkeypatch.setattr(tensors, "_ENTRIES_PER_BATCH", 0)
     assert Causality().measure(view).conditional_tvd == pytest.approx(whole.conditional_tvd)
 
 

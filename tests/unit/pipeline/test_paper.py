@@ -9,7 +9,7 @@ from classifsae.data.sources import resolve
 from classifsae.errors import ConfigError
 from classifsae.pipeline.config import Experiment, load_experiment, point_of
 
-PAPER = Path(__file__).parents[2] / "experiments" / "paper.yaml"
+PAPER = Path(__file__).parents[3] / "experiments" / "paper.yaml"
 DATASETS = ("agnews", "imdb", "tweeteval_offensive", "tweeteval_sentiment")
 BACKBONES = {  # model, kind, l, L, d, batch, steps on the four data sets
     "pythia_410m": ("EleutherAI/pythia-410m", "decoder", 23, 24, 1024, 2, (30000, 30000, 30000, 40000)),

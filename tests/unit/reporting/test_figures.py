@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifsae.reporting import figures as module
+from classifsae.reporting.figures import figures as module
 from classifsae.reporting.figures.figures import figures
 from classifsae.reporting.page.content import RunReport
 from sample_report import method, sample_report
