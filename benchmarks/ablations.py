@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from classifsae.activations import Activations, Source
-from classifsae.bottleneck import View, look_through
+from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.random import Random
 from classifsae.metrics.causality import conditional_effects
 
@@ -19,7 +19,7 @@ def main() -> None:
     tail = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, N_CLASSES)).requires_grad_(
         False
     )
-    view = look_through(Random().fit(states(tail), tail), tail, states(tail))
+    view = evaluate(Random().fit(states(tail), tail), tail, states(tail))
     batched = seconds(lambda: conditional_effects(view)) / N_TEST
     looped = seconds(lambda: loop(view)) / N_LOOPED
     print(f"one sentence, all its ablations: batched {1e6 * batched:.0f} us, looped {1e6 * looped:.0f} us")
@@ -34,7 +34,7 @@ def states(tail: nn.Module) -> Activations:
     return Activations(hidden=hidden, logits=logits, labels=logits.argmax(dim=1), ids=ids, source=source)
 
 
-def loop(view: View) -> None:
+def loop(view: Evaluation) -> None:
     for i in range(N_LOOPED):
         for j in view.codes[i].nonzero().flatten().tolist():
             codes = view.codes[i : i + 1].clone()

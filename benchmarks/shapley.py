@@ -15,7 +15,7 @@ from torch import nn
 
 from classifsae import Activations, Classifier, ConceptMethod, ConceptSHAP, Random
 from classifsae.activations import Source
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts.ica import ICA
 from classifsae.concepts.sae import SAE
 from classifsae.metrics.causality import Causality
@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} thread(s), load {os.getloadavg()[0]:.1f}")
     print("method                  active   shapley  standard error   control  causality   (seconds)")
     for name, method in methods.items():
-        view = look_through(method.fit(test, tail), tail, test)
+        view = evaluate(method.fit(test, tail), tail, test)
         active = float((view.codes != 0).double().sum(dim=1).mean())
         seconds, error = [], 0.0
         for metric in (Shapley(), Control(), Causality()):

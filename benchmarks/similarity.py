@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from classifsae.activations import Activations, Source
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts import ConceptMethod
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
@@ -32,7 +32,7 @@ def main() -> None:
     tail = nn.Linear(test.hidden.shape[1], N_CLASSES).requires_grad_(False)
     embeddings = normalize(torch.randn(N, N_EMBEDDED, generator=generator), dim=1)
     sentences = Sentences(texts=("",) * N, embeddings=embeddings, encoder="none")
-    view = look_through(recipe.fit(test, tail), tail, test, sentences=sentences)
+    view = evaluate(recipe.fit(test, tail), tail, test, sentences=sentences)
     before = peak()
     begin, worked = time.perf_counter(), time.process_time()
     result = Interpretability().measure(view)

@@ -4,13 +4,13 @@ import math
 
 from classifsae.meaning.descriptions import Word
 from classifsae.reporting.page.content import (
-    Behind,
     ConceptCard,
     ConceptMap,
     Example,
     Histogram,
     Meaning,
     MethodReport,
+    MisleadingConcept,
     Mistake,
     RunReport,
 )
@@ -116,7 +116,9 @@ def sample_report() -> RunReport:
 
 def mistake(i: int, methods: tuple[MethodReport, ...]) -> Mistake:
     behind = {
-        m.label: tuple(Behind(c.latent, c.name, 2.0, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4]))
+        m.label: tuple(
+            MisleadingConcept(c.latent, c.name, 2.0, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4])
+        )
         for m in methods
     }
     text = SCRIPT if i == 0 else f"wrong sentence {i}: {FILLER}"

@@ -37,7 +37,7 @@ class Bottleneck:
 
 
 @dataclass(frozen=True)
-class View:
+class Evaluation:
     """One test set seen through the concepts; every score is a function of it.
 
     Attributes:
@@ -135,14 +135,14 @@ class View:
                 yield part, through(*codes_of(part))
 
 
-def look_through(
+def evaluate(
     concepts: Concepts,
     tail: Tail,
     test: Activations,
     *,
     sentences: Sentences | None = None,
     on_step: OnStep | None = None,
-) -> View:
+) -> Evaluation:
     """Encode a test set and run the rest of the classifier on what the concepts rebuild.
 
     Args:
@@ -172,7 +172,7 @@ def look_through(
             codes.append(concepts.encode(hidden))
             norms.append(hidden.norm(dim=1, keepdim=True))
             rebuilt.append(bottleneck.logits(codes[-1], norms[-1]))
-    view = View(
+    view = Evaluation(
         bottleneck=bottleneck,
         codes=torch.cat(codes),
         norms=torch.cat(norms),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from classifsae.activations import Activations
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts import Coder, ConceptMethod
 from classifsae.metrics import score
 from classifsae.metrics.causality import ConceptEffect, SegmentEffect
@@ -37,7 +37,7 @@ class Published:
         concepts = self.recipe.keep_as_published(self.coder, self.test)
         assert concepts.kept.tolist() == told["selected"]
         assert [[told["selected"][j] for j in part] for part in concepts.segments] == told["segments"]
-        view = look_through(concepts, self.tail, self.test)
+        view = evaluate(concepts, self.tail, self.test)
         assert largest(view.codes - recorded["codes"]) <= codes
         assert largest(view.rebuilt - recorded["logits_rebuilt"]) <= logits
         scores = score(concepts, self.tail, self.test)

@@ -148,11 +148,11 @@ def test_the_published_protocol_selects_and_segments_the_same_features(scored):
 
 
 def test_codes_and_rebuilt_logits(scored, golden: Path, golden_test: Activations, golden_tail: Tail):
-    from classifsae.bottleneck import look_through
+    from classifsae.bottleneck import evaluate
 
     name, concepts, _ = scored
     recorded = read_tensors(golden / name / "test_eval.safetensors")
-    view = look_through(concepts, golden_tail, golden_test)
+    view = evaluate(concepts, golden_tail, golden_test)
     # Relative to the largest code, whose last bit is worth 1e-6: processors differ in the order of sums.
     assert (view.codes - recorded["codes"]).abs().max() <= 1e-5 * recorded["codes"].abs().max()
     assert (view.rebuilt - recorded["logits_rebuilt"]).abs().max() <= 1e-4

@@ -53,7 +53,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Rows:
+class CapturedRows:
     """Consecutive texts as the rows that the model reads.
 
     Attributes:
@@ -214,14 +214,14 @@ class _Pass:
             tensors |= {"documents": documents, "spans": torch.tensor(rows.spans)}
         return Shard(tensors, rows.n_long)
 
-    def _read(self, texts: Sequence[str]) -> Rows:
+    def _read(self, texts: Sequence[str]) -> CapturedRows:
         reader = self.classifier.reader
         if self.overlap is None:
             encoded = reader.encode(texts)
-            return Rows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
+            return CapturedRows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
         found = windowed(reader, texts, overlap=self.overlap)
         n_long = sum(n_rows > 1 for n_rows in Counter(found.owners).values())
-        return Rows(found.ids, found.owners, found.spans, n_long)
+        return CapturedRows(found.ids, found.owners, found.spans, n_long)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:

@@ -32,7 +32,7 @@ from classifsae.classifier.reading.answers import Answers, Tokens, answer_words
 from classifsae.classifier.reading.reader import Batch, Reader, Signature, template_of
 from classifsae.errors import ConfigError, StorageError
 from classifsae.hub.devices import is_quantized, pick_device, place
-from classifsae.hub.foreign import breaking
+from classifsae.hub.foreign import as_config_error
 from classifsae.storage import (
     Json,
     Manifest,
@@ -45,7 +45,7 @@ from classifsae.storage import (
 )
 from classifsae.tensors import Float, Tensor, batches_by_length
 
-Run = Callable[[Mapping[str, Tensor]], Tensor]
+ModelCall = Callable[[Mapping[str, Tensor]], Tensor]
 """From a model's arguments to its logits."""
 
 FACTS = "classifier.json"
@@ -400,7 +400,7 @@ class Classifier:
         logits: Tensor = self.model(**inputs).logits
         return logits
 
-    def class_logits(self, run: Run, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+    def class_logits(self, run: ModelCall, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
         """Logits of the classes, float32.
 
         Args:
@@ -409,7 +409,9 @@ class Classifier:
         """
         return self._classes(run, inputs, self.answers)
 
-    def _classes(self, run: Run, inputs: Mapping[str, Tensor], answers: Answers) -> Float[Tensor, "b c"]:
+    def _classes(
+        self, run: ModelCall, inputs: Mapping[str, Tensor], answers: Answers
+    ) -> Float[Tensor, "b c"]:
         if answers.n_extra:
             return answers.total(lambda tokens: self._after(run, inputs, tokens))
         firsts = tuple(token for (token,) in answers.tokens)
@@ -417,7 +419,7 @@ class Classifier:
             logits = run(inputs)
         return (logits if logits.ndim == 2 else logits[:, -1]).float()
 
-    def _after(self, run: Run, inputs: Mapping[str, Tensor], tokens: Tokens) -> Float[Tensor, "b k v"]:
+    def _after(self, run: ModelCall, inputs: Mapping[str, Tensor], tokens: Tokens) -> Float[Tensor, "b k v"]:
         """Logits of the next token at the end of each prompt, and at each token after it."""
         with last_positions(self.model, 1 + len(tokens)):
             return run(self._signature.extended(inputs, tokens))
@@ -471,7 +473,9 @@ def _padded_where_it_works(signature: Signature, model: PreTrainedModel, *, name
 
 def _opening(model: PreTrainedModel, on: str, *, name: str) -> AbstractContextManager[None]:
     """Say of a model that breaks where it is tried that it does."""
-    return breaking(f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model")
+    return as_config_error(
+        f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model"
+    )
 
 
 def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:

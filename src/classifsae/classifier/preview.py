@@ -4,7 +4,7 @@ import torch
 
 from classifsae.classifier.classifier import signature_of, with_answers, with_saved
 from classifsae.classifier.config import BackboneConfig
-from classifsae.classifier.loading.frozen import beneath
+from classifsae.classifier.loading.frozen import base_config
 from classifsae.classifier.loading.models import Loaded, token_limit, without_weights
 from classifsae.classifier.reading.answers import answer_words
 from classifsae.classifier.reading.reader import Reader, template_of
@@ -33,7 +33,7 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
     n_slots = 0 if facts is None else facts.n_vectors
     if config.tuning == "soft_prompt":
         n_slots = config.soft_prompt.n_vectors
-    config = beneath(config, None if facts is None else facts.base)
+    config = base_config(config, None if facts is None else facts.base)
     made = config.architecture is not None
     loaded = (
         start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names, ())

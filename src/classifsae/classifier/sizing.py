@@ -10,7 +10,7 @@ from classifsae.classifier._kept import Kept, kept_bytes
 from classifsae.classifier.classifier import checked_layer, with_saved
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.classifier.loading.adapters import adapted
-from classifsae.classifier.loading.frozen import beneath
+from classifsae.classifier.loading.frozen import base_config
 from classifsae.classifier.loading.models import from_form, n_positions, token_limit, without_weights
 from classifsae.classifier.loading.soft_prompt import embeddings
 from classifsae.classifier.opening.blocks import blocks_of
@@ -128,7 +128,7 @@ def outline(config: BackboneConfig, texts: Sequence[str], label_names: Sequence[
 def _skeleton(config: BackboneConfig, texts: Sequence[str], label_names: Sequence[str]) -> _Skeleton:
     """The model from its files; from the form of its preset, where they cannot be had."""
     config, facts = with_saved(config)
-    config = beneath(config, None if facts is None else facts.base)
+    config = base_config(config, None if facts is None else facts.base)
     n_slots = config.soft_prompt.n_vectors if config.tuning == "soft_prompt" else 0
     n_slots = n_slots if facts is None else facts.n_vectors
     try:

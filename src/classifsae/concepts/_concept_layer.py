@@ -23,7 +23,7 @@ _HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Look:
+class LayerOutput:
     """One batch seen through the concepts.
 
     Attributes:
@@ -80,11 +80,11 @@ class ConceptCoder(Coder):
         """Vn, the concepts as unit columns."""
         return self.concepts / self.concepts.norm(dim=0)
 
-    def look(self, hidden: Float[Tensor, "b d"]) -> Look:
+    def outputs(self, hidden: Float[Tensor, "b d"]) -> LayerOutput:
         """Everything about a batch that a loss may need."""
         scores, similarities = self._compare(hidden)
         rebuilt = self.decode(shares(self.present(similarities) * scores))
-        return Look(scores=scores, similarities=similarities, rebuilt=rebuilt)
+        return LayerOutput(scores=scores, similarities=similarities, rebuilt=rebuilt)
 
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
         """Share of each present concept; negative only where a present concept points away from the state."""
@@ -135,12 +135,12 @@ class Task:
 
 
 def shared_terms(
-    coder: ConceptCoder, look: Look, logits: Float[Tensor, "b c"], predictions: Int[Tensor, " b"]
+    coder: ConceptCoder, outputs: LayerOutput, logits: Float[Tensor, "b c"], predictions: Int[Tensor, " b"]
 ) -> dict[str, Float[Tensor, ""]]:
     """The terms of both methods: imitation of the classifier, R_sim ("similarity") and R_far ("distance")."""
     return {
         "imitation": imitation(logits, predictions),
-        "similarity": resemblance(look.similarities),
+        "similarity": resemblance(outputs.similarities),
         "distance": crowding(coder.directions),
     }
 

@@ -13,7 +13,7 @@ from classifsae.activations import Activations
 from classifsae.concepts._concept_layer import (
     ConceptCoder,
     ConceptLayerMethod,
-    Look,
+    LayerOutput,
     Task,
     shared_terms,
     shares,
@@ -83,12 +83,12 @@ class HIConceptObjective(Objective):
         keep: Bool[Tensor, "b m"] | None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The five terms for given removals; without removals flip is 0."""
-        look = self.coder.look(hidden)
-        logits = self._task.logits(look.rebuilt, hidden)
+        outputs = self.coder.outputs(hidden)
+        logits = self._task.logits(outputs.rebuilt, hidden)
         return {
-            "reconstruction": squared_error(look.rebuilt, normalize(hidden, dim=1)),
-            "flip": logits.new_zeros(()) if keep is None else self._flip(hidden, look, logits, keep),
-            **shared_terms(self.coder, look, logits, predictions),
+            "reconstruction": squared_error(outputs.rebuilt, normalize(hidden, dim=1)),
+            "flip": logits.new_zeros(()) if keep is None else self._flip(hidden, outputs, logits, keep),
+            **shared_terms(self.coder, outputs, logits, predictions),
         }
 
     def removal(self, n_rows: int, step: int) -> Bool[Tensor, "b m"]:
@@ -100,10 +100,10 @@ class HIConceptObjective(Objective):
         return keep.to(self.coder.concepts.device)
 
     def _flip(
-        self, hidden: Float[Tensor, "b d"], look: Look, logits: Float[Tensor, "b c"], keep: Tensor
+        self, hidden: Float[Tensor, "b d"], outputs: LayerOutput, logits: Float[Tensor, "b c"], keep: Tensor
     ) -> Float[Tensor, ""]:
         # Of the scores, not of the codes: what is kept need not be present (as published).
-        rebuilt = self.coder.decode(shares(look.scores * keep))
+        rebuilt = self.coder.decode(shares(outputs.scores * keep))
         return flip(logits, self._task.logits(rebuilt, hidden))
 
 

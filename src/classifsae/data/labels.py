@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from classifsae.data.rows import Rows, listed
+from classifsae.data.rows import LabelledRows, listed
 from classifsae.errors import DataError
 
 _INTEGER = re.compile(r"(0|-?[1-9][0-9]*)(\.0+)?")
 _BOOLEAN = {"false": 0, "true": 1}
 
 
-def infer_label_names(parts: Sequence[Rows]) -> tuple[str, ...]:
+def infer_label_names(parts: Sequence[LabelledRows]) -> tuple[str, ...]:
     """Names of the classes, from the source if it declares them, else from the labels found.
 
     Integers, also as strings and as 1.0, are sorted as numbers; anything else as text.
@@ -36,7 +36,7 @@ def infer_label_names(parts: Sequence[Rows]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def label_indices(rows: Rows, label_names: Sequence[str]) -> tuple[int, ...]:
+def label_indices(rows: LabelledRows, label_names: Sequence[str]) -> tuple[int, ...]:
     """Index of each label: by name, else as a number from 0 to c - 1, else as false (0) or true (1).
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.labels import check_classes, infer_label_names, label_indices, split_off, subsample
 from classifsae.data.planted import PlantedOptions, generate
-from classifsae.data.rows import Columns, Rows, concatenate, listed, read_rows
+from classifsae.data.rows import Columns, LabelledRows, concatenate, listed, read_rows
 from classifsae.data.sources import find_tables, resolve
 from classifsae.data.texts import Dataset, Texts
 from classifsae.errors import ConfigError, DataError
@@ -17,10 +17,10 @@ from classifsae.storage import fingerprint
 
 PLANTED = "planted"
 
-Source = str | Path | Mapping[str, object] | DatasetConfig
+DatasetSource = str | Path | Mapping[str, object] | DatasetConfig
 
 
-def load_dataset(source: Source, **overrides: object) -> Dataset:
+def load_dataset(source: DatasetSource, **overrides: object) -> Dataset:
     """Load a data set by preset, Hub name, file, folder or YAML description.
 
     Args:
@@ -42,7 +42,7 @@ def load_dataset(source: Source, **overrides: object) -> Dataset:
     return _finish(name, *_labelled(name, train, test, config), config)
 
 
-def _config(source: Source, overrides: Mapping[str, object]) -> DatasetConfig:
+def _config(source: DatasetSource, overrides: Mapping[str, object]) -> DatasetConfig:
     if isinstance(source, DatasetConfig):
         fields = source.stated()
     else:
@@ -50,7 +50,7 @@ def _config(source: Source, overrides: Mapping[str, object]) -> DatasetConfig:
     return check_config({**fields, **overrides})
 
 
-def _parts(config: DatasetConfig) -> tuple[Rows, Rows | None]:
+def _parts(config: DatasetConfig) -> tuple[LabelledRows, LabelledRows | None]:
     """The rows of both parts; None for a test part that is to be split off."""
     columns = Columns(config.text_column, config.label_column, config.id_column, config.concepts_column)
     tables = find_tables(config)
@@ -61,7 +61,9 @@ def _parts(config: DatasetConfig) -> tuple[Rows, Rows | None]:
     return concatenate(train), concatenate(test) if test else None
 
 
-def _labelled(name: str, train: Rows, test: Rows | None, config: DatasetConfig) -> tuple[Texts, Texts]:
+def _labelled(
+    name: str, train: LabelledRows, test: LabelledRows | None, config: DatasetConfig
+) -> tuple[Texts, Texts]:
     """Both parts with class indices, split if there was no test part."""
     given = [train] if test is None else [train, test]
     _require_distinct_ids(given)
@@ -90,7 +92,7 @@ def _split(name: str, whole: Texts, config: DatasetConfig) -> tuple[Texts, Texts
     return take(whole, first), take(whole, second)
 
 
-def _texts(rows: Rows, label_names: tuple[str, ...]) -> Texts:
+def _texts(rows: LabelledRows, label_names: tuple[str, ...]) -> Texts:
     labels = label_indices(rows, label_names)
     return Texts(rows.texts, labels, rows.ids, label_names, concepts=rows.concepts)
 
@@ -107,7 +109,7 @@ def take(texts: Texts, rows: Sequence[int]) -> Texts:
     )
 
 
-def _require_distinct_ids(parts: Sequence[Rows]) -> None:
+def _require_distinct_ids(parts: Sequence[LabelledRows]) -> None:
     """Refuse two rows with one id.
 
     Raises:

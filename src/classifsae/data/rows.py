@@ -39,7 +39,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """Rows of one part, labels still as written.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rows:
         return len(self.texts)
 
 
-def read_rows(table: Table, columns: Columns, *, split: str) -> Rows:
+def read_rows(table: Table, columns: Columns, *, split: str) -> LabelledRows:
     """Take the text, label, id and concepts columns out of a table.
 
     Args:
@@ -75,7 +75,7 @@ def read_rows(table: Table, columns: Columns, *, split: str) -> Rows:
     text = _find(table, columns.text, TEXT_COLUMNS, what="text")
     label = _find(table, columns.label, LABEL_COLUMNS, what="label")
     concepts = _find_optional(table, columns.concepts, CONCEPTS_COLUMNS, what="concepts")
-    return Rows(
+    return LabelledRows(
         where=table.where,
         texts=_read(table, text, _text, what="text"),
         labels=_read(table, label, _label, what="label"),
@@ -98,7 +98,7 @@ def read_texts(table: Table, *, column: str | None = None) -> tuple[str, ...]:
     return _read(table, text, _text, what="text")
 
 
-def concatenate(parts: Sequence[Rows]) -> Rows:
+def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
     """Rows of several tables, one after the other.
 
     Raises:
@@ -115,7 +115,7 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
             raise DataError(
                 f"only one of {first.where} and {other.where} has a concepts column; both need one, or none."
             )
-    return Rows(
+    return LabelledRows(
         where=" + ".join(part.where for part in parts),
         texts=tuple(text for part in parts for text in part.texts),
         labels=tuple(label for part in parts for label in part.labels),

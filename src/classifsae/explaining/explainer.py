@@ -11,7 +11,7 @@ import torch
 
 from classifsae.activations import check_finite
 from classifsae.activity import FIRES
-from classifsae.bottleneck import Bottleneck, View
+from classifsae.bottleneck import Bottleneck, Evaluation
 from classifsae.concepts.base import Concepts
 from classifsae.errors import DataError, MismatchError
 from classifsae.meaning.descriptions import Description
@@ -269,7 +269,7 @@ class Explainer:
         """
         check_text(text)
         span = self.model.span(text)
-        words = words_of(text, span) if self.words else []
+        words = word_spans(text, span) if self.words else []
         words = words if len(words) > 1 else []
         states = self.model.read([text, *(without_word(text, *word) for word in words)])
         check_finite(states.hidden, (text[:40],) * len(states.hidden))
@@ -287,12 +287,14 @@ class Explainer:
             words=self._words(text, words, answers) if words else None,
         )
 
-    def _view(self, hidden: Tensor, codes: Tensor, logits: Tensor) -> View:
+    def _view(self, hidden: Tensor, codes: Tensor, logits: Tensor) -> Evaluation:
         bottleneck, norms = Bottleneck(self.concepts, self.model.tail), hidden.norm(dim=1, keepdim=True)
         with torch.no_grad():
             rebuilt = bottleneck.logits(codes, norms)
         original = logits.to(hidden)
-        return View(bottleneck, codes, norms, rebuilt, original, original.argmax(dim=1), hidden.shape[1])
+        return Evaluation(
+            bottleneck, codes, norms, rebuilt, original, original.argmax(dim=1), hidden.shape[1]
+        )
 
     def _fired(self, sentence: "_Sentence", carriers: list[tuple[Carrier, ...]]) -> tuple[Fired, ...]:
         fired = sentence.fired
@@ -332,7 +334,7 @@ class Explainer:
 class _Sentence:
     """One sentence seen through the concepts, and what is left when some are taken away."""
 
-    view: View
+    view: Evaluation
     label_names: tuple[str, ...]
 
     @property
@@ -381,7 +383,7 @@ def check_text(text: str) -> None:
         ) from error
 
 
-def words_of(text: str, span: tuple[int, int]) -> list[tuple[int, int]]:
+def word_spans(text: str, span: tuple[int, int]) -> list[tuple[int, int]]:
     """The words that begin or end within a span: runs without a space, single characters in Han and Kana."""
     found = (match.span() for match in _WORD.finditer(text))
     return [(start, end) for start, end in found if start < span[1] and end > span[0]]

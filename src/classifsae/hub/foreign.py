@@ -16,7 +16,7 @@ MOST_SAID = 200
 
 
 @contextmanager
-def breaking(what: str, *, cure: str) -> Iterator[None]:
+def as_config_error(what: str, *, cure: str) -> Iterator[None]:
     """Turn an error of code that is not ours into ours.
 
     Args:

@@ -139,7 +139,7 @@ def describe(
         )
     codes = codes_of(concepts, activations).cpu()
     rows = strongest_rows(codes, activating_sets(codes), at_most=N_READ)
-    words = words_of(tokenise(tuple(texts), options or WordOptions()), rows)
+    words = top_words(tokenise(tuple(texts), options or WordOptions()), rows)
     latents = concepts.kept.tolist()
     names = default_names(words, latents, [bool(r) for r in rows])
     sentences = [
@@ -158,7 +158,7 @@ def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m
         return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
 
 
-def words_of(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[tuple[Word, ...]]:
+def top_words(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[tuple[Word, ...]]:
     """The strongest words and phrases of each concept, from the rows of its sentences.
 
     A word that stands in a phrase at least half of the time gives way to the phrase; a phrase that mostly

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from classifsae.activations import Activations
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics.base import METRICS, Metric, Result, Score
@@ -91,5 +91,5 @@ def score(
         metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
     elif not isinstance(metrics, Mapping):
         metrics = {name: METRICS.load(name)() for name in metrics}
-    view = look_through(concepts, tail, test, sentences=sentences, on_step=on_step)
+    view = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
     return Scores({name: metric.measure(view) for name, metric in metrics.items()})

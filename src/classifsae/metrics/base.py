@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, get_args, get_origin, get_type_
 
 from pydantic import BaseModel, ConfigDict
 
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.errors import ConfigError
 from classifsae.meaning.sentences import Sentences
 from classifsae.registry import ClassRegistry
@@ -79,11 +79,11 @@ class Metric(BaseModel, ABC):
     needs_sentences: ClassVar[bool] = False
 
     @abstractmethod
-    def measure(self, view: View) -> Result:
+    def measure(self, view: Evaluation) -> Result:
         """Score the concepts of a view."""
 
     @classmethod
-    def sentences_of(cls, view: View) -> Sentences:
+    def sentences_of(cls, view: Evaluation) -> Sentences:
         """The sentences of a view.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Annotated, final
 import torch
 
 from classifsae.activity import FIRES
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.tensors import Bool, Float, Int, Tensor
 
@@ -116,7 +116,7 @@ class Causality(Metric):
     Source: Le Bail et al. 2025 (arXiv:2506.23951).
     """
 
-    def measure(self, view: View) -> CausalityResult:
+    def measure(self, view: Evaluation) -> CausalityResult:
         """Score the concepts of a view."""
         concepts = conditional_effects(view)
         segments = global_effects(view)
@@ -144,7 +144,7 @@ class Causality(Metric):
         )
 
 
-def conditional_effects(view: View) -> list[ConceptEffect]:
+def conditional_effects(view: Evaluation) -> list[ConceptEffect]:
     """Effect of removing each concept on the sentences where it fires, all in one stream of batches."""
     rows, columns = firings(view)
     totals = torch.zeros(len(view.concepts), 3, dtype=torch.float64, device=rows.device)
@@ -160,13 +160,13 @@ def conditional_effects(view: View) -> list[ConceptEffect]:
     return [ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())]
 
 
-def firings(view: View) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
+def firings(view: Evaluation) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
     """Sentence and concept of every firing, concept by concept."""
     columns, rows = (view.codes.T.abs() > FIRES).nonzero(as_tuple=True)
     return rows, columns
 
 
-def global_effects(view: View) -> list[SegmentEffect]:
+def global_effects(view: Evaluation) -> list[SegmentEffect]:
     """Effect on all sentences of removing the leading concepts of each class; empty segments left out."""
     done: dict[tuple[int, ...], Effect] = {(): Effect(0.0, 0.0, 0.0)}
     found = []
@@ -203,7 +203,7 @@ def _as_numbers(flags: Bool[Tensor, " b"]) -> Float[Tensor, " b"]:
     return flags.double()
 
 
-def _effect_without(view: View, positions: tuple[int, ...]) -> Effect:
+def _effect_without(view: Evaluation, positions: tuple[int, ...]) -> Effect:
     moved = changes(view.rebuilt, view.without_many(list(positions)), view.labels)
     return Effect(*moved.mean(dim=0).tolist())
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self, final
 from pydantic import model_validator
 
 from classifsae.activity import activating_sets, strongest_rows
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.meaning.words import N_READ, Term, Tokens, WordOptions, count_terms, tokenise, weigh
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 
@@ -92,7 +92,7 @@ class Coherence(Metric):
             raise ValueError('coherence needs gensim; pip install "classifsae[text]", or leave it out')
         return self
 
-    def measure(self, view: View) -> CoherenceResult:
+    def measure(self, view: Evaluation) -> CoherenceResult:
         """Score the concepts of a view.
 
         Raises:

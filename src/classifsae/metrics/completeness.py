@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from classifsae.activity import ACTIVE
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, Quantity, Result
 from classifsae.tensors import Float, Int, Tensor
 
@@ -91,7 +91,7 @@ class Completeness(Metric):
     Source: Le Bail et al. 2025 (arXiv:2506.23951).
     """
 
-    def measure(self, view: View) -> CompletenessResult:
+    def measure(self, view: Evaluation) -> CompletenessResult:
         """Score the concepts of a view."""
         original, rebuilt = view.original.argmax(dim=1), view.rebuilt.argmax(dim=1)
         rates = 100 * (view.codes.abs() > ACTIVE).double().mean(dim=0)
@@ -134,7 +134,7 @@ def by_document(logits: Float[Tensor, "n c"], documents: Int[Tensor, " n"]) -> F
     return total.index_add_(0, documents, logits.double()) / counts[:, None]
 
 
-def _numbered(view: View) -> Int[Tensor, " n"]:
+def _numbered(view: Evaluation) -> Int[Tensor, " n"]:
     """Texts numbered without gaps; one per row where no text was split."""
     if view.documents is None:
         return torch.arange(len(view.labels), device=view.labels.device)

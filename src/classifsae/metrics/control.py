@@ -8,7 +8,7 @@ import torch
 from pydantic import NonNegativeInt
 from torch.nn.functional import normalize
 
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.metrics.causality import changes, firings
 from classifsae.tensors import Float, Int, Tensor, batches
@@ -85,7 +85,7 @@ class Control(Metric):
 
     seed: NonNegativeInt = 42
 
-    def measure(self, view: View) -> ControlResult:
+    def measure(self, view: Evaluation) -> ControlResult:
         """Score the concepts of a view."""
         drawn = Draws.of(view, seed=self.seed)
         concepts = conditional_control(view, drawn)
@@ -121,7 +121,7 @@ class Draws:
     generator: torch.Generator
 
     @classmethod
-    def of(cls, view: View, *, seed: int) -> "Draws":
+    def of(cls, view: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one view."""
         states, generator = view.states(), torch.Generator().manual_seed(seed)
         may_turn = (states.norm(dim=1) > 0) | (view.codes != 0).any(dim=1)
@@ -139,7 +139,7 @@ class Draws:
         return self.directions[chosen.to(self.directions.device)]
 
 
-def conditional_control(view: View, drawn: Draws) -> list[ControlEffect]:
+def conditional_control(view: Evaluation, drawn: Draws) -> list[ControlEffect]:
     """For each concept, what its matched random changes do to as many random sentences."""
     rows, columns = firings(view)
     support = torch.bincount(columns, minlength=len(view.concepts))
@@ -154,7 +154,7 @@ def conditional_control(view: View, drawn: Draws) -> list[ControlEffect]:
     return [ControlEffect(j, n, *means[j]) for j, n in enumerate(support.tolist())]
 
 
-def global_control(view: View, drawn: Draws) -> tuple[float, float]:
+def global_control(view: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
     total = torch.zeros(2, dtype=torch.float64, device=view.codes.device)
     for segment in filter(None, view.concepts.segments):
@@ -185,7 +185,7 @@ def turn(
 
 
 def _shifts_without_one(
-    view: View, states: Float[Tensor, "n d"], rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
+    view: Evaluation, states: Float[Tensor, "n d"], rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
 ) -> Float[Tensor, " q"]:
     """How far each state moves when one of its concepts is removed."""
     found = [relative_change(states[rows[p]], after) for p, after in view.states_without_one(rows, columns)]
@@ -193,7 +193,7 @@ def _shifts_without_one(
 
 
 def _turned(
-    view: View, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
+    view: Evaluation, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
 ) -> Iterator[tuple[slice, Float[Tensor, "b 2"]]]:
     """Flip and TVD of each turned state, in batches."""
     for part in batches(len(sentences), view.width):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 from classifsae.activity import activating_sets
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.metrics._similarity import (
     overlap_of,
     pair_moments,
@@ -95,7 +95,7 @@ class Interpretability(Metric):
 
     needs_sentences: ClassVar[bool] = True
 
-    def measure(self, view: View) -> InterpretabilityResult:
+    def measure(self, view: Evaluation) -> InterpretabilityResult:
         """Score the concepts of a view.
 
         Raises:

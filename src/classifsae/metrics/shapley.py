@@ -8,7 +8,7 @@ from typing import Annotated, final
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from classifsae.bottleneck import View
+from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, Quantity, Result
 from classifsae.tensors import Bool, Float, Int, Tensor
 
@@ -104,7 +104,7 @@ class Shapley(Metric):
     max_concepts: Annotated[int, Field(ge=1, le=MOST_CONCEPTS)] = MOST_CONCEPTS
     seed: NonNegativeInt = 42
 
-    def measure(self, view: View) -> ShapleyResult:
+    def measure(self, view: Evaluation) -> ShapleyResult:
         """Score the concepts of a view."""
         rows, m = self._sentences(view), len(view.concepts)
         chance = most_frequent(view.original[rows].argmax(dim=1))
@@ -117,7 +117,7 @@ class Shapley(Metric):
             return _without_values(whole, _of_nothing(view, rows), len(rows), chance, why)
         return self._with_values(view, rows, chance)
 
-    def _with_values(self, view: View, rows: Int[Tensor, " r"], chance: float) -> ShapleyResult:
+    def _with_values(self, view: Evaluation, rows: Int[Tensor, " r"], chance: float) -> ShapleyResult:
         m = len(view.concepts)
 
         def worth(sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
@@ -139,7 +139,7 @@ class Shapley(Metric):
             concepts=_listed(view, values, errors),
         )
 
-    def _sentences(self, view: View) -> Int[Tensor, " r"]:
+    def _sentences(self, view: Evaluation) -> Int[Tensor, " r"]:
         """All sentences, or a random choice of them, in order."""
         n = len(view.codes)
         rows = torch.arange(n)
@@ -184,7 +184,7 @@ def by_permutations(
     return by_player.mean(dim=0), by_player.std(dim=0) / math.sqrt(n_permutations)
 
 
-def recovery(view: View, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
+def recovery(view: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
     """Recovery accuracy on some sentences with only the concepts of each set left.
 
     A concept whose code is zero changes nothing, so for one sentence all sets with the same concepts
@@ -200,7 +200,7 @@ def recovery(view: View, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Fl
     return hits.double() / len(rows)
 
 
-def _hits(view: View, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
+def _hits(view: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
     """Number of these sentences whose decision each set recovers."""
     m = len(view.concepts)
     present = ((view.codes[rows] != 0).long() << torch.arange(m, device=rows.device)).sum(dim=1)
@@ -234,7 +234,7 @@ def most_frequent(decisions: Int[Tensor, " b"]) -> float:
     return int(decisions.bincount().max()) / len(decisions)
 
 
-def _of_nothing(view: View, rows: Int[Tensor, " r"]) -> float:
+def _of_nothing(view: Evaluation, rows: Int[Tensor, " r"]) -> float:
     emptied = view.without_many(list(range(len(view.concepts))))
     return completeness_score(emptied[rows], view.original[rows])
 
@@ -245,7 +245,9 @@ def _without_values(
     return ShapleyResult(all_of_them, none, math.nan, math.nan, n_sentences, chance, reason, ())
 
 
-def _listed(view: View, values: Float[Tensor, " m"], errors: Float[Tensor, " m"]) -> tuple[ConceptWorth, ...]:
+def _listed(
+    view: Evaluation, values: Float[Tensor, " m"], errors: Float[Tensor, " m"]
+) -> tuple[ConceptWorth, ...]:
     columns = (view.concepts.kept, view.concepts.segment_of, values, errors)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return tuple(ConceptWorth(j, *row) for j, row in enumerate(rows))

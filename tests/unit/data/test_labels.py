@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifsae.data.labels import infer_label_names, label_indices, split_off, subsample
-from classifsae.data.rows import Rows, listed, rows_listed
+from classifsae.data.rows import LabelledRows, listed, rows_listed
 from classifsae.errors import DataError
 
 
-def rows(*labels: str, class_names: tuple[str, ...] | None = None) -> Rows:
+def rows(*labels: str, class_names: tuple[str, ...] | None = None) -> LabelledRows:
     n = len(labels)
     ids = tuple(str(i) for i in range(n))
-    return Rows("data.csv", ("text",) * n, labels, ids, class_names=class_names)
+    return LabelledRows("data.csv", ("text",) * n, labels, ids, class_names=class_names)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.base import Concepts
 from classifsae.errors import DataError, MismatchError
 from classifsae.explaining import explainer as explaining
-from classifsae.explaining.explainer import Explainer, explain, names_of, without_word, words_of
+from classifsae.explaining.explainer import Explainer, explain, names_of, without_word, word_spans
 from classifsae.explaining.terminal import printed
 from classifsae.meaning.descriptions import Description
 from classifsae.tensors import Tensor
@@ -209,7 +209,7 @@ def test_only_words_that_are_read_are_left_out():
     ],
 )
 def test_words_are_what_stands_between_spaces_and_single_characters_in_han(text: str, words: list[str]):
-    assert [text[start:end] for start, end in words_of(text, (0, len(text)))] == words
+    assert [text[start:end] for start, end in word_spans(text, (0, len(text)))] == words
 
 
 @pytest.mark.parametrize(

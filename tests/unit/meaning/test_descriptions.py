@@ -19,7 +19,7 @@ from classifsae.meaning.descriptions import (
     load_descriptions,
     save_descriptions,
     with_names,
-    words_of,
+    top_words,
 )
 from classifsae.meaning.names import ConceptName, Fidelity, save_names
 from classifsae.meaning.words import WordOptions, tokenise
@@ -36,7 +36,7 @@ def described(latent: int, name: str) -> Description:
 
 
 def listed(texts: list[str], rows: list[list[int]]) -> list[list[str]]:
-    return [[word.text for word in own] for own in words_of(tokenise(tuple(texts), NONE), rows)]
+    return [[word.text for word in own] for own in top_words(tokenise(tuple(texts), NONE), rows)]
 
 
 def test_a_word_that_stands_mostly_in_a_phrase_gives_way_to_it():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from classifsae.activations import Activations, Source
-from classifsae.bottleneck import View, look_through
+from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts import Concepts
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.random import Random
@@ -22,11 +22,11 @@ def concepts(train: Activations, tail: nn.Linear) -> Concepts:
 
 
 @pytest.fixture(scope="module")
-def view(concepts: Concepts, tail: nn.Linear, test: Activations) -> View:
-    return look_through(concepts, tail, test)
+def view(concepts: Concepts, tail: nn.Linear, test: Activations) -> Evaluation:
+    return evaluate(concepts, tail, test)
 
 
-def predict(view: View, codes: torch.Tensor, i: int) -> torch.Tensor:
+def predict(view: Evaluation, codes: torch.Tensor, i: int) -> torch.Tensor:
     """Logits of sentence i from codes of its own, the long way round."""
     rebuilt = view.concepts.decode(codes[None])[0]
     rebuilt = rebuilt * view.norms[i] / (rebuilt.norm() + 1e-9)
@@ -41,7 +41,7 @@ def effect(before: torch.Tensor, after: torch.Tensor, label: int) -> list[float]
     return [float(int(before.argmax()) != int(after.argmax())), tvd, float(right_after) - float(right_before)]
 
 
-def test_conditional_effects_as_a_loop(view: View):
+def test_conditional_effects_as_a_loop(view: Evaluation):
     for found in conditional_effects(view):
         moved = []
         for i in range(len(view.codes)):
@@ -55,7 +55,7 @@ def test_conditional_effects_as_a_loop(view: View):
             assert [found.flip_rate, found.tvd, found.accuracy_change] == pytest.approx(means, abs=1e-5)
 
 
-def test_global_effects_as_a_loop(view: View):
+def test_global_effects_as_a_loop(view: Evaluation):
     found = {(s.size, s.class_index): s for s in global_effects(view)}
     for size in (25, 50, 75, 100):
         for class_index, segment in enumerate(view.concepts.segments):
@@ -75,7 +75,7 @@ def test_global_effects_as_a_loop(view: View):
             assert [got.flip_rate, got.tvd, got.accuracy_change] == pytest.approx(means, abs=1e-5)
 
 
-def test_means_over_concepts_and_over_sentences(view: View):
+def test_means_over_concepts_and_over_sentences(view: Evaluation):
     result = Causality().measure(view)
     firing = [c for c in result.concepts if c.support]
     assert result.n_firing == len(firing)
@@ -84,7 +84,7 @@ def test_means_over_concepts_and_over_sentences(view: View):
     assert result.conditional_tvd_weighted == pytest.approx(sum(c.support * c.tvd for c in firing) / total)
 
 
-def test_an_empty_segment_counts_as_no_effect(view: View):
+def test_an_empty_segment_counts_as_no_effect(view: Evaluation):
     result = Causality().measure(view)
     for size in (25, 50, 75, 100):
         by_class = [s.flip_rate for s in result.segments if s.size == size]
@@ -97,18 +97,18 @@ def test_changes_by_hand():
     assert changes(before, after, torch.tensor([0])).tolist()[0] == pytest.approx([1.0, 0.5, -1.0])
 
 
-def test_removing_nothing_changes_nothing(view: View):
+def test_removing_nothing_changes_nothing(view: Evaluation):
     assert torch.equal(view.without_many([]), view.rebuilt)
     assert changes(view.rebuilt, view.rebuilt, view.labels).abs().max() == 0
 
 
-def test_removing_what_does_not_fire_changes_nothing(view: View):
+def test_removing_what_does_not_fire_changes_nothing(view: Evaluation):
     silent = (view.codes == 0).nonzero()[0]
     _, logits = next(view.without_one(silent[:1], silent[1:]))
     assert torch.allclose(logits[0], view.rebuilt[silent[0]], atol=1e-6)
 
 
-def test_ablation_leaves_the_codes_as_they_were(view: View):
+def test_ablation_leaves_the_codes_as_they_were(view: Evaluation):
     codes = view.codes.clone()
     conditional_effects(view)
     global_effects(view)
@@ -116,18 +116,18 @@ def test_ablation_leaves_the_codes_as_they_were(view: View):
 
 
 def test_the_order_of_sentences_does_not_matter(
-    concepts: Concepts, tail: nn.Linear, test: Activations, view: View
+    concepts: Concepts, tail: nn.Linear, test: Activations, view: Evaluation
 ):
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(3))
     shuffled = dataclasses.replace(
         test, hidden=test.hidden[order], logits=test.logits[order], labels=test.labels[order]
     )
-    one, other = Causality().measure(view), Causality().measure(look_through(concepts, tail, shuffled))
+    one, other = Causality().measure(view), Causality().measure(evaluate(concepts, tail, shuffled))
     assert one.conditional_flip_rate == pytest.approx(other.conditional_flip_rate)
     assert one.global_tvd == pytest.approx(other.global_tvd, abs=1e-6)
 
 
-def test_small_batches_give_the_same_numbers(view: View, monkeypatch: pytest.MonkeyPatch):
+def test_small_batches_give_the_same_numbers(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
     from classifsae import tensors
 
     whole = Causality().measure(view)
@@ -135,7 +135,7 @@ def test_small_batches_give_the_same_numbers(view: View, monkeypatch: pytest.Mon
     assert Causality().measure(view).conditional_tvd == pytest.approx(whole.conditional_tvd)
 
 
-def test_scaling_all_codes_changes_nothing_without_an_offset(view: View):
+def test_scaling_all_codes_changes_nothing_without_an_offset(view: Evaluation):
     doubled = dataclasses.replace(view, codes=2 * view.codes)
     assert Causality().measure(doubled).conditional_tvd == pytest.approx(
         Causality().measure(view).conditional_tvd, abs=1e-5
@@ -157,7 +157,7 @@ def test_a_concept_that_decides_alone_flips_every_label():
     )
     labels = torch.tensor([0, 0, 1])
     test = Activations(hidden, hidden, labels, ("a", "b", "c"), source)
-    result = Causality().measure(look_through(concepts, lambda h: h, test))
+    result = Causality().measure(evaluate(concepts, lambda h: h, test))
     first, second = result.concepts
     assert (first.support, second.support) == (3, 3)
     assert (first.flip_rate, second.flip_rate) == pytest.approx((2 / 3, 1 / 3))
@@ -166,7 +166,7 @@ def test_a_concept_that_decides_alone_flips_every_label():
     assert result.global_flip_rate == {25: 0.0, 50: 0.0, 75: 0.0, 100: pytest.approx(0.5)}
 
 
-def test_no_concept_that_fires_is_not_a_number_rather_than_zero(view: View):
+def test_no_concept_that_fires_is_not_a_number_rather_than_zero(view: Evaluation):
     silent = dataclasses.replace(view, codes=torch.zeros_like(view.codes))
     result = Causality().measure(silent)
     assert result.n_firing == 0
@@ -188,9 +188,9 @@ def test_activations_from_elsewhere_are_refused(
 ):
     elsewhere = dataclasses.replace(test, source=test.source.model_copy(update={field: value}))
     with pytest.raises(MismatchError, match=f"the activations come from {said} than the concepts"):
-        look_through(concepts, tail, elsewhere)
+        evaluate(concepts, tail, elsewhere)
 
 
 def test_a_tail_that_returns_no_numbers_is_refused(concepts: Concepts, test: Activations):
     with pytest.raises(DataError, match="tail returns NaN or infinity"):
-        look_through(concepts, lambda hidden: hidden[:, :3] * float("nan"), test)
+        evaluate(concepts, lambda hidden: hidden[:, :3] * float("nan"), test)

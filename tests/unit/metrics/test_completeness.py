@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from classifsae.activations import Activations
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
 from classifsae.errors import UnknownNameError
@@ -26,7 +26,7 @@ def test_recovery_is_agreement_with_the_classifier_and_not_with_the_truth(
     train: Activations, test: Activations, tail: nn.Linear
 ):
     concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
-    view = look_through(concepts, tail, test)
+    view = evaluate(concepts, tail, test)
     other = dataclasses.replace(view, labels=(view.labels + 1) % 3)
     one, two = Completeness().measure(view), Completeness().measure(other)
     hits = [int(a.argmax() == b.argmax()) for a, b in zip(view.rebuilt, view.original, strict=True)]
@@ -36,7 +36,7 @@ def test_recovery_is_agreement_with_the_classifier_and_not_with_the_truth(
 
 def test_activation_rate_counts_sentences(train: Activations, test: Activations, tail: nn.Linear):
     concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
-    view = look_through(concepts, tail, test)
+    view = evaluate(concepts, tail, test)
     rates = [100 * sum(abs(z) > 1e-6 for z in column) / len(test) for column in view.codes.T.tolist()]
     result = Completeness().measure(view)
     assert result.activation_rate == pytest.approx(sum(rates) / len(rates))
@@ -77,7 +77,7 @@ def test_scores_of_whole_texts_beside_those_of_their_windows(
     train: Activations, test: Activations, tail: nn.Linear
 ):
     concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
-    view = look_through(concepts, tail, test)
+    view = evaluate(concepts, tail, test)
     rows = Completeness().measure(view)
     assert (rows.n_documents, rows.document_accuracy) == (len(test), rows.accuracy)
     assert rows.document_recovery_accuracy == rows.recovery_accuracy

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from classifsae.activations import Activations, Source
-from classifsae.bottleneck import Bottleneck, View, look_through
+from classifsae.bottleneck import Bottleneck, Evaluation, evaluate
 from classifsae.concepts import Concepts
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.random import Random
@@ -19,11 +19,11 @@ SOURCE = Source(model="m", layer=1, prompt="", dataset="d")
 
 
 @pytest.fixture(scope="module")
-def view(train: Activations, test: Activations, tail: nn.Linear) -> View:
-    return look_through(Random(n_concepts=12, top_k=4, seed=5).fit(train, tail), tail, test)
+def view(train: Activations, test: Activations, tail: nn.Linear) -> Evaluation:
+    return evaluate(Random(n_concepts=12, top_k=4, seed=5).fit(train, tail), tail, test)
 
 
-def linear(decoder: torch.Tensor, hidden: torch.Tensor, tail: nn.Module | None = None) -> View:
+def linear(decoder: torch.Tensor, hidden: torch.Tensor, tail: nn.Module | None = None) -> Evaluation:
     """Codes are coordinates; the tail is the state itself unless given."""
     m, width = decoder.shape
     concepts = Concepts(
@@ -36,7 +36,7 @@ def linear(decoder: torch.Tensor, hidden: torch.Tensor, tail: nn.Module | None =
     )
     ids = tuple(map(str, range(len(hidden))))
     labels = hidden.argmax(dim=1)
-    return look_through(concepts, tail or (lambda h: h), Activations(hidden, hidden, labels, ids, SOURCE))
+    return evaluate(concepts, tail or (lambda h: h), Activations(hidden, hidden, labels, ids, SOURCE))
 
 
 def test_a_turned_state_keeps_its_norm_and_moves_by_the_shift():
@@ -86,7 +86,7 @@ def test_a_change_as_large_as_can_be_turns_every_state_round():
     assert result.control_flip_rate == pytest.approx(0.5)
 
 
-def test_supports_are_those_of_causality_and_means_are_over_firing_concepts(view: View):
+def test_supports_are_those_of_causality_and_means_are_over_firing_concepts(view: Evaluation):
     result, causal = Control().measure(view), Causality().measure(view)
     assert [c.support for c in result.concepts] == [c.support for c in causal.concepts]
     firing = [c for c in result.concepts if c.support]
@@ -97,7 +97,7 @@ def test_supports_are_those_of_causality_and_means_are_over_firing_concepts(view
     )
 
 
-def test_shifts_as_a_loop(view: View):
+def test_shifts_as_a_loop(view: Evaluation):
     states = view.states()
     for found in Control().measure(view).concepts:
         moved = []
@@ -110,19 +110,19 @@ def test_shifts_as_a_loop(view: View):
         assert found.shift == pytest.approx(sum(moved) / len(moved), abs=1e-5)
 
 
-def test_as_many_different_sentences_are_turned_as_the_concept_fires_on(view: View):
+def test_as_many_different_sentences_are_turned_as_the_concept_fires_on(view: Evaluation):
     drawn = Draws.of(view, seed=3)
     assert len(set(drawn.some_sentences(20).tolist())) == 20
     assert sorted(drawn.some_sentences(64).tolist()) == list(range(64))
 
 
-def test_directions_have_unit_norm_and_no_side(view: View):
+def test_directions_have_unit_norm_and_no_side(view: Evaluation):
     drawn = Draws.of(view, seed=3)
     assert torch.allclose(drawn.directions.norm(dim=1), torch.ones(len(drawn.directions)))
     assert drawn.directions.mean(dim=0).norm() < 0.1
 
 
-def test_the_seed_decides(view: View):
+def test_the_seed_decides(view: Evaluation):
     one, same, other = (Control(seed=s).measure(view) for s in (1, 1, 2))
     assert one == same
     assert one.control_tvd != other.control_tvd
@@ -157,14 +157,14 @@ def test_the_global_control_of_a_concept_that_is_a_whole_segment():
     assert Control().measure(silent).control_global_flip_rate == 0
 
 
-def test_no_concept_that_fires_is_not_a_number(view: View):
+def test_no_concept_that_fires_is_not_a_number(view: Evaluation):
     result = Control().measure(dataclasses.replace(view, codes=torch.zeros_like(view.codes)))
     assert math.isnan(result.control_flip_rate)
     assert math.isnan(result.removal_shift)
     assert all(math.isnan(c.tvd) for c in result.concepts)
 
 
-def test_the_view_stays_as_it_was(view: View):
+def test_the_view_stays_as_it_was(view: Evaluation):
     codes, rebuilt = view.codes.clone(), view.rebuilt.clone()
     Control().measure(view)
     assert torch.equal(view.codes, codes)

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, natural_breaks, strongest_rows
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts.random import Random
 from classifsae.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from classifsae.meaning.sentences import Sentences
@@ -150,7 +150,7 @@ def test_concepts_that_follow_topics_beat_the_baseline(
 ):
     """Three clouds of embeddings, the classifier's own classes: random directions know little of them."""
     topics = normalize(torch.eye(3)[test.predictions] + 0.1 * draws(len(test), 3), dim=1)
-    view = look_through(
+    view = evaluate(
         Random(n_concepts=3, top_k=1).fit(train, tail), tail, test,
         sentences=Sentences(("",) * len(test), topics, "topics"),
     )  # fmt: skip
@@ -170,7 +170,7 @@ def test_concept_sim_of_a_concept_on_one_sentence_is_not_a_number(
     concepts = Random(n_concepts=2, top_k=1).fit(train, tail)
     codes = torch.zeros(len(test), 2)
     codes[0, 0], codes[:3, 1] = 1.0, 1.0
-    view = dataclasses.replace(look_through(concepts, tail, test, sentences=sentences_of(test)), codes=codes)
+    view = dataclasses.replace(evaluate(concepts, tail, test, sentences=sentences_of(test)), codes=codes)
     lone, several = Interpretability().measure(view).concepts
     assert (lone.n_activating, several.n_activating) == (1, 3)
     assert math.isnan(lone.concept_sim)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from classifsae.activations import Activations
-from classifsae.bottleneck import View, look_through
+from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
 from classifsae.metrics import METRICS, shapley
@@ -17,13 +17,13 @@ from classifsae.metrics.shapley import Shapley, by_all_sets, by_permutations, me
 
 
 @pytest.fixture(scope="module")
-def view(train: Activations, test: Activations, tail: nn.Linear) -> View:
-    return look_through(Random(n_concepts=8, top_k=5, seed=5).fit(train, tail), tail, test)
+def view(train: Activations, test: Activations, tail: nn.Linear) -> Evaluation:
+    return evaluate(Random(n_concepts=8, top_k=5, seed=5).fit(train, tail), tail, test)
 
 
 @pytest.fixture(scope="module")
-def wide_view(train: Activations, test: Activations, tail: nn.Linear) -> View:
-    return look_through(Random(n_concepts=14, top_k=6, seed=5).fit(train, tail), tail, test)
+def wide_view(train: Activations, test: Activations, tail: nn.Linear) -> Evaluation:
+    return evaluate(Random(n_concepts=14, top_k=6, seed=5).fit(train, tail), tail, test)
 
 
 def gloves(sets: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_no_set_is_asked_for_twice():
     assert sorted(asked) == list(range(8))
 
 
-def test_recovery_as_a_loop_over_sentences_and_sets(view: View):
+def test_recovery_as_a_loop_over_sentences_and_sets(view: Evaluation):
     rows, sets = torch.tensor([3, 0, 17, 41]), torch.tensor([0, 1, 0b1011, 255, 0b1000])
     found = recovery(view, rows, sets)
     for number, share in zip(sets.tolist(), found.tolist(), strict=True):
@@ -114,14 +114,14 @@ def test_recovery_as_a_loop_over_sentences_and_sets(view: View):
         assert share == hits / len(rows)
 
 
-def test_chunks_give_the_same_numbers(view: View, monkeypatch: pytest.MonkeyPatch):
+def test_chunks_give_the_same_numbers(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
     rows, sets = torch.arange(64), torch.arange(256)
     whole = recovery(view, rows, sets)
     monkeypatch.setattr(shapley, "_PAIRS_PER_CHUNK", 700)
     assert torch.equal(recovery(view, rows, sets), whole)
 
 
-def test_what_a_sentence_does_not_have_is_not_computed_twice(view: View):
+def test_what_a_sentence_does_not_have_is_not_computed_twice(view: Evaluation):
     seen = []
 
     def counting(hidden: torch.Tensor) -> torch.Tensor:
@@ -134,7 +134,7 @@ def test_what_a_sentence_does_not_have_is_not_computed_twice(view: View):
     assert sum(seen) == int(per_sentence.sum()) < 64 * 256
 
 
-def test_values_add_up_to_what_all_concepts_are_worth_above_none(view: View, wide_view: View):
+def test_values_add_up_to_what_all_concepts_are_worth_above_none(view: Evaluation, wide_view: Evaluation):
     for seen in (view, wide_view):
         result = Shapley(n_permutations=40).measure(seen)
         total = math.fsum(c.value for c in result.concepts)
@@ -143,7 +143,7 @@ def test_values_add_up_to_what_all_concepts_are_worth_above_none(view: View, wid
         assert result.shapley_standard_error == max(c.standard_error for c in result.concepts)
 
 
-def test_the_completeness_score_is_recovery_above_the_most_frequent_decision(view: View):
+def test_the_completeness_score_is_recovery_above_the_most_frequent_decision(view: Evaluation):
     original, rebuilt = view.original.argmax(dim=1), view.rebuilt.argmax(dim=1)
     chance = max(original.tolist().count(c) for c in range(3)) / 64
     recovered = sum(int(a == b) for a, b in zip(original, rebuilt, strict=True)) / 64
@@ -152,12 +152,12 @@ def test_the_completeness_score_is_recovery_above_the_most_frequent_decision(vie
     assert result.completeness_score == pytest.approx((recovered - chance) / (1 - chance))
 
 
-def test_few_concepts_are_exact_and_many_are_sampled_with_an_error(view: View, wide_view: View):
+def test_few_concepts_are_exact_and_many_are_sampled_with_an_error(view: Evaluation, wide_view: Evaluation):
     assert Shapley(n_permutations=40).measure(view).shapley_standard_error == 0
     assert 0 < Shapley(n_permutations=40).measure(wide_view).shapley_standard_error < 0.2
 
 
-def test_sampled_concepts_agree_with_the_exact_ones(view: View):
+def test_sampled_concepts_agree_with_the_exact_ones(view: Evaluation):
     exact = Shapley().measure(view)
     chance, rows = exact.chance, torch.arange(64)
     values, errors = by_permutations(
@@ -167,25 +167,25 @@ def test_sampled_concepts_agree_with_the_exact_ones(view: View):
     assert all(gap <= 4 * e + 1e-9 for gap, e in zip(gaps, errors.tolist(), strict=True))
 
 
-def test_a_concept_that_fires_nowhere_is_worth_nothing(view: View):
+def test_a_concept_that_fires_nowhere_is_worth_nothing(view: Evaluation):
     codes = view.codes.clone()
     codes[:, 2] = 0
     assert Shapley().measure(dataclasses.replace(view, codes=codes)).concepts[2].value == 0
 
 
-def test_the_seed_decides(wide_view: View):
+def test_the_seed_decides(wide_view: Evaluation):
     one, same, other = (Shapley(n_permutations=10, seed=s).measure(wide_view) for s in (1, 1, 2))
     assert one == same != other
 
 
-def test_a_part_of_the_sentences_is_enough(view: View):
+def test_a_part_of_the_sentences_is_enough(view: Evaluation):
     some = Shapley(max_sentences=20).measure(view)
     assert some.n_sentences == 20
     assert Shapley(max_sentences=None).measure(view).n_sentences == 64
 
 
 def test_too_many_concepts_are_left_out_with_a_reason(train: Activations, test: Activations, tail: nn.Linear):
-    result = Shapley(max_concepts=10).measure(look_through(Identity().fit(train, tail), tail, test))
+    result = Shapley(max_concepts=10).measure(evaluate(Identity().fit(train, tail), tail, test))
     assert result.reason == "16 concepts are more than max_concepts, 10"
     assert math.isnan(result.shapley_max)
     assert result.completeness_score == 1.0
@@ -193,7 +193,7 @@ def test_too_many_concepts_are_left_out_with_a_reason(train: Activations, test: 
     assert result.as_json()["shapley_max"]["value"] is None
 
 
-def test_one_decision_only_is_a_reason_and_no_number(view: View):
+def test_one_decision_only_is_a_reason_and_no_number(view: Evaluation):
     always = torch.tensor([1.0, 0, 0]).expand_as(view.original)
     result = Shapley().measure(dataclasses.replace(view, original=always))
     assert "nothing is above chance" in str(result.reason)

@@ -8,7 +8,7 @@ from torch import nn
 
 import classifsae as cs
 from classifsae.activations import Activations
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts import Concepts
 from classifsae.data import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
@@ -117,7 +117,7 @@ def test_mistakes_are_the_surest_first_and_name_what_moves_them(
     sure = [mistake.confidence for mistake in report.mistakes]
     assert sure == sorted(sure, reverse=True)
     # A naive twin: take each concept away by hand.
-    view = look_through(concepts, tail, test)
+    view = evaluate(concepts, tail, test)
     mistake = report.mistakes[0]
     row = test.ids.index(mistake.id)
     for behind in mistake.behind["mine"]:

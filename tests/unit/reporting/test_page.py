@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from classifsae.meaning.descriptions import Origin
-from classifsae.reporting.page.content import Behind, RunReport
+from classifsae.reporting.page.content import MisleadingConcept, RunReport
 from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
@@ -121,7 +121,7 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
 
 
 def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
-    slight = Behind(1, "slight", 2.0, -0.003)
+    slight = MisleadingConcept(1, "slight", 2.0, -0.003)
     strong = replace(slight, name="strong", change=-0.3)
     mistakes = tuple(
         replace(report.mistakes[0], behind={"classifsae": behind})

@@ -191,7 +191,7 @@ def load_adapter(
     return merged(opened) if config.lora.merge else opened
 
 
-def beneath(config: BackboneConfig, base: Base | None) -> BackboneConfig:
+def base_config(config: BackboneConfig, base: Base | None) -> BackboneConfig:
     """The options of the model whose files hold configuration and tokenizer, whatever was learned beside it.
 
     Args:

@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from classifsae.classifier.classifier import Run
+from classifsae.classifier.classifier import ModelCall
 from classifsae.classifier.reading.reader import Reader
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
@@ -115,7 +115,7 @@ class ClassifierTrainer(Trainer):
         rows: Texts,
         reader: Reader,
         plan: Plan,
-        class_logits: Callable[[Run, Mapping[str, Tensor]], Tensor],
+        class_logits: Callable[[ModelCall, Mapping[str, Tensor]], Tensor],
         class_weights: Float[Tensor, " c"] | None,
         inputs: str,
         on_step: OnStep | None,

@@ -8,19 +8,19 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE
-from classifsae.bottleneck import look_through
+from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import METHODS, Concepts
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, N_SENTENCES, Description
 from classifsae.reporting.layout.projection import Projection
 from classifsae.reporting.page.content import (
-    Behind,
     ConceptCard,
     ConceptMap,
     Example,
     Histogram,
     MethodReport,
+    MisleadingConcept,
     Mistake,
     RunReport,
 )
@@ -329,14 +329,16 @@ def _mistakes(
     )
 
 
-def _behind(fit: Fit, method: MethodReport, some: Activations, tail: Tail) -> list[tuple[Behind, ...]]:
+def _behind(
+    fit: Fit, method: MethodReport, some: Activations, tail: Tail
+) -> list[tuple[MisleadingConcept, ...]]:
     """Per sentence, the concepts without which the predicted label is least or most likely."""
     names = {card.latent: card.name for card in method.concepts}
-    view = look_through(fit.concepts, tail, some)
+    view = evaluate(fit.concepts, tail, some)
     rows, columns = (view.codes.abs() > ACTIVE).nonzero(as_tuple=True)
     predictions = some.predictions
     before = view.rebuilt.softmax(dim=1).gather(1, predictions[:, None])[:, 0]
-    found: list[list[Behind]] = [[] for _ in range(len(some))]
+    found: list[list[MisleadingConcept]] = [[] for _ in range(len(some))]
     latents = fit.concepts.kept.tolist()
     for part, logits in view.without_one(rows, columns):
         here, which = rows[part], columns[part]
@@ -344,5 +346,5 @@ def _behind(fit: Fit, method: MethodReport, some: Activations, tail: Tail) -> li
         numbers = zip(here.tolist(), which.tolist(), (after - before[here]).tolist(), strict=True)
         for row, j, change in numbers:
             latent = latents[j]
-            found[row].append(Behind(latent, names[latent], view.codes[row, j].item(), change))
+            found[row].append(MisleadingConcept(latent, names[latent], view.codes[row, j].item(), change))
     return [tuple(sorted(behind, key=lambda b: -abs(b.change))[:N_BEHIND]) for behind in found]

@@ -166,7 +166,7 @@ class MethodReport:
 
 
 @dataclass(frozen=True)
-class Behind:
+class MisleadingConcept:
     """A concept active on a sentence that the classifier gets wrong.
 
     Attributes:
@@ -198,9 +198,9 @@ class Mistake:
     label: int
     prediction: int
     confidence: float
-    behind: Mapping[str, tuple[Behind, ...]]
+    behind: Mapping[str, tuple[MisleadingConcept, ...]]
 
-    def carriers(self, label: str) -> list[Behind]:
+    def carriers(self, label: str) -> list[MisleadingConcept]:
         """The concepts of one method without each of which the wrong answer is far less likely."""
         return [one for one in self.behind[label] if one.change <= -MISLEADS]
 

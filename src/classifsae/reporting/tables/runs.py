@@ -36,7 +36,7 @@ _SUMMARY = TypeAdapter(Annotated[list[SummaryEntry], Field(min_length=1)])
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """One run folder.
 
     Attributes:
@@ -86,7 +86,7 @@ def load_groups(folders: Sequence[Path]) -> list[RunGroup]:
     return group_runs([load_run(folder) for folder in folders])
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> FinishedRun:
     """Read one run folder.
 
     Raises:
@@ -105,12 +105,12 @@ def load_run(folder: Path) -> Run:
             f"the results in {folder} are damaged ({_first_line(error)}); `classifsae run` with the run's "
             f"experiment file writes them again from its finished stages."
         ) from error
-    return Run(str(folder), tuple(entry.model_dump() for entry in entries), page)
+    return FinishedRun(str(folder), tuple(entry.model_dump() for entry in entries), page)
 
 
-def group_runs(runs: Iterable[Run]) -> list[RunGroup]:
+def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
     """Put runs of one pair together where their scores can be averaged."""
-    by_subject: dict[tuple[str, str, str], dict[str, Run]] = {}
+    by_subject: dict[tuple[str, str, str], dict[str, FinishedRun]] = {}
     for run in runs:
         by_subject.setdefault(run.subject, {})[run.folder] = run
     pairs = [subject[:2] for subject in by_subject]
@@ -125,7 +125,7 @@ def group_runs(runs: Iterable[Run]) -> list[RunGroup]:
     return groups
 
 
-def _agree(runs: Sequence[Run]) -> bool:
+def _agree(runs: Sequence[FinishedRun]) -> bool:
     """Whether one classifier is behind them, and no two differ on the same method and seed."""
     records = [r for run in runs for r in run.records]
     if len({r.get("accuracy") for r in records}) > 1:
@@ -134,7 +134,7 @@ def _agree(runs: Sequence[Run]) -> bool:
     return all(first.setdefault(_key(r), r) == r for r in records)
 
 
-def _group(runs: Sequence[Run], *, named: bool) -> RunGroup:
+def _group(runs: Sequence[FinishedRun], *, named: bool) -> RunGroup:
     records = {_key(r): r for run in runs for r in run.records}
     about = caption(list(records.values()))
     protocol = runs[0].page.protocol
