@@ -18,8 +18,8 @@ from classifsae.meaning.descriptions import (
     describe,
     load_descriptions,
     save_descriptions,
-    with_names,
     top_words,
+    with_names,
 )
 from classifsae.meaning.names import ConceptName, Fidelity, save_names
 from classifsae.meaning.words import WordOptions, tokenise
