@@ -1,8 +1,12 @@
 """What can go wrong in the user's hands: one family, so that the command line can answer in one line."""
 
-from collections.abc import Iterable
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+import yaml
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -41,6 +45,18 @@ class MismatchError(ClassifSAEError):
 
 class StorageError(ClassifSAEError):
     """A folder or file that cannot be read or written."""
+
+
+def setting(key: str, value: str | Sequence[str]) -> str:
+    """What to type behind an experiment file to set an option, quoted for YAML and for the shell.
+
+    ``setting("dataset.label_names", ["yes", "no"])`` is ``'dataset.label_names=["yes", "no"]'``.
+    """
+    plain = value if isinstance(value, str) else list(value)
+    written = yaml.safe_dump(
+        plain, default_style='"', default_flow_style=True, allow_unicode=True, width=sys.maxsize
+    )
+    return shlex.quote(f"{key}={written.strip()}")
 
 
 def one_line(error: "ValidationError", *, known: Iterable[str] = ()) -> str:

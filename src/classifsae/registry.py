@@ -1,10 +1,12 @@
 """Names a user may type: each is a file name, in a folder of classes (*.py) or of presets (*.yaml)."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, resources
 from importlib.metadata import EntryPoints, entry_points
+from itertools import takewhile
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Generic, TypeVar
@@ -16,10 +18,20 @@ from classifsae.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
 
+_MARKS = r"\s_/\-\u2010-\u2015"
+_SEPARATOR = re.compile(rf"(?<=[^{_MARKS}])[{_MARKS}]+(?=[^{_MARKS}])")
+_PART_OF_A_NUMBER = re.compile(rf"(?<=\d)[{_MARKS}]+(?=\d)|(?<!\w)-(?=\d)")  # 4-5 is not 45, nor -1 1
+_MINUS = "\u2212"  # none of the marks
+
 
 def canonical(name: str) -> str:
-    """Spelling without case and separators: ``pythia-410m`` and ``Pythia_410M`` are one name."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """Spelling without case and separators: ``pythia-410m`` and ``Pythia_410M`` are one name.
+
+    Separators are blanks, dashes, ``_`` and ``/`` between two other characters. Nothing else is dropped, so
+    that names in any script, and ``C`` and ``C++``, stay what they are.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+    return _SEPARATOR.sub("", _PART_OF_A_NUMBER.sub(_MINUS, folded))
 
 
 @cache
@@ -129,10 +141,9 @@ class PresetRegistry:
         return found
 
     def about(self, name: str) -> str:
-        """What a preset says of itself: the comment in its first line."""
-        path = self._paths()[name]
-        first, _, _ = path.read_text("utf-8").partition("\n")
-        return first.removeprefix("#").strip() if first.startswith("#") else ""
+        """What a preset says of itself: the comment that its file begins with."""
+        lines = self._paths()[name].read_text("utf-8").splitlines()
+        return " ".join(line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), lines))
 
     def _paths(self) -> dict[str, Path]:
         folder = resources.files("classifsae") / "presets" / self.folder
