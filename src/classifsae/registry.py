@@ -22,6 +22,7 @@ _MARKS = r"\s_/\-\u2010-\u2015"
 _SEPARATOR = re.compile(rf"(?<=[^{_MARKS}])[{_MARKS}]+(?=[^{_MARKS}])")
 _PART_OF_A_NUMBER = re.compile(rf"(?<=\d)[{_MARKS}]+(?=\d)|(?<!\w)-(?=\d)")  # 4-5 is not 45, nor -1 1
 _MINUS = "\u2212"  # none of the marks
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 
 
 def canonical(name: str) -> str:
@@ -32,6 +33,11 @@ def canonical(name: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
     return _SEPARATOR.sub("", _PART_OF_A_NUMBER.sub(_MINUS, folded))
+
+
+def cleaned(name: str) -> str:
+    """A name as it looks: composed accents, nothing invisible, single blanks inside and none around."""
+    return " ".join(unicodedata.normalize("NFC", name.translate(_INVISIBLE)).split())
 
 
 @cache

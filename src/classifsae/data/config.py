@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from classifsae.data.planted import PlantedOptions
-from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.errors import ConfigError, one_line, setting
+from classifsae.registry import cleaned
 
 Values = Mapping[str, object]
 
@@ -42,6 +43,7 @@ class DatasetConfig(BaseModel):
         concepts_column: column of true concepts; ``concepts`` if there is one.
         label_names: names of the classes, in the order of their indices; found if not given.
         test_fraction: share of each class that goes to the test part, where there is none.
+        drop_seen: leave texts out of the test part that the training part holds too, case and spacing aside.
         max_train: draw this many training rows, with the classes in proportion.
         max_test: draw this many test rows, with the classes in proportion.
         seed: decides the split and the draws.
@@ -62,6 +64,7 @@ class DatasetConfig(BaseModel):
     concepts_column: str | None = None
     label_names: tuple[str, ...] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    drop_seen: bool = False
     max_train: PositiveInt | None = None
     max_test: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -69,12 +72,25 @@ class DatasetConfig(BaseModel):
     options: PlantedOptions | None = None
     sizes: DatasetSizes | None = None
 
+    @field_validator("label_names", mode="before")
+    @classmethod
+    def _words(cls, given: object) -> object:
+        if isinstance(given, list | tuple) and any(isinstance(name, bool) for name in given):
+            example = setting("dataset.label_names", ["no", "yes"])
+            raise ValueError(
+                f"YAML reads a bare yes or no as true or false; quote the names, such as {example}"
+            )
+        return given
+
     @field_validator("label_names")
     @classmethod
     def _different(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and (len(set(names)) < len(names) or len(names) < 2 or "" in names):
+        if names is None:
+            return None
+        different = {cleaned(name).casefold() for name in names}
+        if len(different) < max(2, len(names)) or "" in different:
             raise ValueError(f"needs at least two different names, got {list(names)}")
-        return names
+        return tuple(map(cleaned, names))
 
     def stated(self) -> dict[str, object]:
         """The fields that differ from the defaults."""
@@ -84,38 +100,31 @@ class DatasetConfig(BaseModel):
         """This data set's fields on top of another's; the name, where the data is, stays the other's."""
         merged = {**base.stated(), **self.stated(), "name": base.name}
         if base.options is not None and self.options is not None:
-            merged["options"] = {**base.options.stated(), **self.options.stated()}
+            below, above = (
+                options.model_dump(exclude_defaults=True) for options in (base.options, self.options)
+            )
+            merged["options"] = below | above
         return type(self).model_validate(merged)
 
 
-_INSIDE: dict[str, tuple[str, type[BaseModel]]] = {
-    "options": ("planted", PlantedOptions),
-    "sizes": ("sizes", DatasetSizes),
-}
+_OPTIONS = [
+    *DatasetConfig.model_fields,
+    *(f"options.{name}" for name in PlantedOptions.model_fields),
+    *(f"sizes.{name}" for name in DatasetSizes.model_fields),
+]
 
 
 def check_config(values: Values, *, where: str = "data set") -> DatasetConfig:
     """Validate fields given by a user.
 
     Raises:
-        UnknownNameError: a field that does not exist, with the closest that does.
-        ConfigError: values that cannot be; all of them at once.
+        ConfigError: a field that does not exist, with the closest that does; values that cannot be; all of
+            them at once.
     """
     try:
         return DatasetConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise _config_error(error, where) from error
-
-
-def _config_error(error: ValidationError, where: str) -> ConfigError:
-    problems = error.errors()
-    for problem in problems:
-        if problem["type"] == "extra_forbidden":
-            *above, given = (str(step) for step in problem["loc"])
-            kind, owner = _INSIDE[above[0]] if above else (where, DatasetConfig)
-            return UnknownNameError(f"{kind} option", given, owner.model_fields)
-    parts = [f"{'.'.join(str(step) for step in p['loc'])}: {p['msg']}, got {p['input']!r}" for p in problems]
-    return ConfigError(f"{where}: {'; '.join(parts)}. Correct these options.")
+        raise ConfigError(f"{where}: {one_line(error, known=_OPTIONS)}") from error
 
 
 def read_config(path: Path) -> DatasetConfig:

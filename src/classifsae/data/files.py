@@ -3,18 +3,23 @@
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from classifsae.data.table import Table
 from classifsae.errors import DataError
 
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n')
 
-def read_table(path: Path) -> Table:
+
+def read_table(path: Path, *, besides: str = "") -> Table:
     """Read a data file of any known format.
 
+    Args:
+        besides: what else the user may give, for the message on an unknown extension.
     Raises:
         DataError: no such file, unknown extension, unreadable, undecodable or empty.
     """
@@ -22,15 +27,16 @@ def read_table(path: Path) -> Table:
         raise no_such_file(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(
-            f"{path}: extension {path.suffix!r} is not supported; use one of {', '.join(READERS)}."
-        )
+        known = ", ".join([*READERS, *([besides] if besides else [])])
+        raise DataError(f"{path}: extension {path.suffix!r} is not supported; use one of {known}.")
     try:
         table = reader(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}; check the file.") from error
-    if table.n_rows == 0:
+    if not table.n_rows or not table.names:
         raise DataError(f"{path} is empty: it has no rows; give a file with texts and labels.")
+    if len(set(table.names)) < len(table.names):
+        raise DataError(f"{path} names a column twice: {', '.join(table.names)}; rename one.")
     return table
 
 
@@ -40,81 +46,67 @@ def no_such_file(path: Path) -> DataError:
 
 
 def _read_csv(path: Path) -> Table:
+    # pandas reads a badly quoted field without a word, and not as it was written; csv refuses it.
     text = _decoded(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
+    stated = _SEPARATOR_LINE.match(text)
+    body = text[stated.end() :] if stated else text
+    delimiter = stated[1] if stated else _delimiter(path, text)
     # newline="" keeps line ends inside quoted fields as they are.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    with _any_field_size():
-        try:
-            rows = [row for row in reader if row]
-        except csv.Error as error:
-            raise DataError(
-                f"{path} cannot be read as {path.suffix[1:].upper()}: {error} (line {reader.line_num}); "
-                f'write " inside a quoted field as "", or save the texts as JSON Lines.'
-            ) from error
-    if not rows:
-        raise DataError(f"{path} is empty: it has no rows; give a file with texts and labels.")
-    return _from_rows(path, rows[0], rows[1:])
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    limit = csv.field_size_limit(sys.maxsize)  # documents can be longer than 128 KiB
+    try:
+        header, *rows = [row for row in reader if any(row)] or [[]]
+    except csv.Error as error:
+        raise DataError(
+            f"{path} cannot be read as {path.suffix[1:].upper()}: {error} (line {reader.line_num}); "
+            f'write " inside a quoted field as "", or save the texts as JSON Lines.'
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    return _from_rows(path, header, rows)
 
 
-def _delimiter(text: str) -> str:
-    """A comma, or a semicolon where the header has one and no comma (some spreadsheets write that)."""
+def _delimiter(path: Path, text: str) -> str:
+    """A semicolon where a CSV file's header has one and no comma: some spreadsheets write that."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     header = text.partition("\n")[0]
     return ";" if ";" in header and "," not in header else ","
 
 
-@contextmanager
-def _any_field_size() -> Iterator[None]:
-    """Lift the csv module's limit of 128 KiB a field: documents can be longer."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 def _from_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    if len(set(header)) != len(header):
-        raise DataError(f"{path} names a column twice: {', '.join(header)}; rename one.")
+    """Columns by name, without those that have neither name nor values, as spreadsheets write them."""
+    n_named = max((place for place, name in enumerate(header, start=1) if name.strip()), default=0)
     for number, row in enumerate(rows):
-        if len(row) != len(header):
+        if len(row) < n_named or any(row[len(header) :]):
             raise DataError(
                 f"{path}: row {number} (counting from 0) has {len(row)} fields, the header {len(header)}; "
                 f'put texts that hold the separator between " signs.'
             )
-    place = {name: i for i, name in enumerate(header)}
-    return Table(str(path), tuple(header), len(rows), lambda name: [row[place[name]] for row in rows])
+    cells = enumerate(zip_longest(header, *rows, fillvalue=""), start=1)
+    columns = [(name or f"column {place}", cell) for place, (name, *cell) in cells if name or any(cell)]
+    return Table(str(path), tuple(name for name, _ in columns), len(rows), dict(columns).__getitem__)
 
 
 def _read_json(path: Path) -> Table:
     text = _decoded(path)
-    rows = _parsed(path, text) if text.lstrip()[:1] == "[" else _parsed_lines(path, text)
-    checked = [_mapping(path, number, row) for number, row in enumerate(rows)]
-    names = tuple(dict.fromkeys(name for row in checked for name in row))
-    return Table(str(path), names, len(checked), lambda name: [row.get(name) for row in checked])
-
-
-def _parsed(path: Path, text: str) -> Sequence[object]:
-    try:
-        rows: list[object] = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}; one object a line is expected.") from error
-    return rows
-
-
-def _parsed_lines(path: Path, text: str) -> Sequence[object]:
-    rows: list[object] = []
     # Not splitlines(): that also cuts at U+2028 and its like, which JSON allows inside a text.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(
-                f"{path} cannot be read as JSON Lines: line {number}: {error}; one object a line is expected."
-            ) from error
-    return rows
+    pieces = [text] if text.lstrip().startswith("[") else text.split("\n")
+    values = [_parsed(path, line, piece) for line, piece in enumerate(pieces, start=1) if piece.strip()]
+    found = values[0] if len(values) == 1 and isinstance(values[0], list) else values
+    rows = [_mapping(path, number, row) for number, row in enumerate(found)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table(str(path), tuple(names), len(rows), lambda name: [row.get(name) for row in rows])
+
+
+def _parsed(path: Path, line: int, text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise DataError(
+            f"{path} cannot be read as JSON, from line {line} on: {error}; one object a line is expected."
+        ) from error
+    return value
 
 
 def _mapping(path: Path, number: int, row: object) -> Mapping[str, object]:
@@ -129,8 +121,6 @@ def _mapping(path: Path, number: int, row: object) -> Mapping[str, object]:
 def _decoded(path: Path) -> str:
     """The file's text: UTF-8, with or without a byte order mark."""
     data = path.read_bytes()
-    if not data.strip():
-        raise DataError(f"{path} is empty: it has no rows; give a file with texts and labels.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,15 +1,13 @@
 """Tables from the Hugging Face Hub, or from a local folder in the Hub's layout."""
 
-import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from classifsae.data.table import Table
 from classifsae.errors import HubError
+from classifsae.hub.files import hub_is_reachable
 
 if TYPE_CHECKING:
     import datasets
@@ -24,43 +22,28 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[
     import datasets
 
     try:
-        if not Path(name).exists():
-            _require_reachable(name)
+        _require_reachable(name)
         splits = datasets.load_dataset(name, config, revision=revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise cannot_load(name, error) from error
+        why = " ".join(str(error).split())[:300]
+        raise HubError(
+            f"cannot load {name!r} from the Hub ({type(error).__name__}: {why}); "
+            f"check the name and the network; there is no file or folder of this name here."
+        ) from error
     return {str(split): partial(_table, f"{name} ({split})", rows) for split, rows in splits.items()}
 
 
-def cannot_load(name: str, error: Exception) -> HubError:
-    """The one message for a Hub data set that does not arrive."""
-    why = " ".join(str(error).split())[:300]
-    return HubError(
-        f"cannot load {name!r} from the Hub ({type(error).__name__}: {why}); "
-        f"check the name and the network; there is no file or folder of this name here."
-    )
-
-
 def _require_reachable(name: str) -> None:
-    """Fail at once where the Hub cannot be reached and the data set is not in the cache.
-
-    Without this the Hub's client retries for half a minute, with a page of log lines.
+    """Fail at once where the data set is neither here nor in the cache and the Hub cannot be reached.
 
     Raises:
-        OSError: says why the Hub cannot be reached.
+        OSError: the Hub's client would retry for half a minute, with a page of log lines.
     """
     from datasets import config
 
     cached = Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")
-    if config.HF_HUB_OFFLINE or cached.exists():
-        return
-    try:
-        urlopen(Request(config.HF_ENDPOINT, method="HEAD"), timeout=10).close()
-    except HTTPError as answer:
-        answer.close()  # any answer will do
-    except URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):
-            raise
+    if not (Path(name).exists() or cached.exists() or config.HF_HUB_OFFLINE or hub_is_reachable()):
+        raise OSError("the Hub cannot be reached")
 
 
 def _table(where: str, rows: "datasets.Dataset") -> Table:

@@ -2,78 +2,96 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifsae.data.rows import LabelledRows, listed
-from classifsae.errors import DataError
+from classifsae.errors import DataError, setting
 
 _INTEGER = re.compile(r"(0|-?[1-9][0-9]*)(\.0+)?")
-_BOOLEAN = {"false": 0, "true": 1}
+_NUMBER = re.compile(r"((?<!\w)-?\d+(?:\.\d+)?|\d+(?:\.\d+)?)")
+_BOOLEAN = {"false": "0", "true": "1"}
+_FEW = 20
 
 
 def infer_label_names(parts: Sequence[LabelledRows]) -> tuple[str, ...]:
     """Names of the classes, from the source if it declares them, else from the labels found.
 
-    Integers, also as strings and as 1.0, are sorted as numbers; anything else as text.
+    Labels are sorted as text, but numbers, also inside them, as numbers.
 
     Raises:
-        DataError: two parts declare different classes.
+        DataError: two parts declare different classes, or labels differ in case only.
     """
-    declared = {part.class_names for part in parts if part.class_names is not None}
+    declared = {part.class_names: part.where for part in parts if part.class_names is not None}
     if len(declared) > 1:
-        first, second, *_ = [part for part in parts if part.class_names is not None]
+        (first, here), (second, there), *_ = declared.items()
         raise DataError(
-            f"{second.where} declares the classes {listed(second.class_names or ())}, {first.where} "
-            f"{listed(first.class_names or ())}; set label_names to the classes of both."
+            f"{there} declares the classes {listed(second)}, {here} {listed(first)}; they must be the same: "
+            f"write both anew."
         )
     if declared:
-        return declared.pop()
-    found = {label for part in parts for label in part.labels}
-    if all(_INTEGER.fullmatch(label) for label in found):
-        return tuple(str(number) for number in sorted({_integer(label) for label in found}))
-    return tuple(sorted(found))
+        return next(iter(declared))
+    counts = Counter(_plain(label) for part in parts for label in part.labels)
+    names = sorted(_booleans_as_numbers(counts.keys()), key=_in_order)
+    usual = {name.casefold(): name for name in sorted(names, key=lambda name: counts[name])}
+    if len(usual) < len(names):
+        alike = [name for name in names if sum(n.casefold() == name.casefold() for n in names) > 1]
+        choice = setting("dataset.label_names", [*sorted(usual.values(), key=_in_order)])
+        raise DataError(
+            f"the labels {listed(alike)} differ in case only; write them alike, or set {choice} to take them "
+            f"as one."
+        )
+    return tuple(names)
+
+
+def _booleans_as_numbers(labels: Set[str]) -> Set[str]:
+    """The labels, with false as 0 and true as 1 where all others are numbers."""
+    numbers = {label for label in labels if _INTEGER.fullmatch(label)}
+    if not numbers or labels - numbers - _BOOLEAN.keys():
+        return labels
+    return {_BOOLEAN.get(label, label) for label in labels}
+
+
+def _in_order(name: str) -> tuple[list[str | float], str]:
+    """What names are sorted by: their text, with the numbers in it as numbers."""
+    pieces = _NUMBER.split(name)
+    return [float(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
 def label_indices(rows: LabelledRows, label_names: Sequence[str]) -> tuple[int, ...]:
-    """Index of each label: by name, else as a number from 0 to c - 1, else as false (0) or true (1).
+    """Index of each label: by name in any case, else as a number from 0 to c - 1, false being 0 and true 1.
+
+    Where the source declares classes, numbers are indices first of all.
 
     Raises:
         DataError: some labels are none of these; says which were found and which are allowed.
     """
-    found = {label: _plain(label) for label in set(rows.labels)}
-    readings = [
-        {label: table[key] for label, plain in found.items() for key in (label, plain) if key in table}
-        for table in _readings(label_names)
-    ]
-    indices = max(readings, key=len)  # the first of the fullest
-    if len(indices) < len(found):
-        wrong = sorted(found.keys() - indices.keys())
-        n_wrong = sum(label not in indices for label in rows.labels)
-        raise DataError(
-            f"{rows.where}: {n_wrong} rows have labels that are not declared: {listed(wrong)}; allowed are "
-            f"{listed(label_names)}, or 0 to {len(label_names) - 1}; correct the labels, or set label_names."
-        )
-    return tuple(indices[label] for label in rows.labels)
-
-
-def _readings(label_names: Sequence[str]) -> list[Mapping[str, int]]:
-    """The ways to read a label, in order of preference; one must fit all labels of a part."""
-    by_name = {name: index for index, name in enumerate(label_names)}
+    by_name = {_plain(name).casefold(): index for index, name in enumerate(label_names)}
     by_number = {str(index): index for index in range(len(label_names))}
-    return [by_name, by_number, *([_BOOLEAN] if len(label_names) == 2 else [])]
+    if len(label_names) == 2:
+        by_number |= {"false": 0, "true": 1}
+    keys = {label: _plain(label).casefold() for label in set(rows.labels)}
+    readings = [by_name, by_number] if rows.class_names is None else [by_number, by_name]
+    indices = max(readings, key=lambda table: sum(key in table for key in keys.values()))
+    wrong = {label for label, key in keys.items() if key not in indices}
+    if wrong:
+        n_wrong = sum(label in wrong for label in rows.labels)
+        names = sorted(keys, key=_in_order)
+        cure = f", or set {setting('dataset.label_names', [*names])}" if 1 < len(names) <= _FEW else ""
+        raise DataError(
+            f"{rows.where}: {n_wrong} rows have labels that are not declared: {listed(sorted(wrong))}; "
+            f"allowed are {listed(label_names)}, or 0 to {len(label_names) - 1}; correct the labels{cure}."
+        )
+    return tuple(indices[keys[label]] for label in rows.labels)
 
 
 def _plain(label: str) -> str:
     """1.0 as 1 and True as true; anything else as it is."""
     if _INTEGER.fullmatch(label):
-        return str(_integer(label))
+        return label.partition(".")[0]
     return label.lower() if label.lower() in _BOOLEAN else label
-
-
-def _integer(label: str) -> int:
-    return int(label.partition(".")[0])
 
 
 def check_classes(labels: Sequence[int], label_names: Sequence[str], *, where: str) -> None:
@@ -100,10 +118,9 @@ def split_off(
     Returns:
         Row numbers of the first and of the second part, each in their original order.
     """
-    counts = Counter(labels)
-    sizes = {c: min(max(round(fraction * n), 1), n - 1) for c, n in counts.items()}
-    second = set(_draw(labels, sizes, rng))
-    return [i for i in range(len(labels)) if i not in second], sorted(second)
+    place, size = _shuffled(labels, rng)
+    second = place < np.clip(np.rint(fraction * size), 1, size - 1)
+    return np.flatnonzero(~second).tolist(), np.flatnonzero(second).tolist()
 
 
 def subsample(labels: Sequence[int], n: int, rng: np.random.Generator) -> list[int]:
@@ -112,17 +129,19 @@ def subsample(labels: Sequence[int], n: int, rng: np.random.Generator) -> list[i
     Returns:
         Row numbers in their original order.
     """
-    counts = Counter(labels)
-    seats = dict.fromkeys(sorted(counts), 1)
-    for _ in range(n - len(counts)):
-        neediest = max(seats, key=lambda c: counts[c] / (2 * seats[c] + 1) if seats[c] < counts[c] else 0.0)
-        seats[neediest] += 1
-    return sorted(_draw(labels, seats, rng))
+    place, size = _shuffled(labels, rng)
+    turn = np.where(place == 0, 0, (2 * place + 1) / size)
+    return sorted(np.lexsort((np.asarray(labels), turn))[:n].tolist())
 
 
-def _draw(labels: Sequence[int], sizes: Mapping[int, int], rng: np.random.Generator) -> Iterable[int]:
-    """``sizes[c]`` rows of each class c, without replacement."""
+def _shuffled(labels: Sequence[int], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each row's place in a random order of its class, from 0, and the number of rows of that class.
+
+    Not scikit-learn's stratified draws: these may leave out a small class.
+    """
     values = np.asarray(labels)
-    for c in sorted(sizes):
-        rows = np.flatnonzero(values == c)
-        yield from rng.permutation(rows)[: sizes[c]].tolist()
+    place = np.zeros(len(values), dtype=int)
+    for c in np.unique(values):
+        rows = rng.permutation(np.flatnonzero(values == c))
+        place[rows] = np.arange(len(rows))
+    return place, np.bincount(values)[values]

@@ -1,7 +1,8 @@
 """load_dataset: from a name, a file, a folder or a description to a training and a test part."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,10 @@ import numpy as np
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.labels import check_classes, infer_label_names, label_indices, split_off, subsample
 from classifsae.data.planted import PlantedOptions, generate
-from classifsae.data.rows import Columns, LabelledRows, concatenate, listed, read_rows
+from classifsae.data.rows import NUMBERED, LabelledRows, listed, read_rows
 from classifsae.data.sources import find_tables, resolve
 from classifsae.data.texts import Dataset, Texts
-from classifsae.errors import ConfigError, DataError
-from classifsae.storage import fingerprint
+from classifsae.errors import ConfigError, DataError, setting
 
 PLANTED = "planted"
 
@@ -29,17 +29,18 @@ def load_dataset(source: DatasetSource, **overrides: object) -> Dataset:
     Returns:
         A training and a test part; every row keeps its id and its original text.
     Raises:
-        UnknownNameError: no such data set or option, with the closest names.
+        UnknownNameError: no such data set, with the closest names.
         ConfigError: options that cannot be.
         DataError: files, columns, texts or labels that cannot be used.
     """
     name, config = resolve(_config(source, overrides))
-    if config.name == PLANTED:
-        return _finish(name, *_planted(config), config)
-    if config.options is not None:
-        raise ConfigError(f"options is for {PLANTED} only, not for {config.name}; remove it.")
-    train, test = _parts(config)
-    return _finish(name, *_labelled(name, train, test, config), config)
+    train, test = _planted(config) if config.name == PLANTED else _labelled(name, config)
+    check_classes(train.labels, train.label_names, where=f"{name}, training part")
+    check_classes(test.labels, test.label_names, where=f"{name}, test part")
+    train = _limited(train, config.max_train, "max_train", config.seed)
+    test = _limited(test, config.max_test, "max_test", config.seed)
+    kept, notes = _compared(name, train, test, drop_seen=config.drop_seen)
+    return Dataset.of(name, train, kept, notes)
 
 
 def _config(source: DatasetSource, overrides: Mapping[str, object]) -> DatasetConfig:
@@ -50,33 +51,40 @@ def _config(source: DatasetSource, overrides: Mapping[str, object]) -> DatasetCo
     return check_config({**fields, **overrides})
 
 
-def _parts(config: DatasetConfig) -> tuple[LabelledRows, LabelledRows | None]:
-    """The rows of both parts; None for a test part that is to be split off."""
-    columns = Columns(config.text_column, config.label_column, config.id_column, config.concepts_column)
-    tables = find_tables(config)
+def _labelled(name: str, config: DatasetConfig) -> tuple[Texts, Texts]:
+    """Both parts with class indices, split if there is no test part."""
+    if config.options is not None:
+        raise ConfigError(f"options is for {PLANTED} only, not for {config.name}; remove it.")
     train, test = (
-        [read_rows(table, columns, split=split) for split, table in part.items()]
-        for part in (tables.train, tables.test)
+        [read_rows(table, config, split=split) for split, table in part.items()]
+        for part in find_tables(config)
     )
-    return concatenate(train), concatenate(test) if test else None
-
-
-def _labelled(
-    name: str, train: LabelledRows, test: LabelledRows | None, config: DatasetConfig
-) -> tuple[Texts, Texts]:
-    """Both parts with class indices, split if there was no test part."""
-    given = [train] if test is None else [train, test]
-    _require_distinct_ids(given)
-    label_names = config.label_names or infer_label_names(given)
+    _require_distinct_ids([*train, *test])
+    label_names = config.label_names or infer_label_names([*train, *test])
     if len(label_names) < 2:
         raise DataError(
             f"{name} has only one class, {label_names[0]!r}; a classifier needs at least two: "
-            f"add texts of another class, or set label_column to another column."
+            f"add texts of another class, or set dataset.label_column to another column."
         )
-    texts = [_texts(rows, label_names) for rows in given]
-    if test is not None:
-        return texts[0], texts[1]
-    return _split(name, texts[0], config)
+    whole = _texts(train, label_names)
+    return (whole, _texts(test, label_names)) if test else _split(name, whole, config)
+
+
+def _texts(tables: Sequence[LabelledRows], label_names: tuple[str, ...]) -> Texts:
+    """The rows of one part, one table after the other."""
+    concepts = [rows.concepts for rows in tables if rows.concepts is not None]
+    if concepts and len(concepts) < len(tables):
+        raise DataError(
+            f"only {len(concepts)} of {' and '.join(rows.where for rows in tables)} has a concepts column; "
+            f"all need one, or none."
+        )
+    return Texts(
+        texts=tuple(chain.from_iterable(rows.texts for rows in tables)),
+        labels=tuple(chain.from_iterable(label_indices(rows, label_names) for rows in tables)),
+        ids=tuple(chain.from_iterable(rows.ids for rows in tables)),
+        label_names=label_names,
+        concepts=tuple(chain.from_iterable(concepts)) if concepts else None,
+    )
 
 
 def _split(name: str, whole: Texts, config: DatasetConfig) -> tuple[Texts, Texts]:
@@ -85,45 +93,25 @@ def _split(name: str, whole: Texts, config: DatasetConfig) -> tuple[Texts, Texts
         if whole.labels.count(index) < 2:
             raise DataError(
                 f"{name}: class {label!r} has 1 sentence, too few for a training and a test part; "
-                f"add sentences, or give a test file with test=..."
+                f"add sentences, or set dataset.test to a file of test sentences."
             )
-    rng = np.random.default_rng(config.seed)
-    first, second = split_off(whole.labels, config.test_fraction, rng)
-    return take(whole, first), take(whole, second)
+    first, second = split_off(whole.labels, config.test_fraction, np.random.default_rng(config.seed))
+    return whole.take(first), whole.take(second)
 
 
-def _texts(rows: LabelledRows, label_names: tuple[str, ...]) -> Texts:
-    labels = label_indices(rows, label_names)
-    return Texts(rows.texts, labels, rows.ids, label_names, concepts=rows.concepts)
-
-
-def take(texts: Texts, rows: Sequence[int]) -> Texts:
-    """The given rows, in the given order."""
-    concepts = texts.concepts
-    return replace(
-        texts,
-        texts=tuple(texts.texts[i] for i in rows),
-        labels=tuple(texts.labels[i] for i in rows),
-        ids=tuple(texts.ids[i] for i in rows),
-        concepts=None if concepts is None else tuple(concepts[i] for i in rows),
-    )
-
-
-def _require_distinct_ids(parts: Sequence[LabelledRows]) -> None:
+def _require_distinct_ids(tables: Sequence[LabelledRows]) -> None:
     """Refuse two rows with one id.
 
     Raises:
         DataError: names some ids and their number.
     """
-    seen: set[str] = set()
-    twice: list[str] = []
-    for row_id in (row_id for part in parts for row_id in part.ids):
-        (twice.append if row_id in seen else seen.add)(row_id)
+    counts = Counter(row_id for rows in tables for row_id in rows.ids)
+    twice = [row_id for row_id, times in counts.items() if times > 1]
     if twice:
         raise DataError(
-            f"{' and '.join(part.where for part in parts)}: {len(twice)} rows repeat the id of another row: "
-            f"{listed(dict.fromkeys(twice), most=5)}; set id_column to a column of different values, "
-            f'or to "#" to number the rows.'
+            f"{' and '.join(rows.where for rows in tables)}: {counts.total() - len(counts)} rows repeat the "
+            f"id of another row: {listed(twice, most=5)}; set dataset.id_column to a column of different "
+            f"values, or {setting('dataset.id_column', NUMBERED)} to number the rows."
         )
 
 
@@ -139,17 +127,8 @@ def _planted(config: DatasetConfig) -> tuple[Texts, Texts]:
     return corpus.train, corpus.test
 
 
-def _finish(name: str, train: Texts, test: Texts, config: DatasetConfig) -> Dataset:
-    """Draw the wanted numbers of rows, check the classes, and note the fingerprint of both parts."""
-    check_classes(train.labels, train.label_names, where=f"{name}, training part")
-    check_classes(test.labels, test.label_names, where=f"{name}, test part")
-    train = _limited(train, config.max_train, "max_train", config.seed)
-    test = _limited(test, config.max_test, "max_test", config.seed)
-    identity = fingerprint(train.identity, test.identity)
-    return Dataset(name, replace(train, dataset=identity), replace(test, dataset=identity))
-
-
 def _limited(texts: Texts, most: int | None, option: str, seed: int) -> Texts:
+    """As many rows as are wanted, drawn at random."""
     if most is None or most >= len(texts):
         return texts
     n_classes = len(texts.label_names)
@@ -157,4 +136,28 @@ def _limited(texts: Texts, most: int | None, option: str, seed: int) -> Texts:
         raise ConfigError(
             f"{option} is {most}, but there are {n_classes} classes, and each needs a sentence; raise it."
         )
-    return take(texts, subsample(texts.labels, most, np.random.default_rng(seed)))
+    return texts.take(subsample(texts.labels, most, np.random.default_rng(seed)))
+
+
+def _compared(name: str, train: Texts, test: Texts, *, drop_seen: bool) -> tuple[Texts, tuple[str, ...]]:
+    """The test part, and a note if texts of it stand in the training part too; without these if asked."""
+    known = set(map(_plain, train.texts))
+    seen = [row for row, text in enumerate(test.texts) if _plain(text) in known]
+    if not seen:
+        return test, ()
+    examples = listed((test.texts[row] for row in seen), most=3)
+    note = f"{len(seen)} of {len(test)} test texts stand in the training part too: {examples}"
+    if not drop_seen:
+        return test, (
+            f"{note}. Scores on them say nothing of new texts; dataset.drop_seen=true leaves them out.",
+        )
+    kept = test.take(sorted(set(range(len(test))) - set(seen)))
+    check_classes(
+        kept.labels, kept.label_names, where=f"{name}, test part without texts of the training part"
+    )
+    return kept, (f"{note}. They were left out.",)
+
+
+def _plain(text: str) -> str:
+    """A text without case and spacing."""
+    return " ".join(text.casefold().split())

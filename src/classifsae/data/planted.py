@@ -57,10 +57,6 @@ class PlantedOptions(BaseModel):
     label_noise: Rate = 0.02
     seed: Annotated[int, Field(ge=0)] = 0
 
-    def stated(self) -> dict[str, object]:
-        """The fields that differ from the defaults."""
-        return self.model_dump(exclude_defaults=True)
-
 
 @dataclass(frozen=True)
 class PlantedSentence:

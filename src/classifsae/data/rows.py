@@ -6,49 +6,37 @@ from difflib import get_close_matches
 from math import isnan
 from typing import TypeVar
 
+from classifsae.data.config import DatasetConfig
 from classifsae.data.table import Table
-from classifsae.errors import DataError
+from classifsae.errors import DataError, setting
+from classifsae.registry import cleaned
 
-TEXT_COLUMNS = (
-    "text", "sentence", "content", "tweet", "review", "document", "message", "comment", "body", "headline",
-)  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment", "target", "topic")
-ID_COLUMNS = ("id",)
-CONCEPTS_COLUMNS = ("concepts",)
-SHOWN = 5
+USUAL_NAMES = {
+    "text": (
+        "text", "sentence", "content", "tweet", "review", "document", "message", "comment", "body",
+        "headline",
+    ),
+    "label": ("label", "labels", "class", "category", "sentiment", "target", "topic"),
+    "id": ("id",),
+    "concepts": ("concepts",),
+}  # fmt: skip
 NUMBERED = "#"
+
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Columns that the user named; None where they are to be found by their usual names.
-
-    Attributes:
-        text: column of texts.
-        label: column of labels.
-        id: column of row ids; "#" numbers the rows whatever columns there are.
-        concepts: column of true concepts.
-    """
-
-    text: str | None = None
-    label: str | None = None
-    id: str | None = None
-    concepts: str | None = None
-
-
-@dataclass(frozen=True)
 class LabelledRows:
-    """Rows of one part, labels still as written.
+    """Rows of one table, labels not yet numbered.
 
     Attributes:
         where: what messages call them.
         texts: the texts, untouched.
-        labels: each label's own spelling.
+        labels: each label, ``cleaned``.
         ids: each row's id.
         concepts: names of each row's true concepts, where there is such a column.
-        class_names: names of integer labels, where the source declares them.
+        class_names: names of the classes, where the source declares them; integers are then their indices.
     """
 
     where: str
@@ -58,110 +46,79 @@ class LabelledRows:
     concepts: tuple[tuple[str, ...], ...] | None = None
     class_names: tuple[str, ...] | None = None
 
-    def __len__(self) -> int:
-        return len(self.texts)
 
-
-def read_rows(table: Table, columns: Columns, *, split: str) -> LabelledRows:
+def read_rows(table: Table, config: DatasetConfig, *, split: str) -> LabelledRows:
     """Take the text, label, id and concepts columns out of a table.
 
     Args:
         table: rows of one file or split.
-        columns: the columns that the user named.
+        config: names the columns that are not to be found by their usual names.
         split: rows without an id column are called ``<split>-<row number>``, counting from 0.
     Raises:
         DataError: a column is missing, or a text or label is missing or of the wrong type.
     """
-    text = _find(table, columns.text, TEXT_COLUMNS, what="text")
-    label = _find(table, columns.label, LABEL_COLUMNS, what="label")
-    concepts = _find_optional(table, columns.concepts, CONCEPTS_COLUMNS, what="concepts")
+    label = _required(table, "label", config.label_column)
+    concepts = _find(table, "concepts", config.concepts_column)
+    declared = table.class_names.get(label)
     return LabelledRows(
         where=table.where,
-        texts=_read(table, text, _text, what="text"),
+        texts=_read(table, _required(table, "text", config.text_column), _text, what="text"),
         labels=_read(table, label, _label, what="label"),
-        ids=_ids(table, columns.id, split=split),
+        ids=_ids(table, config.id_column, split=split),
         concepts=None if concepts is None else _read(table, concepts, _concepts, what="concepts"),
-        class_names=table.class_names.get(label),
+        class_names=None if declared is None else tuple(map(cleaned, declared)),
     )
 
 
-def read_texts(table: Table, *, column: str | None = None) -> tuple[str, ...]:
+def read_texts(table: Table) -> tuple[str, ...]:
     """Take the texts alone out of a table.
 
-    Args:
-        table: rows of one file.
-        column: the column that holds them; found by its usual names if not given.
     Raises:
-        DataError: there is no such column, or a text is missing or no string.
+        DataError: no column has a usual name of texts, or a text is missing or no string.
     """
-    text = _find(table, column, TEXT_COLUMNS, what="text")
-    return _read(table, text, _text, what="text")
+    column = _find(table, "text", None)
+    if column is None:
+        raise DataError(
+            f"{table.where}: which column holds the text? Columns: {listed(table.names)}; name it 'text'."
+        )
+    return _read(table, column, _text, what="text")
 
 
-def concatenate(parts: Sequence[LabelledRows]) -> LabelledRows:
-    """Rows of several tables, one after the other.
-
-    Raises:
-        DataError: they declare different classes, or only some of them carry concepts.
-    """
-    first = parts[0]
-    for other in parts[1:]:
-        if other.class_names != first.class_names:
-            raise DataError(
-                f"{other.where} declares the classes {listed(other.class_names or ())}, {first.where} "
-                f"{listed(first.class_names or ())}; they must be the same: write both files anew."
-            )
-        if (other.concepts is None) != (first.concepts is None):
-            raise DataError(
-                f"only one of {first.where} and {other.where} has a concepts column; both need one, or none."
-            )
-    return LabelledRows(
-        where=" + ".join(part.where for part in parts),
-        texts=tuple(text for part in parts for text in part.texts),
-        labels=tuple(label for part in parts for label in part.labels),
-        ids=tuple(row_id for part in parts for row_id in part.ids),
-        concepts=None if first.concepts is None else tuple(c for part in parts for c in part.concepts or ()),
-        class_names=first.class_names,
-    )
-
-
-def listed(names: Iterable[str], *, most: int = 20) -> str:
-    """Names for a message: at most ``most`` of them, each cut to a readable length."""
-    found = list(names)
-    shown = [repr(name if len(name) <= 40 else f"{name[:37]}...") for name in found[:most]]
+def listed(values: Iterable[str | int], *, most: int = 20) -> str:
+    """Values for a message: at most ``most`` of them, each cut to a readable length."""
+    found = list(values)
+    shown = [repr(f"{v[:37]}..." if isinstance(v, str) and len(v) > 40 else v) for v in found[:most]]
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return (", ".join(shown) + more) or "none"
 
 
-def _find(table: Table, given: str | None, usual: Sequence[str], *, what: str) -> str:
+def _find(table: Table, what: str, given: str | None) -> str | None:
     """The column that the user named, or the first with a usual name in any case."""
-    if given is not None:
-        return _existing(table, given, what=what)
-    found = _find_optional(table, None, usual, what=what)
-    if found is None:
+    if given is None:
+        by_case = {name.strip().lower(): name for name in reversed(table.names)}
+        return next((by_case[name] for name in USUAL_NAMES[what] if name in by_case), None)
+    if given not in table.names:
+        close = get_close_matches(given, table.names, n=1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"{table.where} has no column {given!r}.{guess} {_choice(table, what, close)}.")
+    return given
+
+
+def _required(table: Table, what: str, given: str | None) -> str:
+    column = _find(table, what, given)
+    if column is None:
+        usual = {name for names in USUAL_NAMES.values() for name in names}
+        others = [name for name in table.names if name.strip().lower() not in usual]
         raise DataError(
-            f"{table.where}: which column holds the {what}? Columns: {listed(table.names)}; "
-            f"set {what}_column to one of them (the first line of a CSV file must name the columns)."
+            f"{table.where}: which column holds the {what}? {_choice(table, what, others)} "
+            f"(the first line of a CSV file must name the columns)."
         )
-    return found
+    return column
 
 
-def _find_optional(table: Table, given: str | None, usual: Sequence[str], *, what: str) -> str | None:
-    if given is not None:
-        return _existing(table, given, what=what)
-    by_case = {name.strip().lower(): name for name in reversed(table.names)}
-    return next((by_case[name] for name in usual if name in by_case), None)
-
-
-def _existing(table: Table, given: str, *, what: str) -> str:
-    if given in table.names:
-        return given
-    close = get_close_matches(given, table.names, n=1)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
-    raise DataError(
-        f"{table.where} has no column {given!r}.{guess} Columns: {listed(table.names)}; "
-        f"set {what}_column to one of them."
-    )
+def _choice(table: Table, what: str, likely: Sequence[str]) -> str:
+    example = setting(f"dataset.{what}_column", [*likely, *table.names][0])
+    return f"Columns: {listed(table.names)}; choose one, such as {example}"
 
 
 def _read(table: Table, column: str, convert: Callable[[object], T | None], *, what: str) -> tuple[T, ...]:
@@ -170,11 +127,11 @@ def _read(table: Table, column: str, convert: Callable[[object], T | None], *, w
     missing: list[int] = []
     for number, value in enumerate(table.column(column)):
         try:
-            converted = convert(value)
+            converted = convert(None if isinstance(value, float) and isnan(value) else value)
         except TypeError as error:
             raise DataError(
                 f"{table.where}: column {column!r} holds {type(value).__name__} {str(value)[:40]!r} "
-                f"in row {number} (counting from 0); {error}."
+                f"in row {number} (counting from 0); {error}, or choose another column."
             ) from error
         if converted is None:
             missing.append(number)
@@ -183,72 +140,52 @@ def _read(table: Table, column: str, convert: Callable[[object], T | None], *, w
     if missing:
         raise DataError(
             f"{table.where}: column {column!r} has no {what} in {len(missing)} of {table.n_rows} rows "
-            f"(counting from 0: {rows_listed(missing)}); fill them in or remove these rows."
+            f"(counting from 0: {listed(missing, most=5)}); fill them in or remove these rows."
         )
     return tuple(kept)
 
 
-def rows_listed(numbers: Sequence[int]) -> str:
-    """Row numbers for a message: the first few, then how many more."""
-    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
-    return ", ".join(str(number) for number in numbers[:SHOWN]) + more
-
-
 def _text(value: object) -> str | None:
     """The text, byte for byte; None for a missing or blank one."""
-    if value is None or _is_nan(value):
+    if value is None:
         return None
     if not isinstance(value, str):
-        raise TypeError("texts must be strings: set text_column to another column")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise TypeError(f"it is not valid Unicode ({error.reason}): repair the text") from error
+        raise TypeError("texts must be strings: correct it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise TypeError(f"it is not valid Unicode ({error.reason}): repair the text") from error
     return value if value.strip() else None
 
 
 def _label(value: object) -> str | None:
-    """The label's spelling: strings as they are, integers and booleans as JSON writes them."""
-    if value is None or _is_nan(value) or value == "":
+    name = _id(value)
+    return None if name is None else cleaned(name) or None
+
+
+def _id(value: object) -> str | None:
+    """A string as it is, a whole number or boolean as JSON writes it; None for a missing or blank one."""
+    if value is None:
         return None
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if not isinstance(value, (str, int)):
-        raise TypeError("labels must be strings, integers or booleans: set label_column to another column")
-    return str(value)
+        raise TypeError("labels and ids must be strings, integers or booleans: correct it")
+    return str(value) if str(value).strip() else None
 
 
 def _concepts(value: object) -> tuple[str, ...]:
     """Names of concepts: a list, or a string with | between them; none is allowed."""
-    if value is None or _is_nan(value):
-        return ()
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split("|") if name.strip())
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise TypeError("concepts must be a list of names, or names with | between them")
-    return tuple(value)
-
-
-def _id(value: object) -> str | None:
-    """The id as a string."""
-    if value is None or _is_nan(value) or value == "":
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if not isinstance(value, (str, int)):
-        raise TypeError("ids must be strings or integers: set id_column to another column")
-    return str(value)
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and isnan(value)
+    names = value.split("|") if isinstance(value, str) else [] if value is None else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError("concepts must be a list of names, or names with | between them: correct it")
+    return tuple(name for name in map(cleaned, names) if name)
 
 
 def _ids(table: Table, given: str | None, *, split: str) -> tuple[str, ...]:
-    column = None if given == NUMBERED else _find_optional(table, given, ID_COLUMNS, what="id")
+    column = None if given == NUMBERED else _find(table, "id", given)
     if column is None:
         return tuple(f"{split}-{number}" for number in range(table.n_rows))
     return _read(table, column, _id, what="id")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,8 @@ YAML_SUFFIXES = (".yaml", ".yml")
 _FILE_SUFFIXES = (*READERS, *YAML_SUFFIXES, ".txt", ".xls", ".xlsx", ".gz", ".zip", ".arrow", ".pkl", ".ods")
 
 Opener = Callable[[], Table]
+Tables = Mapping[str, Table]
+"""By name of the split."""
 
 
 def resolve(config: DatasetConfig) -> tuple[str, DatasetConfig]:
@@ -46,26 +47,18 @@ def resolve(config: DatasetConfig) -> tuple[str, DatasetConfig]:
     return _short_name(config), config
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Tables by split name; ``test`` is empty where the test part is to be split off."""
-
-    train: Mapping[str, Table]
-    test: Mapping[str, Table]
-
-
-def find_tables(config: DatasetConfig) -> Tables:
+def find_tables(config: DatasetConfig) -> tuple[Tables, Tables]:
     """Open the tables of a resolved description.
 
+    Returns:
+        Those of the training part and those of the test part; none for a test part that is to be split off.
     Raises:
         DataError: no such file, folder or split, or one that cannot be read.
         UnknownNameError: the name stands for nothing, here or on the Hub.
     """
-    if config.train is not None and _is_file(config.train):
-        return _from_files(Path(config.train).expanduser(), config.test, split="train")
     path = Path(config.name).expanduser()
-    if path.is_file():
-        return _from_files(path, config.test, split="train" if config.test else "row")
+    if _is_file(config.train) or path.is_file():
+        return _from_files(path, config)
     if path.is_dir():
         return _from_folder(path, config)
     if _is_path(config.name):
@@ -73,12 +66,14 @@ def find_tables(config: DatasetConfig) -> Tables:
     return _choose(_from_hub(config), config, where=config.name)
 
 
-def _from_files(train: Path, test: str | None, *, split: str) -> Tables:
-    tables = {} if test is None else {"test": read_table(Path(test).expanduser())}
-    return Tables({split: read_table(train)}, tables)
+def _from_files(path: Path, config: DatasetConfig) -> tuple[Tables, Tables]:
+    test = {} if config.test is None else {"test": read_table(Path(config.test).expanduser())}
+    if config.train is not None and _is_file(config.train):
+        return {"train": read_table(Path(config.train).expanduser())}, test
+    return {"train" if test else "row": read_table(path)}, test
 
 
-def _from_folder(folder: Path, config: DatasetConfig) -> Tables:
+def _from_folder(folder: Path, config: DatasetConfig) -> tuple[Tables, Tables]:
     """Files named after their split, such as train.csv; else a folder in the Hub's layout."""
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in READERS]
     by_split = {path.stem: path for path in files}
@@ -95,24 +90,25 @@ def _from_folder(folder: Path, config: DatasetConfig) -> Tables:
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
     raise DataError(
         f"{folder} holds no file of the training split {config.train or 'train'!r} (such as train.csv; "
-        f"extensions {', '.join(READERS)}), but {found}; set train and test, or name a file."
+        f"extensions {', '.join(READERS)}), but {found}; set dataset.train and dataset.test, or name a file."
     )
 
 
-def _choose(tables: Mapping[str, Opener], config: DatasetConfig, *, where: str) -> Tables:
+def _choose(openers: Mapping[str, Opener], config: DatasetConfig, *, where: str) -> tuple[Tables, Tables]:
     """Read the splits that were asked for; the test part is split off where ``train`` is the only split."""
-    test = config.test or ("" if set(tables) == {config.train or "train"} else "test")
-    chosen: list[dict[str, Table]] = []
-    for option, wanted in (("train", config.train or "train"), ("test", test)):
-        splits = [split.strip() for split in wanted.split("+")] if wanted else []
+    train = config.train or "train"
+    test = config.test or ("" if set(openers) == {train} else "test")
+    chosen: list[Tables] = []
+    for option, wanted in (("train", train), ("test", test)):
+        splits = [split.strip() for split in wanted.split("+") if split.strip()]
         for split in splits:
-            if split not in tables:
+            if split not in openers:
                 raise DataError(
-                    f"{where} has no split {split!r}; splits: {listed(tables)}; set {option} to one of them, "
-                    f"or to several with + between them."
+                    f"{where} has no split {split!r}; splits: {listed(openers)}; set dataset.{option} to one "
+                    f"of them, or to several with + between them."
                 )
-        chosen.append({split: tables[split]() for split in splits})
-    return Tables(*chosen)
+        chosen.append({split: openers[split]() for split in splits})
+    return chosen[0], chosen[1]
 
 
 def _from_hub(config: DatasetConfig) -> Mapping[str, Opener]:

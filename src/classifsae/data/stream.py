@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from classifsae.data.files import READERS, no_such_file, read_table
+from classifsae.data.files import no_such_file, read_table
 from classifsae.data.rows import read_texts
 from classifsae.errors import DataError
 
@@ -23,22 +23,22 @@ def stream_texts(source: str) -> Iterator[str]:
     Raises:
         DataError: no such file, unknown extension, no text column, a text that is missing or no UTF-8.
     """
-    if source == STANDARD_INPUT:
-        yield from lines_of(sys.stdin.buffer, where="standard input")
-        return
     path = Path(source).expanduser()
-    if path.suffix.lower() == LINES:
-        yield from _lines_in(path)
-    elif path.is_file() and path.suffix.lower() not in READERS:
-        raise DataError(
-            f"{path}: extension {path.suffix!r} is not supported; use {LINES} (one text a line) or one of "
-            f"{', '.join(READERS)}."
-        )
+    if source == STANDARD_INPUT:
+        yield from _lines_of(sys.stdin.buffer, where="standard input")
+    elif path.suffix.lower() != LINES:
+        yield from read_texts(read_table(path, besides=f"{LINES} (one text a line)"))
+    elif not path.is_file():
+        raise no_such_file(path)
     else:
-        yield from read_texts(read_table(path))
+        try:
+            with path.open("rb") as stream:
+                yield from _lines_of(stream, where=str(path))
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}; check the file.") from error
 
 
-def lines_of(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
+def _lines_of(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
     """Every line that is not blank, without its end.
 
     Raises:
@@ -54,13 +54,3 @@ def lines_of(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
             ) from error
         if text.strip():
             yield text
-
-
-def _lines_in(path: Path) -> Iterator[str]:
-    if not path.is_file():
-        raise no_such_file(path)
-    try:
-        with path.open("rb") as stream:
-            yield from lines_of(stream, where=str(path))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; check the file.") from error

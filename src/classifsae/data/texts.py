@@ -1,7 +1,9 @@
 """Texts with labels, as every later stage sees them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 from classifsae.errors import DataError
 from classifsae.storage import fingerprint
@@ -40,6 +42,17 @@ class Texts:
         """Fingerprint of the rows: texts, labels, ids and label names."""
         return fingerprint(list(self.texts), list(self.labels), list(self.ids), list(self.label_names))
 
+    def take(self, rows: Sequence[int]) -> Self:
+        """The given rows, in the given order."""
+        concepts = self.concepts
+        return replace(
+            self,
+            texts=tuple(self.texts[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            ids=tuple(self.ids[row] for row in rows),
+            concepts=None if concepts is None else tuple(concepts[row] for row in rows),
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -47,13 +60,32 @@ class Dataset:
 
     Attributes:
         name: short name for tables and folders.
+        train: what classifiers and concepts learn from.
+        test: what they are scored on.
+        notes: what a reader of the scores should know of the data, a sentence or two each.
     """
 
     name: str
     train: Texts
     test: Texts
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, train: Texts, test: Texts, notes: tuple[str, ...] = ()) -> Self:
+        """A data set whose parts carry the fingerprint of both."""
+        identity = fingerprint(train.identity, test.identity)
+        return cls(name, replace(train, dataset=identity), replace(test, dataset=identity), notes)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of all classes."""
         return self.train.label_names
+
+    def in_order_of(self, label_names: Sequence[str]) -> Self:
+        """The same texts with the same classes, numbered in another order, such as a classifier's."""
+        index = [label_names.index(name) for name in self.label_names]
+        train, test = (
+            replace(part, labels=tuple(index[c] for c in part.labels), label_names=tuple(label_names))
+            for part in (self.train, self.test)
+        )
+        return self.of(self.name, train, test, self.notes)

@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from classifsae.data import load_dataset
+from classifsae.data import hub, load_dataset
 from classifsae.data.hub import read_hub
 from classifsae.errors import DataError, UnknownNameError
 
@@ -42,8 +42,24 @@ def test_hub_names_are_owner_and_name(hub_folder: Path, monkeypatch: pytest.Monk
     assert load_dataset("owner/reviews").name == "reviews"
 
 
+def test_integers_are_indices_of_the_declared_classes_whatever_these_are_called(tmp_path: Path):
+    names = sorted(str(number) for number in range(12))
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    )
+    rows = {"text": [f"text {i}" for i in range(48)], "label": [i % 12 for i in range(48)]}
+    path = tmp_path / "numbers.parquet"
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+    data = load_dataset(path)
+    assert data.label_names == tuple(names)
+    for part in (data.train, data.test):
+        assert list(part.labels) == [int(row_id.removeprefix("row-")) % 12 for row_id in part.ids]
+
+
 def test_unknown_split_lists_those_there(hub_folder: Path):
-    with pytest.raises(DataError, match=r"no split 'dev'; splits: .*'train'.*; set test to one of them"):
+    with pytest.raises(
+        DataError, match=r"no split 'dev'; splits: .*'train'.*; set dataset.test to one of them"
+    ):
         load_dataset(hub_folder, test="dev")
 
 
@@ -53,7 +69,7 @@ def test_class_names_noted_in_a_parquet_file_are_used(hub_folder: Path):
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://localhost:9")
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
     with pytest.raises(DataError, match=r"^cannot load 'a/b' from the Hub \(\w+: .*\); check the") as caught:
         read_hub("a/b", config=None, revision=None)
     assert "\n" not in str(caught.value)
@@ -62,7 +78,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://localhost:9")
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
     message = r"^unknown data set 'xyzzy'\. Known: agnews, .* The Hub was asked too: cannot load 'xyzzy'"
     with pytest.raises(UnknownNameError, match=message):
         load_dataset("xyzzy")

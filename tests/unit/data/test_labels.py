@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifsae.data.labels import infer_label_names, label_indices, split_off, subsample
-from classifsae.data.rows import LabelledRows, listed, rows_listed
+from classifsae.data.rows import LabelledRows, listed
 from classifsae.errors import DataError
 
 
@@ -27,6 +27,14 @@ def rows(*labels: str, class_names: tuple[str, ...] | None = None) -> LabelledRo
         (("true", "false"), ("false", "true")),
         (("1", "x"), ("1", "x")),
         (("007", "7"), ("007", "7")),
+        (("True", "false", "TRUE"), ("false", "true")),
+        (("true", "1", "0"), ("0", "1")),
+        (("true", "0"), ("0", "1")),
+        (("true", "false", "maybe"), ("false", "maybe", "true")),
+        (("class 10", "class 2"), ("class 2", "class 10")),
+        (("-0.5", "0.5", "-10", "2"), ("-10", "-0.5", "0.5", "2")),
+        (("b2a10", "b2a9", "b1"), ("b1", "b2a9", "b2a10")),
+        (tuple(f"LABEL_{i}" for i in range(12)), tuple(f"LABEL_{i}" for i in range(12))),
     ],
 )
 def test_inferred_names(labels: tuple[str, ...], names: tuple[str, ...]):
@@ -48,10 +56,46 @@ def test_names_are_inferred_from_all_parts():
         (("True", "false"), ("no", "yes"), (1, 0)),
         (("0", "1"), ("1", "0"), (1, 0)),
         (("1.0", "2.0"), ("1.0", "2.0"), (0, 1)),
+        (("POS", "Neg"), ("neg", "pos"), (1, 0)),
+        (("true", "1", "0"), ("no", "yes"), (1, 1, 0)),
+        (("true", "0"), ("0", "1"), (1, 0)),
     ],
 )
 def test_declared_names(labels: tuple[str, ...], names: tuple[str, ...], indices: tuple[int, ...]):
     assert label_indices(rows(*labels), names) == indices
+
+
+def test_integers_of_declared_classes_are_indices_only():
+    names = tuple(sorted(str(i) for i in range(12)))
+    assert names[2] == "10"
+    labels = rows(*(str(i) for i in range(12)), class_names=names)
+    assert label_indices(labels, infer_label_names([labels])) == tuple(range(12))
+    assert label_indices(rows("1", "0", class_names=("a", "b")), ("1", "0")) == (1, 0)
+    with pytest.raises(DataError, match=r"2 rows have labels that are not declared: '-1'"):
+        label_indices(rows("0", "-1", "-1", class_names=("a", "b")), ("a", "b"))
+
+
+def test_words_of_declared_classes_are_names():
+    assert label_indices(rows("b", "a", class_names=("a", "b")), ("a", "b")) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said", "cure"),
+    [
+        (("Good", "good", "good", "bad"), "'Good', 'good'", '["bad", "good"]'),
+        (("Good", "Good", "good", "bad"), "'Good', 'good'", '["Good", "bad"]'),
+        (
+            ("ΘΕΤΙΚΟΣ", "θετικός", "θετικός", "ΘΕΤΙΚΌΣ", "x"),
+            "'ΘΕΤΙΚΌΣ', 'θετικός'",
+            '["x", "ΘΕΤΙΚΟΣ", "θετικός"]',
+        ),
+    ],
+)
+def test_labels_that_differ_in_case_only_are_listed(labels: tuple[str, ...], said: str, cure: str):
+    with pytest.raises(DataError) as caught:
+        infer_label_names([rows(*labels)])
+    message = f"the labels {said} differ in case only; write them alike, or set 'dataset.label_names={cure}'"
+    assert message in str(caught.value)
 
 
 def test_labels_out_of_range_are_named():
@@ -62,7 +106,7 @@ def test_labels_out_of_range_are_named():
 
 def test_parts_that_declare_other_classes():
     with pytest.raises(
-        DataError, match=r"declares the classes 'b', 'a', data\.csv 'a', 'b'; set label_names"
+        DataError, match=r"declares the classes 'b', 'a', data\.csv 'a', 'b'; they must be the same: write"
     ):
         infer_label_names([rows("0", class_names=("a", "b")), rows("0", class_names=("b", "a"))])
 
@@ -99,8 +143,8 @@ def test_draw_of_everything_is_everything():
 
 
 def test_lists_in_messages_are_cut():
-    assert rows_listed([1, 2]) == "1, 2"
-    assert rows_listed(list(range(9))) == "0, 1, 2, 3, 4 and 4 more"
+    assert listed([1, 2]) == "1, 2"
+    assert listed(range(9), most=5) == "0, 1, 2, 3, 4 and 4 more"
     assert listed(["a" * 50], most=1) == repr("a" * 37 + "...")
     assert listed("abc", most=2) == "'a', 'b' and 1 more"
     assert listed([]) == "none"

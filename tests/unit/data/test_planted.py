@@ -181,7 +181,7 @@ def test_more_sentences_than_there_are_is_an_error(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("field", ["n_train", "n_test"])
 def test_no_sentences_is_refused(field: str):
-    with pytest.raises(ConfigError, match=rf"options\.{field}: Input should be greater than 0, got 0"):
+    with pytest.raises(ConfigError, match=rf"options\.{field}: input should be greater than 0, got 0"):
         load_dataset("planted", options={field: 0})
 
 
