@@ -19,7 +19,7 @@ from classifsae.activations import (
 )
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
-from classifsae.classifier.loading.labels import agreed_labels
+from classifsae.classifier.loading.labels import require_same_order
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
@@ -96,13 +96,13 @@ def capture(
         inputs: fingerprint to put into the manifest; by default that of the model, layer, prompt and texts.
     Raises:
         DataError: no texts, or hidden states that hold NaN or infinity.
-        ConfigError: other classes than the model's, a head that reads more than the sentence vector, or an
-            overlap that fills a window.
+        ConfigError: other classes than the model's or another order of them, a head that reads more than the
+            sentence vector, or an overlap that fills a window.
         StorageError: the folder cannot be written.
     """
     if len(texts) == 0:
         raise DataError("there are no texts to capture; check the data set.")
-    agreed_labels(classifier.label_names, texts.label_names, name=classifier.name)
+    require_same_order(classifier.label_names, texts.label_names, name=classifier.name)
     classifier.verify(texts.texts)
     pass_ = _Pass(
         classifier,

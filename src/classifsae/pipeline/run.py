@@ -198,12 +198,19 @@ class _Stages:
     # --------------------------------------------------------------- what the stages work on
 
     @cached_property
-    def data(self) -> Dataset:
+    def given(self) -> Dataset:
+        """The data set as its source orders the classes."""
         return load_dataset(self.experiment.dataset)
 
     @cached_property
+    def data(self) -> Dataset:
+        """The data set; its classes in the order of a classifier that was trained elsewhere."""
+        trained_here = self.experiment.backbone.tuning != "none"
+        return self.given if trained_here else self.given.in_order_of(self.classifier.label_names)
+
+    @cached_property
     def folder(self) -> Path:
-        return self.experiment.folder(self.data.name, self.experiment.backbone.name)
+        return self.experiment.folder(self.given.name, self.experiment.backbone.name)
 
     @cached_property
     def device(self) -> str:
@@ -215,7 +222,7 @@ class _Stages:
     @cached_property
     def classifier(self) -> Classifier:
         """The trained classifier, loaded when something needs it."""
-        names = self.data.label_names
+        names = self.given.label_names
         return open_classifier(self.experiment, self.folder, label_names=names, device=self.device)
 
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:

@@ -10,7 +10,6 @@ from tiny_models import NAMES, SENTENCES, build
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import BACKBONES, BackboneConfig, resolve_backbone
-from classifsae.classifier.loading.labels import agreed_labels
 from classifsae.classifier.tuning.finetune import finetune
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, StorageError, UnknownNameError
@@ -165,21 +164,6 @@ def test_a_saved_classifier_without_its_manifest_is_unfinished(encoder_folder, t
     (tmp_path / "saved" / "manifest.json").unlink()
     with pytest.raises(StorageError, match="holds an unfinished classifier; run the finetune stage again"):
         Classifier.load(tmp_path / "saved")
-
-
-def test_label_names_must_agree_unless_the_model_has_none():
-    assert agreed_labels(("LABEL_0", "LABEL_1"), ("no", "yes"), name="m") == ("no", "yes")
-    assert agreed_labels(("NO", "Yes"), ("no", "yes"), name="m") == ("no", "yes")
-    assert agreed_labels(("no", "yes"), None, name="m") == ("no", "yes")
-    with pytest.raises(
-        ConfigError,
-        match=r"m has the classes yes, NO, .* in another order .*; set dataset.label_names=\[yes, no\]",
-    ):
-        agreed_labels(("yes", "NO"), ("no", "yes"), name="m")
-    with pytest.raises(ConfigError, match="the data set has them under other names"):
-        agreed_labels(("ham", "spam"), ("no", "yes"), name="m")
-    with pytest.raises(ConfigError, match=r"m has 2 classes \(a, b\), the data set 3"):
-        agreed_labels(("a", "b"), ("a", "b", "c"), name="m")
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(encoder_folder, tmp_path):

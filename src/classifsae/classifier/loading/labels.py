@@ -3,19 +3,28 @@
 import re
 from collections.abc import Sequence
 
-from classifsae.errors import ConfigError
+import torch
+
+from classifsae.errors import ConfigError, setting
 from classifsae.registry import canonical
+from classifsae.tensors import Int, Tensor
+
+_FAR = 3.0
+"""Standard deviations by which another order of the classes must fit better than the given one."""
 
 
 def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str) -> tuple[str, ...]:
-    """The names to use: the data set's, if the model's are the same in the same order, or say nothing.
+    """Names of the classes in the model's order, spelled as the data set spells them.
+
+    Names are matched in any case, with any separators. A model whose own names say nothing, such as
+    ``LABEL_0``, ``LABEL_1``, takes the data set's in their order.
 
     Args:
-        own: the model's names; ``LABEL_0``, ``LABEL_1`` ... say nothing.
+        own: the model's names.
         wanted: the data set's names, if known.
         name: what to call the model in messages.
     Raises:
-        ConfigError: another number of classes, other names, or another order.
+        ConfigError: another number of classes, or other names.
     """
     if wanted is None:
         return tuple(own)
@@ -25,20 +34,104 @@ def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str
             f"the data set {len(wanted)} ({', '.join(wanted)}); "
             f"fine-tune it on this data set (tuning: full), or give data with the same classes."
         )
-    mine, theirs = [canonical(n) for n in own], [canonical(n) for n in wanted]
-    if mine != theirs and not _says_nothing(own):
-        where = f"{name} has the classes {', '.join(own)}, the data set has them"
-        if sorted(mine) == sorted(theirs):
-            in_order = ", ".join(wanted[theirs.index(n)] for n in mine)
-            raise ConfigError(
-                f"{where} in another order ({', '.join(wanted)}); set dataset.label_names=[{in_order}]."
-            )
+    spelled = {canonical(theirs): theirs for theirs in wanted}
+    mine = [canonical(n) for n in own]
+    if len(spelled) == len(wanted) and spelled.keys() == set(mine):
+        return tuple(spelled[n] for n in mine)
+    if tuple(own) != tuple(wanted) and not _say_nothing(own):
         raise ConfigError(
-            f"{where} under other names ({', '.join(wanted)}); "
-            f"give the data the model's names, or fine-tune the model on them (tuning: full)."
+            f"{name} has the classes {', '.join(own)}, the data set has others ({', '.join(wanted)}); where "
+            f"its labels are numbers from 0 in the model's order, set "
+            f"{setting('dataset.label_names', [*own])}; else give the data the model's names, or fine-tune "
+            f"the model on them (tuning: full)."
         )
     return tuple(wanted)
 
 
-def _says_nothing(names: Sequence[str]) -> bool:
+def require_same_order(own: Sequence[str], wanted: Sequence[str], *, name: str) -> None:
+    """Refuse texts whose labels count the classes in another order than the model does.
+
+    Raises:
+        ConfigError: another number of classes, other names, or another order.
+    """
+    agreed = agreed_labels(own, wanted, name=name)
+    if agreed != tuple(wanted):
+        raise ConfigError(
+            f"{name} has the classes {', '.join(own)}, the texts have them in another order "
+            f"({', '.join(wanted)}); take the texts of data.in_order_of({list(agreed)})."
+        )
+
+
+def unnamed_classes_note(own: Sequence[str], taken: Sequence[str], *, name: str) -> str | None:
+    """Which name went to which index, where the model's own names say nothing; None where they do.
+
+    Args:
+        own: the model's names.
+        taken: the names that are used for them.
+        name: what to call the model.
+    """
+    if not _say_nothing(own) or _say_nothing(taken):
+        return None
+    pairs = ", ".join(f"{index} = {label}" for index, label in enumerate(taken))
+    return f"{name} has no names for its classes; they are taken in the data set's order: {pairs}."
+
+
+def label_order_note(
+    labels: Int[Tensor, " n"], predictions: Int[Tensor, " n"], label_names: Sequence[str]
+) -> str | None:
+    """A warning that labels and predictions may count the classes in different orders; None if not.
+
+    It is given if the two agree no more often than independent ones with the same class frequencies would;
+    or if, of the texts of some classes, at least twice as many would agree once these classes changed places,
+    and by more than chance explains (a difference of at least 3 times the square root of the sum).
+
+    Args:
+        labels: ground truth, class indices.
+        predictions: what the classifier answers for the same texts.
+        label_names: names of all c classes.
+    """
+    n, c = len(labels), len(label_names)
+    if n == 0:
+        return None
+    table = torch.bincount(labels.cpu() * c + predictions.cpu(), minlength=c * c).reshape(c, c)
+    places = _best_places(table)
+    moved = places != torch.arange(c)
+    given, best = table.diagonal(), table[torch.arange(c), places]
+    before, after = int(given[moved].sum()), int(best[moved].sum())
+    is_better = after >= 2 * max(before, 1) and not _is_chance(table[:, places])
+    is_far = is_better and after - before >= _FAR * (after + before) ** 0.5
+    if not (is_far or _is_chance(table)):
+        return None
+    said = f"The classifier agrees with the labels on {int(given.sum()) / n:.1%} of the texts"
+    said += ", no more than by chance" if _is_chance(table) else ""
+    if not is_better:
+        return f"{said}: check that it was trained on these classes."
+    order = [label_names[index] for index in places.argsort().tolist()]
+    return (
+        f"{said}; with the classes in the order {', '.join(order)} it would be {int(best.sum()) / n:.1%}. "
+        f"Where the labels are words and the model does not name its classes, set "
+        f"{setting('dataset.label_names', [*order])}; else correct the labels, or the model's names."
+    )
+
+
+def _best_places(table: Int[Tensor, "c c"]) -> Int[Tensor, " c"]:
+    """The class of the predictions that each class of the labels fits best, each used once.
+
+    Args:
+        table: texts by label (rows) and prediction (columns).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    c = len(table)
+    stay = torch.eye(c, dtype=table.dtype)  # of two that fit equally well, the one that moves fewer classes
+    _, places = linear_sum_assignment((table * (c + 1) + stay).numpy(), maximize=True)
+    return torch.from_numpy(places)
+
+
+def _is_chance(table: Int[Tensor, "c c"]) -> bool:
+    """Whether labels and predictions agree no more often than independent ones would."""
+    return bool(table.trace() * table.sum() <= table.sum(dim=0) @ table.sum(dim=1))
+
+
+def _say_nothing(names: Sequence[str]) -> bool:
     return all(re.fullmatch(rf"(LABEL_)?{index}", name) for index, name in enumerate(names))
