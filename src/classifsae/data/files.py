@@ -84,7 +84,11 @@ def _from_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
                 f'put texts that hold the separator between " signs.'
             )
     cells = enumerate(zip_longest(header, *rows, fillvalue=""), start=1)
-    columns = [(name or f"column {place}", cell) for place, (name, *cell) in cells if name or any(cell)]
+    columns = [
+        (name if name.strip() else f"column {place}", values)
+        for place, (name, *values) in cells
+        if name.strip() or any(values)
+    ]
     return Table(str(path), tuple(name for name, _ in columns), len(rows), dict(columns).__getitem__)
 
 

@@ -234,8 +234,8 @@ def bad(path: Path, content: str | bytes) -> Path:
         ("a.json", "[]", r"a\.json is empty"),
         ("a.csv", "text,label\na,x\nb,x\n", r"a has only one class, 'x'; a classifier needs at least two"),
         ("a.csv", "text,label\na,x\nb,x\nc,y\n", r"class 'y' has 1 sentence, too few for a training and"),
-        ("a.csv", "words,label\na,x\n", r"column holds the text\? Columns: 'words', 'label'; choose one, such as dataset\.text_column=words \("),
-        ("a.csv", "text,grade\na,x\n", r"column holds the label\? Columns: 'text', 'grade'; choose one, such as dataset\.label_column=grade \("),
+        ("a.csv", "words,label\na,x\n", r"holds the text\? Columns: 'words', 'label'; .*text_column=words"),
+        ("a.csv", "text,grade\na,x\n", r"holds the label\? Columns: 'text', 'grade'; .*label_column=grade"),
         ("a.csv", "text,label\na,b,x\n", r"row 0 \(counting from 0\) has 3 fields, the header 2; put texts"),
         ("a.csv", 'text,label\n"a" b,x\n', r"cannot be read as CSV: .* \(line 2\); write \" inside"),
         ("a.csv", "text,text\na,x\n", r"names a column twice: text, text; rename one"),
@@ -246,7 +246,7 @@ def bad(path: Path, content: str | bytes) -> Path:
         ("a.json", "[1,", r"cannot be read as JSON, "),
         ("a.jsonl", "3\n", r"row 0 \(counting from 0\) is a int; each must be an object"),
         ("a.jsonl", '{"text": 3, "label": 1}', r"holds int '3' in row 0 .*texts must be strings"),
-        ("a.jsonl", '{"text": "a", "label": 0.5}', r"holds float '0.5' in row 0 .*labels and ids must be strings, integers or booleans"),
+        ("a.jsonl", '{"text": "a", "label": 0.5}', r"holds float '0.5' in row 0 .*labels and ids must be"),
         ("a.jsonl", '{"text": "\\ud800", "label": 1}', r"in row 0 .*not valid Unicode"),
         ("a.jsonl", '{"text": null, "label": 1}', r"has no text in 1 of 1 rows"),
         ("a.jsonl", '{"text": "a", "label": 1, "concepts": 3}', r"concepts must be a list of names"),
@@ -316,7 +316,7 @@ def test_options_are_for_planted_only(folder: Path):
 def test_missing_column_gets_the_closest(folder: Path):
     with pytest.raises(
         DataError,
-        match=r"has no column 'txt'\. Did you mean 'text'\? Columns: 'text', 'label'; choose one, such as dataset\.text_column=text\.",
+        match=r"has no column 'txt'\. Did you mean 'text'\? Columns: .*, such as dataset\.text_column=text\.",
     ):
         load_dataset(folder, text_column="txt")
     with pytest.raises(
@@ -359,7 +359,7 @@ def test_ids_used_twice(folder: Path):
     path = write_jsonl(folder / "twice.jsonl", rows)
     with pytest.raises(
         DataError,
-        match=r"3 rows repeat the id of another row: '0', '1', '2'; set dataset\.id_column .*'dataset\.id_column=\"#\"'",
+        match=r"3 rows repeat the id of another row: '0', '1', '2'; set .*'dataset\.id_column=\"#\"'",
     ):
         load_dataset(path)
 
