@@ -205,14 +205,10 @@ class _Writer:
         self._options = options
         self._random = rng.random
         self._shared = dict(list(words.shared.items())[: options.n_shared])
-        self._own = {name: self._topics_of(name) for name in words.classes}
+        homes = [(topic, entry.home) for topic, entry in words.topics.items()] + list(self._shared.items())
+        self._own = {name: [topic for topic, home in homes if home == name] for name in words.classes}
         self._rivals = {name: [t for t in words.topics if t not in own] for name, own in self._own.items()}
         self._used: set[str] = set()
-
-    def _topics_of(self, name: str) -> list[str]:
-        """Sub-topics of a class, its own and those it shares."""
-        home = [topic for topic, entry in self._words.topics.items() if entry.home == name]
-        return home + [topic for topic, second in self._shared.items() if second == name]
 
     def sentence(self, label: int) -> PlantedSentence:
         """One sentence whose main clause is of a class."""
@@ -257,7 +253,10 @@ class _Writer:
         concepts: tuple[str, ...] = (topic,)
         if self._chance(self._options.second_rate):
             concepts = (topic, self._pick([t for t in self._own[name] if t != topic]))
-        aside = "" if short or not self._chance(self._options.distractor_rate) else self._aside(name)
+        aside = ""
+        if not short and self._chance(self._options.distractor_rate):
+            other = self._pick([c for c in self._words.classes if c != name])
+            aside = self._pick(self._words.classes[other].asides)
         clause = self._clause(name, *concepts, aside=aside)
         timed = "<weekday>" in clause or "<month>" in clause
         return clause + self._ending(name, concepts, short=short, timed=timed), concepts
@@ -284,11 +283,6 @@ class _Writer:
 
     def _theme(self, topic: str) -> str:
         return self._pick(self._words.topics[topic].themes)
-
-    def _aside(self, name: str) -> str:
-        """A figure of speech from another class."""
-        other = self._pick([c for c in self._words.classes if c != name])
-        return self._pick(self._words.classes[other].asides)
 
     def _noisy(self, label: int, n_classes: int) -> int:
         """The label, or with the chance of ``label_noise`` one of the others."""

@@ -9,20 +9,6 @@ OPTIONS = "{options}"
 DEFAULT_TEMPLATE = "{text}\n\nOPTIONS:\n{options}\n"
 
 
-def check_template(template: str) -> str:
-    """Return the template if it can be filled.
-
-    Raises:
-        ConfigError: the text's place is missing or stands there twice.
-    """
-    if template.count(TEXT) != 1:
-        raise ConfigError(
-            f"the prompt template {template!r} must contain {TEXT} exactly once, "
-            f"found {template.count(TEXT)}; {OPTIONS} is optional. The default is {DEFAULT_TEMPLATE!r}."
-        )
-    return template
-
-
 def options(label_names: Sequence[str], answers: Sequence[str] | None = None) -> str:
     """One line per class: its answer and its name, as in ``0(World)``; once, where they are the same.
 
@@ -50,8 +36,13 @@ def surroundings(
     """What stands before and after the text in every prompt.
 
     Raises:
-        ConfigError: the template has no place for the text.
+        ConfigError: the text's place is missing or stands there twice.
     """
-    before, _, after = check_template(template).partition(TEXT)
+    if template.count(TEXT) != 1:
+        raise ConfigError(
+            f"the prompt template {template!r} must contain {TEXT} exactly once, "
+            f"found {template.count(TEXT)}; {OPTIONS} is optional. The default is {DEFAULT_TEMPLATE!r}."
+        )
+    before, _, after = template.partition(TEXT)
     lines = options(label_names, answers)
     return before.replace(OPTIONS, lines), after.replace(OPTIONS, lines)

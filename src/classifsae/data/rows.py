@@ -1,6 +1,6 @@
 """From a table to texts, labels and ids: which column is which, and nothing missing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isnan
@@ -57,12 +57,12 @@ def read_rows(table: Table, config: DatasetConfig, *, split: str) -> LabelledRow
     Raises:
         DataError: a column is missing, or a text or label is missing or of the wrong type.
     """
-    label = _required(table, "label", config.label_column)
-    concepts = _find(table, "concepts", config.concepts_column)
+    label = _column(table, "label", config.label_column)
+    concepts = _optional(table, "concepts", config.concepts_column)
     declared = table.class_names.get(label)
     return LabelledRows(
         where=table.where,
-        texts=_read(table, _required(table, "text", config.text_column), _text, what="text"),
+        texts=_read(table, _column(table, "text", config.text_column), _text, what="text"),
         labels=_read(table, label, _label, what="label"),
         ids=_ids(table, config.id_column, split=split),
         concepts=None if concepts is None else _read(table, concepts, _concepts, what="concepts"),
@@ -76,7 +76,7 @@ def read_texts(table: Table) -> tuple[str, ...]:
     Raises:
         DataError: no column has a usual name of texts, or a text is missing or no string.
     """
-    column = _find(table, "text", None)
+    column = _usual(table, "text")
     if column is None:
         raise DataError(
             f"{table.where}: which column holds the text? Columns: {listed(table.names)}; name it 'text'."
@@ -92,33 +92,33 @@ def listed(values: Iterable[str | int], *, most: int = 20) -> str:
     return (", ".join(shown) + more) or "none"
 
 
-def _find(table: Table, what: str, given: str | None) -> str | None:
-    """The column that the user named, or the first with a usual name in any case."""
-    if given is None:
-        by_case = {name.strip().lower(): name for name in reversed(table.names)}
-        return next((by_case[name] for name in USUAL_NAMES[what] if name in by_case), None)
-    if given not in table.names:
-        close = get_close_matches(given, table.names, n=1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"{table.where} has no column {given!r}.{guess} {_choice(table, what, close)}.")
-    return given
+def _usual(table: Table, what: str) -> str | None:
+    """The first column with a usual name, in any case."""
+    by_case = {name.strip().lower(): name for name in reversed(table.names)}
+    return next((by_case[name] for name in USUAL_NAMES[what] if name in by_case), None)
 
 
-def _required(table: Table, what: str, given: str | None) -> str:
-    column = _find(table, what, given)
-    if column is None:
-        usual = {name for names in USUAL_NAMES.values() for name in names}
-        others = [name for name in table.names if name.strip().lower() not in usual]
-        raise DataError(
-            f"{table.where}: which column holds the {what}? {_choice(table, what, others)} "
-            f"(the first line of a CSV file must name the columns)."
-        )
-    return column
+def _column(table: Table, what: str, given: str | None) -> str:
+    """The column that the user named, else one with a usual name.
+
+    Raises:
+        DataError: there is none; proposes the closest name, else one that is not usual for something else.
+    """
+    found = _usual(table, what) if given is None else given
+    if found in table.names:
+        return found
+    usual = {name for names in USUAL_NAMES.values() for name in names}
+    close = get_close_matches(given or "", table.names, n=1)
+    likely = [*close, *(name for name in table.names if name.strip().lower() not in usual), *table.names][0]
+    asked = f"which column holds the {what}?" if given is None else f"there is no column {given!r}."
+    raise DataError(
+        f"{table.where}: {asked} Columns: {listed(table.names)}; choose one, such as "
+        f"{setting(f'dataset.{what}_column', likely)} (the first line of a CSV file must name the columns)."
+    )
 
 
-def _choice(table: Table, what: str, likely: Sequence[str]) -> str:
-    example = setting(f"dataset.{what}_column", [*likely, *table.names][0])
-    return f"Columns: {listed(table.names)}; choose one, such as {example}"
+def _optional(table: Table, what: str, given: str | None) -> str | None:
+    return _usual(table, what) if given is None else _column(table, what, given)
 
 
 def _read(table: Table, column: str, convert: Callable[[object], T | None], *, what: str) -> tuple[T, ...]:
@@ -185,7 +185,7 @@ def _concepts(value: object) -> tuple[str, ...]:
 
 
 def _ids(table: Table, given: str | None, *, split: str) -> tuple[str, ...]:
-    column = None if given == NUMBERED else _find(table, "id", given)
+    column = None if given == NUMBERED else _optional(table, "id", given)
     if column is None:
         return tuple(f"{split}-{number}" for number in range(table.n_rows))
     return _read(table, column, _id, what="id")

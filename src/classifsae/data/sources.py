@@ -100,7 +100,7 @@ def _choose(openers: Mapping[str, Opener], config: DatasetConfig, *, where: str)
     test = config.test or ("" if set(openers) == {train} else "test")
     chosen: list[Tables] = []
     for option, wanted in (("train", train), ("test", test)):
-        splits = [split.strip() for split in wanted.split("+") if split.strip()]
+        splits = [split.strip() for split in wanted.split("+")] if wanted else []
         for split in splits:
             if split not in openers:
                 raise DataError(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifsae.data.prompt import DEFAULT_TEMPLATE, check_template, fill, options, surroundings
+from classifsae.data.prompt import DEFAULT_TEMPLATE, fill, options, surroundings
 from classifsae.errors import ConfigError
 
 NAMES = ("World", "Sports")
@@ -34,6 +34,7 @@ def test_braces_in_text_names_and_template_stay():
 
 def test_options_may_come_first():
     assert fill("{options}\n{text}", "t", NAMES) == "0(World)\n1(Sports)\nt"
+    assert fill("{options}\n{text}", "t", ("{text}", "b")) == "0({text})\n1(b)\nt"
 
 
 @pytest.mark.parametrize(("template", "n"), [("no place", 0), ("{text} {text}", 2), ("{TEXT}", 0)])
@@ -41,6 +42,6 @@ def test_template_needs_one_place_for_the_text(template: str, n: int):
     with pytest.raises(
         ConfigError, match=rf"must contain \{{text\}} exactly once, found {n}; \{{options\}} is"
     ):
-        check_template(template)
+        surroundings(template, NAMES)
     with pytest.raises(ConfigError, match="exactly once"):
         fill(template, "a", NAMES)
