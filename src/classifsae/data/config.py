@@ -100,10 +100,7 @@ class DatasetConfig(BaseModel):
         """This data set's fields on top of another's; the name, where the data is, stays the other's."""
         merged = {**base.stated(), **self.stated(), "name": base.name}
         if base.options is not None and self.options is not None:
-            below, above = (
-                options.model_dump(exclude_defaults=True) for options in (base.options, self.options)
-            )
-            merged["options"] = below | above
+            merged["options"] = base.options.model_copy(update=self.options.model_dump(exclude_defaults=True))
         return type(self).model_validate(merged)
 
 

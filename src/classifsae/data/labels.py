@@ -36,6 +36,8 @@ def infer_label_names(parts: Sequence[LabelledRows]) -> tuple[str, ...]:
     counts = Counter(_plain(label) for part in parts for label in part.labels)
     names = sorted(_booleans_as_numbers(counts.keys()), key=_in_order)
     usual = {name.casefold(): name for name in sorted(names, key=lambda name: counts[name])}
+    if len(usual) == 1:
+        return tuple(usual.values())
     if len(usual) < len(names):
         alike = [name for name in names if sum(n.casefold() == name.casefold() for n in names) > 1]
         choice = setting("dataset.label_names", [*sorted(usual.values(), key=_in_order)])

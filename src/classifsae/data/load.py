@@ -145,17 +145,14 @@ def _compared(name: str, train: Texts, test: Texts, *, drop_seen: bool) -> tuple
     seen = [row for row, text in enumerate(test.texts) if _plain(text) in known]
     if not seen:
         return test, ()
+    kept, what = test, "Scores on them say nothing of new texts; dataset.drop_seen=true leaves them out."
+    if drop_seen:
+        kept, what = test.take(sorted(set(range(len(test))) - set(seen))), "They were left out."
+        check_classes(kept.labels, kept.label_names, where=f"{name}, what is left of the test part")
     examples = listed((test.texts[row] for row in seen), most=3)
-    note = f"{len(seen)} of {len(test)} test texts stand in the training part too: {examples}"
-    if not drop_seen:
-        return test, (
-            f"{note}. Scores on them say nothing of new texts; dataset.drop_seen=true leaves them out.",
-        )
-    kept = test.take(sorted(set(range(len(test))) - set(seen)))
-    check_classes(
-        kept.labels, kept.label_names, where=f"{name}, test part without texts of the training part"
+    return kept, (
+        f"{len(seen)} of {len(test)} test texts stand in the training part too: {examples}. {what}",
     )
-    return kept, (f"{note}. They were left out.",)
 
 
 def _plain(text: str) -> str:

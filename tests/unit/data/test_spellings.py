@@ -65,6 +65,11 @@ def test_given_names_are_matched_in_any_spelling(tmp_path: Path):
     assert sorted(data.train.labels + data.test.labels) == [0, 0, 1, 1]
 
 
+def test_one_class_in_two_cases_is_one_class(tmp_path: Path):
+    with pytest.raises(DataError, match="a has only one class, 'yes'"):
+        load_dataset(write(tmp_path / "a.csv", "text,label\na,yes\nb,Yes\nc,yes\n"))
+
+
 @pytest.mark.parametrize("names", [["a", "A"], ["a", "a "], [CAFE, DECOMPOSED], ["a", " "], ["a"]])
 def test_given_names_must_differ(names: list[str]):
     with pytest.raises(ConfigError, match="needs at least two different names"):
@@ -153,7 +158,7 @@ def test_texts_of_the_training_part_can_be_left_out(tmp_path: Path):
 
 def test_a_test_part_that_is_all_seen_cannot_be_left_out(tmp_path: Path):
     train, _ = two_files(tmp_path)
-    with pytest.raises(DataError, match="test part without texts of the training part: no sentence of class"):
+    with pytest.raises(DataError, match="what is left of the test part: no sentence of class"):
         load_dataset(train, test=str(train), drop_seen=True)
 
 
