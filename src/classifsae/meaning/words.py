@@ -88,8 +88,8 @@ class WordOptions(BaseModel):
             )
         if not find_spec("icu4py") and _any_unspaced(texts):
             raise ConfigError(
-                "the texts are in part in a script without spaces between words, such as Chinese, Japanese or "
-                'Thai, and icu4py, which finds the words there, is missing; pip install "classifsae[text]".'
+                "some texts are in a script without spaces between words, such as Chinese, Japanese or Thai, "
+                'and icu4py, which finds the words there, is missing; pip install "classifsae[text]".'
             )
 
 
