@@ -199,22 +199,13 @@ def _parts(phrase: Term) -> list[Term]:
 def default_names(
     words: Sequence[Sequence[Word]], latents: Sequence[int], active: Sequence[bool]
 ) -> list[str]:
-    """A short name per concept from its strongest words, none twice."""
-    taken: set[str] = set()
-    names = []
+    """A short name per concept from its strongest words, more words where another has the name already."""
+    names: list[str] = []
     for own, latent, is_active in zip(words, latents, active, strict=True):
-        name = _unused_name(own, taken) if own else ""
-        if not name:
-            name = f"concept {latent}" if is_active else f"never active ({latent})"
-        taken.add(name)
-        names.append(name)
+        of_words = [_joined(own, n) for n in range(_N_NAME_WORDS, _N_NAME_WORDS + N_WORDS)] if own else []
+        without = f"concept {latent}" if is_active else f"never active ({latent})"
+        names.append(next(name for name in (*of_words, without) if name not in names))
     return names
-
-
-def _unused_name(words: Sequence[Word], taken: set[str]) -> str:
-    """The first words that no other name consists of; empty if there are none."""
-    longer = (_joined(words, n) for n in range(_N_NAME_WORDS, _N_NAME_WORDS + N_WORDS))
-    return next((name for name in longer if name not in taken), "")
 
 
 def _joined(words: Sequence[Word], n_words: int) -> str:

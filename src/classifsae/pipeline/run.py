@@ -33,6 +33,7 @@ from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.finished import EXPERIMENT, descriptions_of, open_classifier, own_names_of, place_of
+from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import About, Fit, build
 from classifsae.reporting.page.page import fingerprint_of_templates
 from classifsae.reporting.save import FIGURES, save_report
@@ -473,10 +474,14 @@ class _Stages:
 
     def reported(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
-        seeds, about = dict(reversed(fits)), self.about
+        seeds = dict(reversed(fits))
         labels = [label for label in self.experiment.methods if label in seeds]
         scores = {label: read_json(self._place("scores", label, seeds[label]) / SCORES) for label in labels}
         described = {label: descriptions_of(self.folder, label, seeds[label]) for label in labels}
+        shown_concepts = [one for label in labels for one in described[label]]
+        if note := fonts_of(self.data.label_names, shown_concepts).note:
+            self.notes.append(note)
+        about = self.about
         words: Json = [[asdict(one) for one in described[label]] for label in labels]
         shown: Json = [self.fitted(label, seeds[label]) for label in labels]
         made_from = fingerprint(
