@@ -21,6 +21,7 @@ from classifsae.meaning.words import (
     WordOptions,
     as_written,
     count_terms,
+    phrases,
     tokenise,
     weigh,
 )
@@ -184,16 +185,12 @@ def _without_repeats(weights: Mapping[Term, float], counts: Counter[Term]) -> li
 def _fuller_phrases(counts: Counter[Term]) -> dict[Term, Term]:
     """For each term that stands in a phrase at least half of the time, the longest such phrase."""
     repeated = sorted((len(phrase), n, phrase) for phrase, n in counts.items() if n > 1)
-    return {part: phrase for _, n, phrase in repeated for part in _parts(phrase) if 2 * n >= counts[part]}
-
-
-def _parts(phrase: Term) -> list[Term]:
-    """All shorter phrases within a phrase."""
-    return [
-        phrase[start : start + length]
-        for length in range(1, len(phrase))
-        for start in range(len(phrase) - length + 1)
-    ]
+    return {
+        part: phrase
+        for length, n, phrase in repeated
+        for part in phrases(phrase, length - 1)
+        if 2 * n >= counts[part]
+    }
 
 
 def default_names(

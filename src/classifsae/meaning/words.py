@@ -207,10 +207,11 @@ def weigh(documents: Sequence[Counter[Term]]) -> list[dict[Term, float]]:
 
 def count_terms(sentences: Sequence[Term], *, max_length: int) -> Counter[Term]:
     """How often every phrase of up to so many words occurs; none crosses the border of a sentence."""
-    return Counter(term for sentence in sentences for term in _phrases(sentence, max_length))
+    return Counter(term for sentence in sentences for term in phrases(sentence, max_length))
 
 
-def _phrases(words: Term, max_length: int) -> Iterator[Term]:
+def phrases(words: Term, max_length: int) -> Iterator[Term]:
+    """All runs of up to so many words, the short ones first."""
     for length in range(1, max_length + 1):
         for start in range(len(words) - length + 1):
             yield words[start : start + length]
@@ -221,7 +222,7 @@ def as_written(terms: Sequence[Term], sentences: Sequence[Tokens]) -> list[str]:
     spellings: dict[Term, Counter[Term]] = {term: Counter() for term in terms}
     longest = max(map(len, terms), default=0)
     for tokens in sentences:
-        pairs = zip(_phrases(tokens.lemmas, longest), _phrases(tokens.written, longest), strict=True)
+        pairs = zip(phrases(tokens.lemmas, longest), phrases(tokens.written, longest), strict=True)
         for term, written in pairs:
             if term in spellings:
                 spellings[term][written] += 1
