@@ -170,7 +170,8 @@ def _sent(request: Request, timeout: float, retries: int) -> bytes:
                 break
         except (OSError, HTTPException) as error:
             cause = getattr(error, "reason", error)  # urllib wraps some errors, and not others
-            said = "it did not answer in time" if isinstance(cause, TimeoutError) else str(cause)
+            line = " ".join(str(cause).split())[:200]
+            said = "it did not answer in time" if isinstance(cause, TimeoutError) else line
             why = f"{said} ({attempt + 1} attempts)"
     raise AskError(why)
 
