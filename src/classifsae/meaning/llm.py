@@ -1,4 +1,4 @@
-"""Asking a language model one question at a time: behind an address, or on this machine."""
+"""A language model that names concepts: which one, and how it is asked one question at a time."""
 
 import json
 import os
@@ -6,18 +6,25 @@ import time
 from collections.abc import Callable
 from email.message import Message
 from http import HTTPStatus
-from typing import IO, Annotated
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+from typing import IO, Annotated, Literal, Self
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from classifsae.errors import ClassifSAEError, ConfigError
-from classifsae.hub.devices import pick_device
-from classifsae.hub.files import BACKBONES, locate, only_local
-from classifsae.hub.quiet import quiet
-from classifsae.storage import Json
 
 KEY = "CLASSIFSAE_API_KEY"
 """Environment variable with the endpoint's key. It is sent, and never kept in any file."""
@@ -29,9 +36,71 @@ FIRST_WAIT = 1.0
 Ask = Callable[[str], str]
 """A question to a raw answer; raises ``AskError``."""
 
+Maker = Literal["words", "endpoint", "local"]
+"""What a run makes names from: the words of a concept, or a language model."""
+
 
 class AskError(ClassifSAEError):
     """A question that got no answer; asking others would be in vain."""
+
+
+class NameOptions(BaseModel):
+    """Who names the concepts.
+
+    Attributes:
+        source: written ``from``: "words" takes the strongest words; "endpoint" asks a model behind an
+            OpenAI-compatible endpoint, which is sent sentences of the training split; "local" asks a Hugging
+            Face language model on this machine.
+        model: of the endpoint, or a folder or Hub id.
+        url: of the endpoint, up to ``/v1``.
+        timeout: seconds to wait for one answer of the endpoint.
+        retries: further attempts where the endpoint does not answer, or is too busy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+    source: Maker = Field("words", alias="from")
+    model: str | None = None
+    url: str | None = None
+    timeout: PositiveFloat = 60.0
+    retries: NonNegativeInt = 2
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, given: str | None) -> str | None:
+        parts = urlsplit(given or "http://localhost")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"must be an address such as http://localhost:8000/v1, got {given!r}")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(f"must hold no key, it would be kept; set the variable {KEY} in the environment")
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"words": set(), "endpoint": {"url", "model"}, "local": {"model"}}[self.source]
+        given = {name for name in ("url", "model") if getattr(self, name) is not None}
+        if needed != given:
+            needs = " and ".join(sorted(needed)) or "neither model nor url"
+            raise ValueError(
+                f"from: {self.source} needs {needs}, got {' and '.join(sorted(given)) or 'neither'}"
+            )
+        return self
+
+    def identity(self) -> dict[str, JsonValue]:
+        """What decides the names."""
+        return self.model_dump(mode="json", include={"source", "model", "url"})
+
+    def ask(self, device: str | None = None) -> Ask | None:
+        """Whom to ask; None for names from words.
+
+        Raises:
+            ConfigError: there is no such local model.
+        """
+        if self.model is None:
+            return None
+        if self.url is None:
+            return local(model=self.model, device=device)
+        return endpoint(url=self.url, model=self.model, timeout=self.timeout, retries=self.retries)
 
 
 class _Message(BaseModel):
@@ -59,10 +128,10 @@ def endpoint(*, url: str, model: str, timeout: float, retries: int) -> Ask:
     """
 
     def ask(question: str) -> str:
-        messages: list[Json] = [{"role": "user", "content": question}]
-        body: dict[str, Json] = {"model": model, "messages": messages, "temperature": 0}
+        messages: list[JsonValue] = [{"role": "user", "content": question}]
+        body: dict[str, JsonValue] = {"model": model, "messages": messages, "temperature": 0}
         request = Request(f"{url.rstrip('/')}/chat/completions", json.dumps(body).encode(), _headers())
-        return _content(_retried(lambda: _sent(request, timeout), retries), url)
+        return _content(_sent(request, timeout, retries), url)
 
     return ask
 
@@ -81,38 +150,30 @@ class _NoRedirect(HTTPRedirectHandler):
         """Do not follow; the answer counts as an error."""
 
 
-def _sent(request: Request, timeout: float) -> bytes:
-    with build_opener(_NoRedirect).open(request, timeout=timeout) as response:
-        body: bytes = response.read()
-    return body
-
-
-def _retried(send: Callable[[], bytes], retries: int) -> bytes:
-    """What is sent back, after some attempts.
+def _sent(request: Request, timeout: float, retries: int) -> bytes:
+    """What is answered, after some attempts.
 
     Raises:
         AskError: nothing is, or the endpoint refuses.
     """
     for attempt in range(retries + 1):
+        if attempt:
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
         try:
-            return send()
+            with build_opener(_NoRedirect).open(request, timeout=timeout) as response:
+                body: bytes = response.read()
+                return body
         except HTTPError as error:
             with error:
-                why, final = f"it answered {error.code} {error.reason}", not _may_pass(error.code)
-        except (URLError, OSError) as error:
-            cause = error.reason if isinstance(error, URLError) else error
-            why, final = (
-                ("it did not answer in time" if isinstance(cause, TimeoutError) else str(cause)),
-                False,
-            )
-        if final or attempt == retries:
-            raise AskError(f"{why} ({attempt + 1} attempts)")
-        time.sleep(FIRST_WAIT * 2**attempt)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _may_pass(code: int) -> bool:
-    return code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR
+                why = f"it answered {error.code} {error.reason} ({attempt + 1} attempts)"
+            if error.code != HTTPStatus.TOO_MANY_REQUESTS and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                break
+        except (OSError, HTTPException) as error:
+            cause = getattr(error, "reason", error)  # urllib wraps some errors, and not others
+            line = " ".join(str(cause).split())[:200]
+            said = "it did not answer in time" if isinstance(cause, TimeoutError) else line
+            why = f"{said} ({attempt + 1} attempts)"
+    raise AskError(why)
 
 
 def _content(body: bytes, url: str) -> str:
@@ -128,12 +189,17 @@ def local(*, model: str, device: str | None = None) -> Ask:
     """A Hugging Face language model on this machine; it always says its most probable answer.
 
     Args:
-        model: a folder or hub id, with safetensors weights.
+        model: a folder or Hub id, with safetensors weights.
         device: None: a GPU if there is one.
     Raises:
         ConfigError: there is no such model.
     """
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from classifsae.hub.devices import pick_device
+    from classifsae.hub.files import BACKBONES, locate, only_local
+    from classifsae.hub.quiet import quiet
 
     place = locate(str(BACKBONES.fields(model).get("model", model)))
     only_here = only_local(place)
@@ -146,7 +212,7 @@ def local(*, model: str, device: str | None = None) -> Ask:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"names: cannot load the language model {model!r} ({' '.join(str(error).split())[:200]}); give a "
-            f"folder or hub id of a causal language model with safetensors weights."
+            f"folder or Hub id of a causal language model with safetensors weights."
         ) from error
     lm = lm.eval().requires_grad_(False).to(pick_device(device))
     room = (lm.config.get_text_config().max_position_embeddings or 2048) - MOST_TOKENS

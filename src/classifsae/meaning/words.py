@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -25,14 +25,31 @@ LANGUAGES = frozenset(
 )
 """Languages with both a list of stop words and a lemmatiser."""
 
-MIN_LETTERS = 3
+MIN_LETTERS, MAX_LETTERS = 3, 100
+"""Letters of a word; what is longer is data, such as base64."""
+
+MIN_SYLLABLES = 2
+"""Letters of a word in the scripts without spaces and in Korean, where a letter is a syllable or more."""
 
 N_READ = 100
 """Sentences whose words are counted for one concept: those where it is most active."""
 
-_ENTITY = re.compile(r"&?(#\d+|quot|amp|lt|gt|nbsp|apos);")
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"  # Thai, Lao, Burmese, Khmer
+    r"\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Kana
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
+)
+_HANGUL = r"\u1100-\u11ff\uac00-\ud7af"
+_VARIATION_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
+"""Combining marks behind an emoji, which belong to no word."""
+
+# Each pattern reads a text once, however long it is: it begins where nothing before it belongs to the same
+# word, and gives nothing back (possessive ++). Without both, a run of n letters takes n * n steps.
+_UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
+_NO_CHARACTER = re.compile(r"&#\d{8,};?")
+_ENTITY = re.compile(r"&?(#\d{1,7}|quot|amp|lt|gt|nbsp|apos);")
 _MARKUP = re.compile(r"<[^<>]*>|https?://\S+|www\.\S+|@\w+")
-_CONTRACTION = re.compile(r"\w+['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
+_CONTRACTION = re.compile(r"(?<!\w)\w++['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
 
 
 class WordOptions(BaseModel):
@@ -58,16 +75,21 @@ class WordOptions(BaseModel):
             )
         return name
 
-    def require_installed(self) -> None:
-        """See that the language's lemmatiser and stop words are there.
+    def require_installed(self, texts: Iterable[str] = ()) -> None:
+        """See that all that splits these texts into words is installed.
 
         Raises:
-            ConfigError: the extra is missing.
+            ConfigError: the extra ``text`` is missing.
         """
-        if self.language != "none" and not all(map(find_spec, ("simplemma", "stop_words"))):
+        if self.language != "none" and not (find_spec("simplemma") and find_spec("stop_words")):
             raise ConfigError(
                 f"words in the language {self.language!r} need a lemmatiser and stop words; "
                 f'pip install "classifsae[text]", or take words as they are written (words.language=none).'
+            )
+        if not find_spec("icu4py") and _any_unspaced(texts):
+            raise ConfigError(
+                "some texts are in a script without spaces between words, such as Chinese, Japanese or Thai, "
+                'and icu4py, which finds the words there, is missing; pip install "classifsae[text]".'
             )
 
 
@@ -86,18 +108,18 @@ class Tokens:
 
 @lru_cache(maxsize=2)
 def tokenise(texts: tuple[str, ...], options: WordOptions) -> tuple[Tokens, ...]:
-    """The words of every text: lower-cased, of letters alone, at least 3 of them, no stop words, lemmatised.
+    """The words of every text: lower-cased, of letters alone, 3 to 100 of them, no stop words, lemmatised.
 
-    The last two corpora are kept, as every method of a run asks for the same one. Markup, addresses and
-    handles are not words. A script without spaces gives one word per run of letters.
+    Two letters are enough where a letter is a syllable or more. Markup, addresses and handles are not words.
+    The last two corpora are kept, as every method of a run asks for the same one.
 
     Raises:
-        ConfigError: the extra of the language is missing.
+        ConfigError: the extra ``text`` is missing.
     """
-    options.require_installed()
-    word = re.compile(rf"(?<!\w)(?:[^\W\d_][{_marks(texts)}]*){{{MIN_LETTERS},}}(?!\w)")
-    stop = _stop_words(options.language)
-    split = [[w for w in word.findall(_cleaned(text, options.language)) if w not in stop] for text in texts]
+    options.require_installed(texts)
+    cleaned = _spaced([_cleaned(text, options.language) for text in texts])
+    word, stop = _word_pattern(cleaned), _stop_words(options.language)
+    split = [[w for w in word.findall(text) if w and w not in stop] for text in cleaned]
     lemma_of = _lemmas({w for words in split for w in words}, options.language)
     return tuple(_tokens(words, lemma_of, stop) for words in split)
 
@@ -109,15 +131,35 @@ def _tokens(words: list[str], lemma_of: dict[str, str], stop: frozenset[str]) ->
 
 def _cleaned(text: str, language: str) -> str:
     """Lower-cased text without markup; entities that lost their ``&`` on the way are mended first."""
-    plain = _MARKUP.sub(" ", html.unescape(_ENTITY.sub(r"&\1;", text)))
-    plain = unicodedata.normalize("NFC", plain).lower()
+    entities = _ENTITY.sub(r"&\1;", _NO_CHARACTER.sub(" ", text))
+    plain = unicodedata.normalize("NFC", _MARKUP.sub(" ", html.unescape(entities))).lower()
     return _CONTRACTION.sub(" ", plain) if language == "en" else plain
 
 
-def _marks(texts: Sequence[str]) -> str:
-    """Combining marks that occur in the texts, as part of a regular expression's class; never empty."""
-    found = {c for c in set().union(*texts) if unicodedata.category(c).startswith("M")}
-    return "".join(sorted(found | {"\N{COMBINING ACUTE ACCENT}"}))
+def _any_unspaced(texts: Iterable[str]) -> bool:
+    """Whether a word of these texts is in a script without spaces."""
+    return any(not text.isascii() and _UNSPACED_RUN.search(text) for text in texts)
+
+
+def _spaced(texts: list[str]) -> list[str]:
+    """The texts with spaces between the words of scripts that write none, as the dictionaries of ICU say."""
+    if not _any_unspaced(texts):
+        return texts
+    from icu4py.breakers import WordBreaker
+
+    return [_UNSPACED_RUN.sub(lambda run: f" {' '.join(WordBreaker(run[0], 'en'))} ", t) for t in texts]
+
+
+def _word_pattern(texts: Sequence[str]) -> re.Pattern[str]:
+    """What finds the words of these texts: its group is a word, or empty for any other run of letters.
+
+    A letter has its combining marks behind it; those that occur in the texts are part of the pattern.
+    """
+    marks = {c for c in set().union(*texts) if unicodedata.category(c) in ("Mn", "Mc")}
+    mark = "".join(sorted(marks - _VARIATION_SELECTORS | {"\N{COMBINING ACUTE ACCENT}"}))
+    syllables = rf"(?:(?=[^\W\d_])[{_UNSPACED}{_HANGUL}][{mark}]*+){{{MIN_SYLLABLES},{MAX_LETTERS}}}+"
+    letters = rf"(?:[^\W\d_][{mark}]*+){{{MIN_LETTERS},{MAX_LETTERS}}}+"
+    return re.compile(rf"({syllables}|{letters})(?![\w{mark}])|\w[\w{mark}]*+")
 
 
 @cache
@@ -165,10 +207,11 @@ def weigh(documents: Sequence[Counter[Term]]) -> list[dict[Term, float]]:
 
 def count_terms(sentences: Sequence[Term], *, max_length: int) -> Counter[Term]:
     """How often every phrase of up to so many words occurs; none crosses the border of a sentence."""
-    return Counter(term for sentence in sentences for term in _phrases(sentence, max_length))
+    return Counter(term for sentence in sentences for term in phrases(sentence, max_length))
 
 
-def _phrases(words: Term, max_length: int) -> Iterator[Term]:
+def phrases(words: Term, max_length: int) -> Iterator[Term]:
+    """All runs of up to so many words, the short ones first."""
     for length in range(1, max_length + 1):
         for start in range(len(words) - length + 1):
             yield words[start : start + length]
@@ -179,7 +222,7 @@ def as_written(terms: Sequence[Term], sentences: Sequence[Tokens]) -> list[str]:
     spellings: dict[Term, Counter[Term]] = {term: Counter() for term in terms}
     longest = max(map(len, terms), default=0)
     for tokens in sentences:
-        pairs = zip(_phrases(tokens.lemmas, longest), _phrases(tokens.written, longest), strict=True)
+        pairs = zip(phrases(tokens.lemmas, longest), phrases(tokens.written, longest), strict=True)
         for term, written in pairs:
             if term in spellings:
                 spellings[term][written] += 1

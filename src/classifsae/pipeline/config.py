@@ -26,7 +26,7 @@ from classifsae.concepts.base import METHODS, ConceptMethod
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
-from classifsae.meaning.names import NameOptions
+from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
 from classifsae.metrics.base import METRICS, Metric
 from classifsae.registry import canonical

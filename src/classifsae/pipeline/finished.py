@@ -11,7 +11,8 @@ from classifsae.concepts.base import Concepts
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError, one_line
 from classifsae.explaining.explainer import Explainer, names_of
-from classifsae.meaning.descriptions import load_descriptions
+from classifsae.meaning.descriptions import Description
+from classifsae.meaning.shown_names import OwnNames, read_own_names, shown_descriptions
 from classifsae.pipeline.config import Experiment
 from classifsae.registry import canonical
 from classifsae.reporting.tables.table import ROLES
@@ -23,6 +24,32 @@ EXPERIMENT, SCORES = "experiment.json", "scores.json"
 def place_of(run: Path, kind: str, label: str, seed: int) -> Path:
     """The folder of one method and seed within a run."""
     return run / kind / label / f"seed-{seed}"
+
+
+def own_names_of(run: Path, label: str, seed: int) -> OwnNames:
+    """The user's own names of the concepts of one method and seed.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return read_own_names(run / "names" / label / f"seed-{seed}.yaml")
+
+
+def descriptions_of(run: Path, label: str, seed: int) -> tuple[Description, ...]:
+    """The concepts of one method and seed under the names that are shown; empty where there are too many.
+
+    Raises:
+        StorageError: the files are damaged.
+        ConfigError: the user's names do not fit.
+    """
+    concepts = manifest_of(place_of(run, "concepts", label, seed))
+    found = shown_descriptions(
+        place_of(run, "descriptions", label, seed),
+        named=place_of(run, "named", label, seed),
+        own=own_names_of(run, label, seed),
+        concepts="" if concepts is None else concepts.identity,
+    )
+    return found or ()
 
 
 def open_classifier(
@@ -96,8 +123,8 @@ class Finished:
         concepts = Concepts.load(place_of(self.folder, "concepts", label, seed))
         model = open_classifier(self.experiment, self.folder, label_names=self._label_names(), device=None)
         self._check(model, concepts)
-        descriptions = load_descriptions(self.folder, label, seed) or ()
-        return Explainer(model, concepts, names_of(concepts, descriptions), words=words)
+        names = names_of(concepts, descriptions_of(self.folder, label, seed))
+        return Explainer(model, concepts, names, words=words)
 
     def method(self, asked: str | None) -> str:
         """The label asked for, else classifsae, else the first that is no yardstick.

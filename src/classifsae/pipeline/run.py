@@ -24,13 +24,7 @@ from classifsae.data import Dataset, Texts, load_dataset
 from classifsae.data.sources import resolve
 from classifsae.errors import ConfigError, DataError
 from classifsae.hub.devices import pick_device
-from classifsae.meaning.descriptions import (
-    MAX_DESCRIBED,
-    NAMED,
-    describe,
-    load_descriptions,
-    save_descriptions,
-)
+from classifsae.meaning.descriptions import MAX_DESCRIBED, describe, save_descriptions
 from classifsae.meaning.encoder import embed, encoder_fingerprint, load_encoder
 from classifsae.meaning.llm import Ask
 from classifsae.meaning.names import judge, name_concepts, save_names
@@ -38,7 +32,8 @@ from classifsae.meaning.sentences import Sentences
 from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.finished import EXPERIMENT, open_classifier, place_of
+from classifsae.pipeline.finished import EXPERIMENT, descriptions_of, open_classifier, own_names_of, place_of
+from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import About, Fit, build
 from classifsae.reporting.page.page import fingerprint_of_templates
 from classifsae.reporting.save import FIGURES, save_report
@@ -170,11 +165,13 @@ class _Stages:
         self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
         needs_sentences = until in _SCORED and self.needs_sentences
         if until in _SCORED:
-            self.experiment.words.require_installed()  # likewise, a missing extra
+            texts = (*self.data.train.texts, *self.data.test.texts)
+            self.experiment.words.require_installed(texts)  # likewise, a missing extra
         if needs_sentences:
             encoder_fingerprint(self.experiment.encoder)  # and a missing encoder
         write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
         fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
+        own_names = {fit: own_names_of(self.folder, *fit) for fit in fits}  # and names that cannot be read
         records: list[Record] = []
         self.trained  # noqa: B018 (a stage is run by asking for it)
         if until != "finetune":
@@ -191,6 +188,8 @@ class _Stages:
             for label, seed in fits:
                 self.described(label, seed)
                 self.named(label, seed)
+                if note := own_names[label, seed].note(self.fitted(label, seed)):
+                    self.notes.append(note)
         if until == "report":
             self.reported(records, fits)
         return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes, self.failures)
@@ -472,7 +471,7 @@ class _Stages:
             judged = judge(names, concepts, self.activations("test"), sentences, self.encoder)
             save_names(judged, folder, inputs=made_from)
 
-        place = self._place(NAMED, label, seed)
+        place = self._place("named", label, seed)
         record = self._stage(f"name {label} seed {seed}", place, made_from, make).record
         if n_failed := record.get("n_failed"):
             self.notes.append(
@@ -482,10 +481,14 @@ class _Stages:
 
     def reported(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
         """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
-        seeds, about = dict(reversed(fits)), self.about
+        seeds = dict(reversed(fits))
         labels = [label for label in self.experiment.methods if label in seeds]
         scores = {label: read_json(self._place("scores", label, seeds[label]) / SCORES) for label in labels}
-        described = {label: load_descriptions(self.folder, label, seeds[label]) or () for label in labels}
+        described = {label: descriptions_of(self.folder, label, seeds[label]) for label in labels}
+        shown_concepts = [one for label in labels for one in described[label]]
+        if note := fonts_of(self.data.label_names, shown_concepts).note:
+            self.notes.append(note)
+        about = self.about
         words: Json = [[asdict(one) for one in described[label]] for label in labels]
         shown: Json = [self.fitted(label, seeds[label]) for label in labels]
         made_from = fingerprint(

@@ -1,7 +1,7 @@
 """A report from fitted concepts, and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifsae.activations import Activations
@@ -11,7 +11,7 @@ from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
-from classifsae.reporting.figures.figures import figures
+from classifsae.reporting.figures.figures import figures, fonts_of
 from classifsae.reporting.page.build import About, Fit, build
 from classifsae.reporting.page.content import RunReport
 from classifsae.reporting.page.page import page
@@ -84,6 +84,8 @@ def report(
         described = _described(fitted, test, texts) if given is None else given
         found = {name: result.as_json() for name, result in scored[label].results.items()}
         fits.append(Fit(label, seed, fitted, found, described))
+    if note := fonts_of(texts.label_names, [d for fit in fits for d in fit.descriptions]).note:
+        about = replace(about, notes=(*about.notes, note))
     records = [_record(fit, scored[fit.label], about) for fit in fits]
     return Report(build(fits, records, test, texts, tail, about=about))
 

@@ -1,6 +1,7 @@
 """Asking a model: over HTTP from a server on this machine, and a tiny random one from a folder."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -136,6 +137,23 @@ def test_a_redirect_is_not_followed_so_that_the_key_stays(monkeypatch: pytest.Mo
     with serving((302, "", 0)) as server, pytest.raises(AskError, match="answered 302"):
         ask(server)
     assert len(server.asked) == 1
+
+
+def test_what_is_no_http_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail at your service\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(AskError, match=r"220 mail.*1 attempts"):
+            endpoint(url=url, model="tiny", timeout=5.0, retries=0)("What is it?")
+        thread.join()
 
 
 def test_nobody_listening_is_one_clear_line():

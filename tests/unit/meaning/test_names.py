@@ -8,10 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from classifsae.meaning.descriptions import ActiveSentence, Description, Word
-from classifsae.meaning.llm import AskError
+from classifsae.meaning.llm import AskError, NameOptions
 from classifsae.meaning.names import (
     ConceptName,
-    NameOptions,
     clean,
     fidelity,
     load_names,

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+import simplemma
 from pydantic import ValidationError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -42,9 +43,59 @@ def test_other_languages_and_scripts():
     assert lemmas("Die Preise und die Häuser", WordOptions(language="de")) == ["preis", "haus"]
     assert lemmas("l'homme", NONE) == ["homme"]
     assert lemmas("Москва и города", NONE) == ["москва", "города"]
-    assert lemmas("東京は日本の首都です。", NONE) == ["東京は日本の首都です"]
     assert lemmas("हिन्दी पुस्तकालय", NONE) == ["हिन्दी", "पुस्तकालय"]
     assert lemmas("cafe\N{COMBINING ACUTE ACCENT} noir", NONE) == ["café", "noir"]
+    assert lemmas("İstanbul", NONE) == ["i\N{COMBINING DOT ABOVE}stanbul"]
+    assert lemmas("5\N{VARIATION SELECTOR-16}\N{COMBINING ENCLOSING KEYCAP}First", NONE) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024年石油价格上涨了。", ["石油", "价格", "上涨"]),
+        ("東京は日本の首都です。iPhoneで見る", ["東京", "日本", "首都", "です", "iphone", "見る"]),
+        ("ราคาน้ำมันเพิ่มขึ้น 5 บาท", ["ราคา", "น้ำมัน", "เพิ่ม", "ขึ้น", "บาท"]),
+        ("តម្លៃប្រេងបានកើនឡើង", ["តម្លៃ", "ប្រេង", "បាន", "កើនឡើង"]),
+        ("ယနေ့ရေနံဈေးနှုန်း", ["ယနေ့", "ရေနံ", "ဈေးနှုန်း"]),
+        ("ລາຄານ້ຳມັນ", ["ລາຄາ", "ນ້ຳ", "ມັນ"]),
+        ("한국 경제가 성장했다", ["한국", "경제가", "성장했다"]),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_found_and_two_letters_are_enough(text: str, expected: list[str]):
+    assert lemmas(text, NONE) == expected
+
+
+MANY = 400_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * MANY,
+        "a" * MANY + "'",
+        "a'" * MANY,
+        "a5" * MANY,
+        "ab" * MANY + "5",
+        "e\N{COMBINING ACUTE ACCENT}\N{COMBINING ACUTE ACCENT}" * MANY + "5",
+        "<" * MANY,
+        "&#" * MANY,
+        "&#" + "1" * MANY,
+        "石5" * (MANY // 40),
+        "石" * (MANY // 10),
+    ],
+    ids=lambda text: f"{text[:3]!a}-{len(text)}",
+)
+def test_a_text_of_any_length_is_read_once_through(text: str):
+    """Reading on from every letter anew would take hours: the work is counted by whether this test ends."""
+    for options in (NONE, ENGLISH):
+        assert lemmas(text, options) == []
+
+
+def test_no_lemma_is_asked_for_more_than_a_hundred_letters(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    monkeypatch.setattr(simplemma, "lemmatize", lambda word, lang: asked.append(word) or word)
+    lemmas(f"{'b' * 100} {'c' * 101}", ENGLISH)
+    assert asked == ["b" * 100]
 
 
 def test_an_unknown_language_is_refused():
@@ -56,7 +107,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(words, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'language \'en\' need a.*pip install "classifsae\[text\]"'):
         ENGLISH.require_installed()
-    NONE.require_installed()
+    NONE.require_installed(["English", "русский"])
+    with pytest.raises(ConfigError, match=r'without spaces .* is missing; pip install "classifsae\[text\]"'):
+        NONE.require_installed(["English", "石油"])
 
 
 def test_the_languages_are_those_that_have_both_stop_words_and_lemmas():

@@ -9,6 +9,7 @@ import pytest
 
 from classifsae.reporting.figures import figures as module
 from classifsae.reporting.figures.figures import figures
+from classifsae.reporting.layout.fonts import DEFAULT, Fonts
 from classifsae.reporting.page.content import RunReport
 from sample_report import method, sample_report
 
@@ -51,7 +52,7 @@ def test_the_same_report_gives_the_same_bytes_and_no_date(drawn: dict[str, bytes
     again = small(words=True)
     for name in ("words", "map"):
         draw = dict(module._drawings_of(again.methods[0], again))[name]
-        for file, content in module._files(f"classifsae-{name}", draw):
+        for file, content in module._files(f"classifsae-{name}", draw, Fonts((DEFAULT,))):
             assert content == drawn[file], file
             assert b"CreationDate" not in content
 

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
+from classifsae.meaning.descriptions import Description
 from classifsae.reporting.layout.clouds import cloud
+from classifsae.reporting.layout.fonts import DEFAULT, Fonts, fonts_for
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import QUIET, colour, hatch, marker, series
 from classifsae.reporting.layout.short import short_names, shortened
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 _STYLE: "dict[RcKeyType, object]" = {
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -33,7 +36,6 @@ _STYLE: "dict[RcKeyType, object]" = {
     "hatch.linewidth": 0.5,
     "legend.frameon": False,
     "text.parse_math": False,  # a class may be called "$5 & $10"
-    "pdf.fonttype": 42,
 }
 _INK, _RULE = "#222222", "#c9cdd3"
 _DPI = 200
@@ -56,10 +58,17 @@ def figures(report: RunReport, *, on_step: OnStep | None = None) -> Iterator[tup
         on_step: told how many of the pictures are drawn.
     """
     drawings = list(_drawings(report))
+    fonts = fonts_of(report.label_names, [card for method in report.methods for card in method.concepts])
     for done, (name, draw) in enumerate(drawings, start=1):
-        yield from _files(name, draw)
+        yield from _files(name, draw, fonts)
         if on_step:
             on_step(done, len(drawings), {})
+
+
+def fonts_of(label_names: Sequence[str], concepts: Sequence[ConceptCard | Description]) -> Fonts:
+    """The fonts of this machine for pictures of these concepts; its ``note`` says which are missing."""
+    words = (word.text for concept in concepts for word in concept.words)
+    return fonts_for([*label_names, *(concept.name for concept in concepts), *words])
 
 
 def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
@@ -215,7 +224,7 @@ def _mark(shape: str, size: float, says: str) -> "Artist":
 
 def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
     """A legend above everything, in rows of as many as the figure is wide."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
+    longest = max(cell_len(str(handle.get_label())) for handle in handles)
     room = int(72 * figure.get_figwidth() / (8 * (0.55 * longest + 4.5)))
     n_columns = max(1, min(4, len(handles), room))
     figure.legend(handles=handles, loc="outside upper center", ncols=n_columns, fontsize=8)
@@ -224,7 +233,7 @@ def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
 def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Heat map: share of each class in the mean activation of each concept."""
     cards, n_classes = method.concepts, len(label_names)
-    aslant = max(map(len, label_names)) > 9
+    aslant = max(map(cell_len, label_names)) > 9
     figure, axes = _one(3.4 + 0.72 * n_classes, (1.9 if aslant else 1.1) + 0.24 * len(cards))
     shares = [[100 * share for share in card.class_shares] for card in cards]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
@@ -339,8 +348,7 @@ def _length(text: str) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
-    font = FontProperties(family="DejaVu Sans", size=100)
-    width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
+    width, _, _ = TextToPath().get_text_width_height_descent(text, FontProperties(size=100), ismath=False)
     return float(width) / 100
 
 
@@ -357,7 +365,9 @@ def _name(card: ConceptCard, room: int = _NAME) -> str:
 
 def _title(card: ConceptCard) -> str:
     """A name above a small chart, in two lines if it is long."""
-    return "\n".join(textwrap.wrap(_name(card, 52), 31, max_lines=2, placeholder="…"))
+    name = _name(card, 52)
+    width = 31 * len(name) // cell_len(name)  # wide letters count two, and marks on letters none
+    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder="…"))
 
 
 # ------------------------------------------------------------------- canvas and files
@@ -381,12 +391,17 @@ def _grid(n: int, *, width: float, height: float) -> "tuple[Figure, list[Axes]]"
     return figure, [figure.add_subplot(n_rows, n_columns, i + 1) for i in range(n)]
 
 
-def _files(name: str, draw: Callable[[], "Figure"]) -> Iterator[tuple[str, bytes]]:
+def _files(name: str, draw: Callable[[], "Figure"], fonts: Fonts) -> Iterator[tuple[str, bytes]]:
     """One picture as PNG and PDF."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE), warnings.catch_warnings():
-        # A script that the font lacks is drawn as boxes; the page has the text itself.
+    # Most fonts for Chinese hold PostScript outlines, which many viewers do not find in a PDF as type 42.
+    kind = 42 if fonts.families == (DEFAULT,) else 3
+    with (
+        rc_context(_STYLE | {"font.family": list(fonts.families), "pdf.fonttype": kind}),
+        warnings.catch_warnings(),
+    ):
+        # What no font has is drawn as boxes, as ``Fonts.note`` says; the page has the text itself.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         figure = draw()
         yield f"{name}.png", _saved(figure, "png", {"Software": None})

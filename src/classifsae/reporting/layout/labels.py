@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top; y points up."""
 
@@ -41,7 +43,7 @@ class Label:
         return [self._box(dx, dy, lines) for lines in (0, 1, 2) for dx, dy in _SIDES]
 
     def _box(self, dx: int, dy: int, lines: int) -> Box:
-        width, height = _WIDTH * self.size * len(self.text), _HEIGHT * self.size
+        width, height = _WIDTH * self.size * cell_len(self.text), _HEIGHT * self.size
         away = self.radius * (_DIAGONAL if dx and dy else 1) + 0.15 * self.size + lines * height
         x, y = self.x + dx * (away + width / 2), self.y + dy * (away + height / 2)
         return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
