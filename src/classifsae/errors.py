@@ -1,11 +1,13 @@
 """What can go wrong in the user's hands: one family, so that the command line can answer in one line."""
 
-from collections.abc import Iterable
+import json
+import shlex
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import JsonValue, ValidationError
 
 
 class ClassifSAEError(Exception):
@@ -16,13 +18,27 @@ class ConfigError(ClassifSAEError):
     """An option, or a combination of options, that cannot work."""
 
 
-class UnknownNameError(ConfigError):
-    """A name that stands for nothing, with the closest names that do."""
+class ClassifSAEWarning(UserWarning):
+    """A result that is usable but probably not what was wanted, such as concepts that are dead."""
 
-    def __init__(self, kind: str, given: str, known: Iterable[str], *, hint: str = "") -> None:
+
+class UnknownNameError(ConfigError):
+    """A name that stands for nothing, with the closest names that do.
+
+    Args:
+        kind: what the name is of, such as "method".
+        given: the name.
+        known: names that could stand there.
+        elsewhere: what else may be meant, where no known name is close.
+        hint: a further sentence.
+    """
+
+    def __init__(
+        self, kind: str, given: str, known: Iterable[str], *, elsewhere: Iterable[str] = (), hint: str = ""
+    ) -> None:
         names = sorted(known)
-        close = get_close_matches(given, names, n=1, cutoff=0.6)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
+        close = get_close_matches(given, names, n=1, cutoff=0.6) or sorted(elsewhere)
+        guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         advice = f" {hint}" if hint else ""
         super().__init__(f"unknown {kind} {given!r}.{guess} Known: {', '.join(names) or 'none'}.{advice}")
 
@@ -43,8 +59,33 @@ class StorageError(ClassifSAEError):
     """A folder or file that cannot be read or written."""
 
 
-def one_line(error: "ValidationError", *, known: Iterable[str] = ()) -> str:
-    """All that pydantic found wrong, as one line: option, what is wrong with it, what was given."""
+def setting(key: str, value: "JsonValue") -> str:
+    """``key=value`` as it is typed after a command: one word to the shell, and YAML for just this value."""
+    return shlex.quote(f"{key}={value if _is_plain(value) else _quoted(value)}")
+
+
+def _is_plain(value: "JsonValue") -> bool:
+    """Whether a value is a text that YAML reads as it stands."""
+    import yaml
+
+    try:
+        return isinstance(value, str) and bool(yaml.safe_load(value) == value)
+    except yaml.YAMLError:
+        return False
+
+
+def _quoted(value: "JsonValue") -> str:
+    """A value as JSON, which is YAML once what cannot be printed is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+
+
+def one_line(error: "ValidationError", *, known: Collection[str] = ()) -> str:
+    """All that pydantic found wrong, as one line: option, what is wrong with it, what was given.
+
+    Args:
+        known: options that there are, those of a mapping as ``mapping.option``.
+    """
     return "; ".join(
         _complaint(detail["loc"], detail["type"], detail["msg"], detail["input"], known)
         for detail in error.errors(include_url=False)
@@ -52,16 +93,24 @@ def one_line(error: "ValidationError", *, known: Iterable[str] = ()) -> str:
 
 
 def _complaint(
-    where: tuple[int | str, ...], kind: str, message: str, given: object, known: Iterable[str]
+    where: tuple[int | str, ...], kind: str, message: str, given: object, known: Collection[str]
 ) -> str:
-    path = ".".join(map(str, where))
+    path = ".".join(map(str, where)) or "the whole"
     if kind == "extra_forbidden":
-        return str(UnknownNameError("option", path, known))
+        return str(unknown_option(path, known))
     if kind == "value_error":
         said = message.removeprefix("Value error, ")
-        return said if not path or said.startswith(f"{path}: ") else f"{path}: {said}"
+        return said if not where or said.startswith(f"{path}: ") else f"{path}: {said}"
     if kind in ("tuple_type", "list_type"):
         return f"{path}: must be a list such as [1, 2], got {given!r}"
     if kind == "too_short":
         return f"{path}: must name at least one"
     return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"
+
+
+def unknown_option(path: str, known: Collection[str]) -> UnknownNameError:
+    """An option that there is not, with the closest beside it, else those of its name in other mappings."""
+    above, _, name = path.rpartition(".")
+    beside = [option for option in known if option.rpartition(".")[0] == above]
+    elsewhere = [option for option in known if option.rpartition(".")[2] == name]
+    return UnknownNameError("option", path, beside, elsewhere=elsewhere)

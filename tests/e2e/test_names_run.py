@@ -7,11 +7,11 @@ import pytest
 
 from classifsae.data import load_dataset
 from classifsae.meaning import llm
-from classifsae.meaning.descriptions import load_descriptions
-from classifsae.meaning.llm import KEY
 from classifsae.meaning.names import load_names
+from classifsae.meaning.options import KEY
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import run
+from classifsae.pipeline.run_folder import FitName, RunFolder
 from e2e.conftest import TINY, write_experiment
 from unit.meaning.test_llm import serving
 
@@ -39,7 +39,7 @@ def test_names_from_words_are_judged_on_the_test_split(experiment_file: Path):
     (point,) = load_experiment(experiment_file)
     assert run(point).n_done == 0
     names = load_names(place(experiment_file))
-    described = load_descriptions(experiment_file.parent / "run", "classifsae", 1) or ()
+    described = RunFolder(experiment_file.parent / "run").described(FitName("classifsae", 1)) or ()
     assert [n.name for n in names] == [d.name for d in described]
     for name in names:
         assert (name.made_by, name.failure, name.name) == ("words", "", name.from_words)
@@ -84,12 +84,12 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
 
 def test_a_users_own_names_come_before_all_others(experiment_file: Path):
     folder = experiment_file.parent / "run"
-    described = load_descriptions(folder, "classifsae", 1) or ()
+    described = RunFolder(folder).described(FitName("classifsae", 1)) or ()
     own = folder / "names" / "classifsae" / "seed-1.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(f"{described[0].latent}: my own name\n")
     try:
-        named = load_descriptions(folder, "classifsae", 1) or ()
+        named = RunFolder(folder).described(FitName("classifsae", 1)) or ()
         assert [d.name for d in named] == ["my own name", *(d.name for d in described[1:])]
     finally:
         own.unlink()

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from classifsae.data.planted import PlantedOptions
-from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.errors import ConfigError, UnknownNameError, setting
 
 Values = Mapping[str, object]
 
@@ -68,6 +68,14 @@ class DatasetConfig(BaseModel):
     revision: str | None = None
     options: PlantedOptions | None = None
     sizes: DatasetSizes | None = None
+
+    @field_validator("label_names", mode="before")
+    @classmethod
+    def _words(cls, given: object) -> object:
+        if isinstance(given, list | tuple) and any(isinstance(name, bool) for name in given):
+            example = setting("dataset.label_names", ["no", "yes"])
+            raise ValueError(f"YAML reads a bare yes or no as true or false; quote names, such as {example}")
+        return given
 
     @field_validator("label_names")
     @classmethod

@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, strongest_rows
 from classifsae.concepts.base import Concepts
-from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.errors import MismatchError, StorageError
+from classifsae.meaning.options import Maker
 from classifsae.meaning.words import (
     N_READ,
     Term,
@@ -52,9 +52,6 @@ class ActiveSentence:
 
     row: int
     activation: float
-
-
-Maker = Literal["words", "endpoint", "local"]
 
 
 @dataclass(frozen=True)
@@ -103,13 +100,8 @@ MAX_DESCRIBED = 50
 
 DESCRIPTIONS = "descriptions.json"
 
-NAMED, NAMES = "named", "names.json"
-"""Folder in a run, and file, of the names made by the naming stage."""
-
 _N_NAME_WORDS = 3
 _LIST = TypeAdapter(tuple[Description, ...])
-MOST_OWN = 80
-"""Characters of a name of one's own."""
 
 
 def describe(
@@ -237,37 +229,6 @@ def _joined(words: Sequence[Word], n_words: int) -> str:
     return ", ".join(chosen)
 
 
-def with_names(
-    descriptions: Sequence[Description], names: Mapping[int, str], *, of: str = "names"
-) -> tuple[Description, ...]:
-    """Descriptions under names of one's own, by latent; the others keep theirs.
-
-    Args:
-        descriptions: of the concepts of one method.
-        names: by latent.
-        of: what the names are of, for errors.
-
-    Raises:
-        ConfigError: a latent that is not described, or a name that two concepts would have.
-    """
-    known = {d.latent for d in descriptions}
-    if unknown := sorted(names.keys() - known):
-        listed = ", ".join(map(str, sorted(known)))
-        raise ConfigError(
-            f"{of}: there is no concept with latent {unknown[0]}; correct the number or delete the line. "
-            f"Known: {listed}."
-        )
-    named = tuple(
-        replace(d, name=names[d.latent], origin=Origin("user")) if d.latent in names else d
-        for d in descriptions
-    )
-    name, n = Counter(d.name for d in named).most_common(1)[0] if named else ("", 0)
-    if n > 1:
-        both = ", ".join(str(d.latent) for d in named if d.name == name)
-        raise ConfigError(f"{of}: latents {both} would all be called {name!r}; give each a name of its own.")
-    return named
-
-
 def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inputs: str = "") -> Manifest:
     """Write descriptions as an artefact.
 
@@ -279,106 +240,15 @@ def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inpu
     return finish(folder, inputs=inputs, record={"n_described": len(descriptions)})
 
 
-def load_descriptions(run: Path, label: str, seed: int) -> tuple[Description, ...] | None:
-    """How a run describes the concepts of one method and seed.
+def load_descriptions(folder: Path) -> tuple[Description, ...] | None:
+    """Read descriptions back; None where the folder holds none, as of a method with more than 50 concepts.
 
-    Names made in the stage after this one replace those of the description, the user's own replace both.
-
-    Returns:
-        None where the run has no descriptions, as of a method with more than 50 concepts.
     Raises:
-        StorageError: the files are damaged.
-        ConfigError: the user's names do not fit.
+        StorageError: the file is damaged.
     """
-    folder = run / "descriptions" / label / f"seed-{seed}"
     if manifest_of(folder) is None:
         return None
     try:
-        found = _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
+        return _LIST.validate_json((folder / DESCRIPTIONS).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no descriptions; delete it to have them made again.") from error
-    made, path = _made_names(run / NAMED / label / f"seed-{seed}"), own_names_path(run, label, seed)
-    named = tuple(made[d.latent].given_to(d) if d.latent in made else d for d in found)
-    return with_names(named, read_names(path), of=f"{path} ({label}, seed {seed})")
-
-
-def own_names_path(run: Path, label: str, seed: int) -> Path:
-    """Where a user's own names of the concepts of one method and seed are."""
-    return run / "names" / label / f"seed-{seed}.yaml"
-
-
-class _Judged(BaseModel, extra="ignore"):
-    auroc: float | None
-    better_than_chance: bool
-
-
-class _MadeName(BaseModel, extra="ignore"):
-    latent: int
-    name: str
-    made_by: Maker = "words"
-    fidelity: _Judged | None = None
-
-    def given_to(self, described: Description) -> Description:
-        """The description under this name."""
-        fits = self.fidelity or _Judged(auroc=None, better_than_chance=False)
-        origin = Origin(self.made_by, fits.auroc, fits.better_than_chance)
-        return replace(described, name=self.name, origin=origin)
-
-
-def _made_names(folder: Path) -> dict[int, _MadeName]:
-    """The names that the naming stage made, by latent; empty where it did not run."""
-    if manifest_of(folder) is None:
-        return {}
-    try:
-        made = _MADE.validate_json((folder / NAMES).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
-    return {name.latent: name for name in made}
-
-
-_MADE = TypeAdapter(tuple[_MadeName, ...])
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """A user's own names, a YAML mapping of latent to name; empty where there is no such file.
-
-    Raises:
-        ConfigError: it is not such a mapping, or a name is empty, too long or given to a latent twice.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        root = yaml.compose(path.read_text("utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is no YAML; {_ALLOWED} ({' '.join(str(error).split())[:120]}).") from error
-    if root is None:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} holds no names; {_ALLOWED}.")
-    names: dict[int, str] = {}
-    for key, value in root.value:
-        latent, name = _own_name(path, key, value)
-        if latent in names:
-            raise ConfigError(f"{path} names latent {latent} twice; keep one of the two lines.")
-        names[latent] = name
-    return names
-
-
-_ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
-
-
-def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
-    """One line of a user's names."""
-    where = f"{path}, line {key.start_mark.line + 1}"
-    if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
-        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
-        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
-    if not isinstance(value, yaml.ScalarNode):
-        raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
-    name = " ".join(value.value.split())
-    if not 1 <= len(name) <= MOST_OWN:
-        raise ConfigError(
-            f"{where}: the name of latent {key.value} has {len(name)} characters, it may have 1 to "
-            f"{MOST_OWN}; {'shorten it' if name else 'write one or delete the line'}."
-        )
-    return int(key.value), name

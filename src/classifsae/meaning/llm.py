@@ -17,10 +17,8 @@ from classifsae.errors import ClassifSAEError, ConfigError
 from classifsae.hub.devices import pick_device
 from classifsae.hub.files import BACKBONES, locate, only_local
 from classifsae.hub.quiet import quiet
+from classifsae.meaning.options import KEY
 from classifsae.storage import Json
-
-KEY = "CLASSIFSAE_API_KEY"
-"""Environment variable with the endpoint's key. It is sent, and never kept in any file."""
 
 MOST_TOKENS = 64
 FIRST_WAIT = 1.0

@@ -8,100 +8,28 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    NonNegativeInt,
-    PositiveFloat,
-    TypeAdapter,
-    field_validator,
-    model_validator,
-)
+from pydantic import TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
 from classifsae.concepts.base import Concepts
-from classifsae.errors import MismatchError
-from classifsae.meaning.descriptions import NAMES, Description, Maker, codes_of
-from classifsae.meaning.llm import KEY, Ask, AskError, endpoint, local
+from classifsae.errors import MismatchError, StorageError
+from classifsae.meaning.descriptions import Description, Origin, codes_of
+from classifsae.meaning.llm import Ask, AskError
+from classifsae.meaning.options import Maker
 from classifsae.meaning.sentences import Sentences
-from classifsae.storage import Manifest, finish, write_text
+from classifsae.storage import Manifest, finish, manifest_of, write_text
 from classifsae.tensors import Bool, Float, OnStep, SentenceEncoder, Tensor
 
+NAMES = "names.json"
 MOST_WORDS, MOST_CHARACTERS = 6, 60
 
 ONE_SIDED = 1.645
 """Standard errors above chance: one in twenty names that mean nothing gets that far."""
 
 _N_WORDS, _N_SENTENCES, _SENTENCE_CHARACTERS = 10, 5, 300
-
-
-class NameOptions(BaseModel):
-    """Who names the concepts.
-
-    Attributes:
-        source: written ``from``: "words" takes the strongest words; "endpoint" asks a model behind an
-            OpenAI-compatible endpoint, which is sent sentences of the training split; "local" asks a Hugging
-            Face language model on this machine.
-        model: of the endpoint, or a folder or hub id.
-        url: of the endpoint, up to ``/v1``.
-        timeout: seconds to wait for one answer of the endpoint.
-        retries: further attempts where it does not answer, or is too busy.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
-
-    source: Maker = Field("words", alias="from")
-    model: str | None = None
-    url: str | None = None
-    timeout: PositiveFloat = 60.0
-    retries: NonNegativeInt = 2
-
-    @field_validator("url")
-    @classmethod
-    def _web_address(cls, given: str | None) -> str | None:
-        parts = urlsplit(given or "http://localhost")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"must be an address such as http://localhost:8000/v1, got {given!r}")
-        if parts.username or parts.password or parts.query:
-            raise ValueError(f"must hold no key, it would be kept; set the variable {KEY} in the environment")
-        return given
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needed = {"words": set(), "endpoint": {"url", "model"}, "local": {"model"}}[self.source]
-        given = {name for name in ("url", "model") if getattr(self, name) is not None}
-        if needed != given:
-            needs = " and ".join(sorted(needed)) or "neither model nor url"
-            raise ValueError(
-                f"from: {self.source} needs {needs}, got {' and '.join(sorted(given)) or 'neither'}"
-            )
-        return self
-
-    def identity(self) -> dict[str, JsonValue]:
-        """What decides the names."""
-        return self.model_dump(mode="json", include={"source", "model", "url"})
-
-    def ask(self, device: str | None = None) -> Ask | None:
-        """Whom to ask; None for names from words.
-
-        Raises:
-            ConfigError: there is no such local model.
-        """
-        if self.source == "endpoint":
-            assert self.url is not None
-            assert self.model is not None
-            return endpoint(url=self.url, model=self.model, timeout=self.timeout, retries=self.retries)
-        if self.source == "local":
-            assert self.model is not None
-            return local(model=self.model, device=device)
-        return None
 
 
 @dataclass(frozen=True)
@@ -314,5 +242,28 @@ def save_names(names: Sequence[ConceptName], folder: Path, *, inputs: str = "") 
 
 
 def load_names(folder: Path) -> tuple[ConceptName, ...]:
-    """Read names back, as ``save_names`` wrote them."""
-    return _LIST.validate_json((folder / NAMES).read_bytes())
+    """Read names back, as ``save_names`` wrote them; none where the folder holds no finished names.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    if manifest_of(folder) is None:
+        return ()
+    try:
+        return _LIST.validate_json((folder / NAMES).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
+
+
+def with_made_names(
+    descriptions: Sequence[Description], names: Sequence[ConceptName]
+) -> tuple[Description, ...]:
+    """Descriptions under the names made for their latents; the others keep theirs."""
+    made = {name.latent: name for name in names}
+    return tuple(_renamed(d, made[d.latent]) if d.latent in made else d for d in descriptions)
+
+
+def _renamed(described: Description, made: ConceptName) -> Description:
+    fits = made.fidelity
+    judged = (None, False) if fits is None else (fits.auroc, fits.better_than_chance)
+    return replace(described, name=made.name, origin=Origin(made.made_by, *judged))

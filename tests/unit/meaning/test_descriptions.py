@@ -16,13 +16,13 @@ from classifsae.meaning.descriptions import (
     Word,
     default_names,
     describe,
-    load_descriptions,
     save_descriptions,
     top_words,
-    with_names,
 )
 from classifsae.meaning.names import ConceptName, Fidelity, save_names
+from classifsae.meaning.own_names import with_names
 from classifsae.meaning.words import WordOptions, tokenise
+from classifsae.pipeline.run_folder import FitName, RunFolder
 
 NONE = WordOptions(language="none")
 
@@ -132,12 +132,12 @@ def test_names_that_do_not_fit_are_refused(names: dict[int, str], said: str):
 def test_descriptions_survive_the_disk_with_ones_own_names(tmp_path: Path):
     saved = (described(3, "öl \N{FIRE}"), described(5, "gold"))
     save_descriptions(saved, tmp_path / "descriptions" / "sae" / "seed-1")
-    assert load_descriptions(tmp_path, "sae", 1) == saved
-    assert load_descriptions(tmp_path, "sae", 2) is None
+    assert RunFolder(tmp_path).described(FitName("sae", 1)) == saved
+    assert RunFolder(tmp_path).described(FitName("sae", 2)) is None
     names = tmp_path / "names" / "sae" / "seed-1.yaml"
     names.parent.mkdir(parents=True)
     names.write_text("5: metals\n")
-    found = load_descriptions(tmp_path, "sae", 1)
+    found = RunFolder(tmp_path).described(FitName("sae", 1))
     assert found is not None
     assert found[1].name == "metals"
     assert [d.origin for d in found] == [None, Origin("user")]
@@ -153,7 +153,7 @@ def test_a_name_made_by_the_run_says_how_well_it_fits(tmp_path: Path):
         ConceptName(5, "ore", "words", "ore", ()),
     )
     save_names(made, tmp_path / "named" / "sae" / "seed-1")
-    found = load_descriptions(tmp_path, "sae", 1)
+    found = RunFolder(tmp_path).described(FitName("sae", 1))
     assert found is not None
     assert [d.name for d in found] == ["crude", "ore"]
     assert [d.origin for d in found] == [Origin("endpoint", 0.75, better_than_chance=True), Origin("words")]
@@ -181,7 +181,7 @@ def test_a_file_of_names_that_is_wrong_is_refused_in_one_line(tmp_path: Path, wr
     names.parent.mkdir(parents=True)
     names.write_text(written)
     with pytest.raises(ConfigError, match=said) as error:
-        load_descriptions(tmp_path, "sae", 1)
+        RunFolder(tmp_path).described(FitName("sae", 1))
     assert str(error.value).startswith(str(names))
     assert "\n" not in str(error.value)
     assert "pydantic" not in str(error.value)

@@ -12,7 +12,8 @@ import pytest
 
 from classifsae.errors import ConfigError
 from classifsae.meaning import llm
-from classifsae.meaning.llm import KEY, AskError, endpoint, local
+from classifsae.meaning.llm import AskError, endpoint, local
+from classifsae.meaning.options import KEY
 
 GOOD = json.dumps({"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Oil"}}]})
 

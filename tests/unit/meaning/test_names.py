@@ -11,7 +11,6 @@ from classifsae.meaning.descriptions import ActiveSentence, Description, Word
 from classifsae.meaning.llm import AskError
 from classifsae.meaning.names import (
     ConceptName,
-    NameOptions,
     clean,
     fidelity,
     load_names,
@@ -19,6 +18,7 @@ from classifsae.meaning.names import (
     question,
     save_names,
 )
+from classifsae.meaning.options import NameOptions
 from classifsae.storage import manifest_of
 
 TEXTS = ["Oil prices\nfell.", "The bank raised rates.", "A goal in the last minute."]
