@@ -274,7 +274,8 @@ class _Run:
             protocol=work.experiment.protocol,
             notes=tuple(self.notes),
             results=tuple(
-                FitScores(**which._asdict(), scores=work.folder.read_scores(which)) for which in fits
+                FitScores(method=which.label, seed=which.seed, scores=work.folder.read_scores(which))
+                for which in fits
             ),
         )
         work.folder.write_results(scores, records, markdown(records, notes=self.notes))
