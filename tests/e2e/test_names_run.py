@@ -82,11 +82,33 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
         assert not file.is_file() or b"very-secret" not in file.read_bytes()
 
 
+def test_names_of_ones_own_do_not_pass_to_other_concepts(experiment_file: Path):
+    folder = RunFolder(experiment_file.parent / "run")
+    fit = FitName("classifsae", 1)
+    (described, *_) = folder.described(fit) or ()
+    (point,) = load_experiment(experiment_file)
+    (changed,) = load_experiment(experiment_file, ["methods.classifsae.learning_rate=2e-3"])
+    own = folder.own_names(fit)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{described.latent}: my own name\n")
+    try:
+        assert not any("written for other concepts" in note for note in run(point).notes)
+        assert own.read_text().startswith("concepts: ")
+        assert (folder.described(fit) or ())[0].name == "my own name"
+        assert "your names in seed-1.yaml are left out" in run(changed, until="describe").notes[-1]
+        assert "my own name" not in {d.name for d in folder.described(fit) or ()}
+        run(point)  # the same concepts as before
+        assert (folder.described(fit) or ())[0].name == "my own name"
+    finally:
+        own.unlink()
+        run(point)
+
+
 def test_a_users_own_names_come_before_all_others(experiment_file: Path):
     folder = experiment_file.parent / "run"
     described = RunFolder(folder).described(FitName("classifsae", 1)) or ()
     own = folder / "names" / "classifsae" / "seed-1.yaml"
-    own.parent.mkdir(parents=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(f"{described[0].latent}: my own name\n")
     try:
         named = RunFolder(folder).described(FitName("classifsae", 1)) or ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from classifsae.concepts.base import ConceptMethod, Concepts
+from classifsae.activations import Activations
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
 from classifsae.meaning.descriptions import MAX_DESCRIBED
@@ -223,7 +223,7 @@ class _Run:
         work = self.work
         stages = {which: fit(work, which, train=train, test=test) for which in fits_of(work.experiment)}
         if not all(stage.is_done for stage in stages.values()):
-            self.check_methods(work.width)
+            self.check_methods(Activations.load(work.folder.activations("train")).hidden.shape[1])
         found: dict[FitName, str] = {}
         errors: list[ClassifSAEError] = []
         for which, stage in stages.items():
@@ -236,7 +236,9 @@ class _Run:
                 self.failures.append(f"{which} is left out: {error}")
             else:
                 mark_names(names, work.folder.identity(which))
-                self.note(which, dead_note(work.experiment.recipe(*which), work.concepts(which)))
+                recipe, n_alive = work.experiment.recipe(*which), len(work.concepts(which))
+                n_concepts = recipe.n_concepts or n_alive
+                self.note(which, recipe.dead_note(n_concepts - n_alive, n_concepts))
         if not found:
             raise errors[0]
         self.notes += self.failures
@@ -300,12 +302,6 @@ class _Run:
     def note(self, which: FitName, *said: str) -> None:
         """Note what a reader should know of the concepts of one method and seed."""
         self.notes += [f"{which}: {one}" for one in said if one]
-
-
-def dead_note(recipe: ConceptMethod, concepts: Concepts) -> str:
-    """What to say of the concepts that a method should have found and did not; "" where all are there."""
-    n_concepts = recipe.n_concepts or len(concepts)
-    return recipe.dead_note(n_concepts - len(concepts), n_concepts)
 
 
 def failed_note(manifest: Manifest, folder: Path) -> str:

@@ -14,7 +14,6 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
@@ -85,57 +84,31 @@ _SUMMARY = TypeAdapter(Annotated[list[SummaryEntry], Field(min_length=1)])
 _SCORES = TypeAdapter(dict[str, Json])
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """A run on the disk.
 
     Attributes:
         path: of the folder.
+        options: file of the options that made the run.
+        summary: file of one flat record per method and seed.
+        all_scores: file of every score of every method and seed.
+        table: file of the table, as Markdown.
+        classifier: folder of the classifier that was tuned here.
+        sentences: folder of the embeddings of the test split.
+        report: folder of page, tables and pictures.
     """
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.options, self.summary = path / "experiment.json", path / "summary.json"
+        self.all_scores, self.table = path / "scores.json", path / "table.md"
+        self.classifier, self.report = path / "classifier", path / "report"
+        self.sentences = path / "sentences" / "test"
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
         """The folder of an experiment, by the names of its data set and backbone; reads no data."""
         return cls(experiment.folder(resolve(experiment.dataset)[0], experiment.backbone.name))
-
-    # --------------------------------------------------------------- paths
-
-    @property
-    def options(self) -> Path:
-        """The options that made the run."""
-        return self.path / "experiment.json"
-
-    @property
-    def summary(self) -> Path:
-        """One flat record per method and seed."""
-        return self.path / "summary.json"
-
-    @property
-    def all_scores(self) -> Path:
-        """Every score of every method and seed."""
-        return self.path / "scores.json"
-
-    @property
-    def table(self) -> Path:
-        """The table, as Markdown."""
-        return self.path / "table.md"
-
-    @property
-    def classifier(self) -> Path:
-        """The classifier that was tuned here."""
-        return self.path / "classifier"
-
-    @property
-    def sentences(self) -> Path:
-        """Embeddings of the test split."""
-        return self.path / "sentences" / "test"
-
-    @property
-    def report(self) -> Path:
-        """Page, tables and pictures."""
-        return self.path / "report"
 
     def activations(self, split: Split) -> Path:
         """Activations of one split."""
@@ -205,7 +178,7 @@ class RunFolder:
             "data set": (_place(before.dataset), _place(experiment.dataset)),
         }
         for kind, (was, now) in pairs.items():
-            if was and now and was != now and (not Path(was).is_absolute() or Path(was).exists()):
+            if was and now and _are_two(was, now):
                 other = setting("run_dir", f"{self.path}-2")
                 raise ConfigError(
                     f"{self.path} holds the run of another {kind}, {was}; this one, of {now}, would replace "
@@ -366,7 +339,7 @@ class RunFolder:
         """
         from classifsae.meaning.own_names import read_names
 
-        for file in sorted(self.path.glob("names/*/*")):
+        for file in sorted(self.path.glob("names/*/*.y*ml")):
             number = re.fullmatch(r"seed-(\d+)\.yaml", file.name)
             fit = FitName(file.parent.name, -1 if number is None else int(number[1]))
             if fit not in fits_of(experiment) and not self.identity(fit):
@@ -382,6 +355,13 @@ class RunFolder:
 def fits_of(experiment: Experiment) -> list[FitName]:
     """All methods with all seeds, in the order in which they are fitted."""
     return [FitName(label, seed) for seed in experiment.seeds for label in experiment.methods]
+
+
+def _are_two(was: str, now: str) -> bool:
+    """Whether these name two things; what is no longer where it was may have been moved."""
+    if not Path(was).is_absolute():
+        return was != now
+    return Path(was).exists() and not (Path(now).exists() and Path(was).samefile(now))
 
 
 def _place(dataset: DatasetConfig) -> str:

@@ -1,8 +1,8 @@
 """The stages of a run. Each is a value: a name, a folder, what it depends on, and how it is made.
 
 What a stage depends on are options, fingerprints of data and identities of earlier artefacts, all of them
-arguments. Calling these functions computes nothing; ``make`` does, and imports what it needs, so that a run
-that is up to date does not wait for libraries that it does not use.
+arguments. Calling these functions computes nothing; ``make`` does, by the functions of ``import classifsae``,
+which are imported when they are first called: a run that is up to date does not wait for them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+import classifsae as cs
+from classifsae.classifier.loading.identity import commit_of, identity_of_files
 from classifsae.data import Dataset, Texts
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
-    from classifsae.activations import Activations
-    from classifsae.classifier.classifier import Classifier
-    from classifsae.concepts import Concepts
     from classifsae.meaning.llm import Ask
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
@@ -73,7 +72,7 @@ class Work:
     device: str
 
     @cached_property
-    def classifier(self) -> "Classifier":
+    def classifier(self) -> "cs.Classifier":
         """The trained classifier."""
         return load_classifier(self.experiment, self.folder, self.data.label_names, self.device)
 
@@ -84,20 +83,12 @@ class Work:
     @cached_property
     def encoder(self) -> "SentenceEncoder":
         """The encoder of sentences."""
-        from classifsae.meaning.encoder import load_encoder
-
-        return load_encoder(self.experiment.encoder, device=self.device)
+        return cs.load_encoder(self.experiment.encoder, device=self.device)
 
     @cached_property
     def namer(self) -> "Ask | None":
         """The language model that names concepts, if one does."""
         return self.experiment.names.ask(self.device)
-
-    def activations(self, split: Split) -> "Activations":
-        """Activations of one split, on the device."""
-        from classifsae.activations import Activations
-
-        return Activations.load(self.folder.activations(split)).to(self.device)
 
     def texts(self, split: Split) -> Texts:
         """The texts of one split."""
@@ -105,12 +96,10 @@ class Work:
 
     def rows(self, split: Split) -> Texts:
         """The texts behind the activations, one per row: a long text may be several windows."""
-        from classifsae.activations import Activations
-
         texts = self.texts(split)
         if self.experiment.backbone.long_texts == "cut":
             return texts
-        captured = Activations.load(self.folder.activations(split))
+        captured = cs.Activations.load(self.folder.activations(split))
         return replace(
             texts,
             texts=captured.texts_of(texts.texts),
@@ -119,41 +108,36 @@ class Work:
             concepts=None,
         )
 
-    @property
-    def width(self) -> int:
-        """Width d of the hidden states that were captured."""
-        from classifsae.activations import Activations
+    def activations(self, split: Split) -> "cs.Activations":
+        """Activations of one split, on the device."""
+        return cs.Activations.load(self.folder.activations(split)).to(self.device)
 
-        return Activations.load(self.folder.activations("train")).hidden.shape[1]
+    def sentences(self) -> "cs.Sentences":
+        """The test split with its embeddings."""
+        return cs.Sentences.load(self.folder.sentences, self.rows("test").texts)
 
-    def concepts(self, fit: FitName) -> "Concepts":
+    def concepts(self, which: FitName) -> "cs.Concepts":
         """The concepts of one method and seed."""
-        from classifsae.concepts import Concepts
-
-        return Concepts.load(self.folder.concepts(fit))
+        return cs.Concepts.load(self.folder.concepts(which))
 
 
 def load_classifier(
     experiment: Experiment, folder: RunFolder, label_names: tuple[str, ...] | None, device: str | None
-) -> "Classifier":
-    """The classifier of a run: trained there, or loaded from where it was.
+) -> "cs.Classifier":
+    """The classifier of a run: tuned there, or loaded from where it was.
 
     Raises:
         ClassifSAEError: it cannot be loaded.
     """
-    from classifsae.classifier.classifier import Classifier
-
     backbone = experiment.backbone
     if backbone.tuning == "none":
-        return Classifier.load(backbone, label_names=label_names, device=device)
+        return cs.Classifier.load(backbone, label_names=label_names, device=device)
     reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
-    return Classifier.load(str(folder.classifier), label_names=label_names, device=device, **reading)
+    return cs.Classifier.load(str(folder.classifier), label_names=label_names, device=device, **reading)
 
 
 def trained_elsewhere(work: Work) -> str:
-    """Identity of a classifier that is not tuned here: its files or commit, else its weights."""
-    from classifsae.classifier.loading.identity import commit_of, identity_of_files
-
+    """Identity of a classifier that is not tuned here: of its files or commit, else of its weights."""
     backbone = work.experiment.backbone
     model = backbone.model or ""
     found = identity_of_files(model) or commit_of(model, backbone.revision)
@@ -164,50 +148,28 @@ def trained_elsewhere(work: Work) -> str:
 
 def finetune(work: Work) -> Stage:
     """Train the classifier."""
-    from classifsae.classifier.loading.identity import identity_of_files
-
-    backbone, train = work.experiment.backbone, work.data.train
+    backbone, train, folder = work.experiment.backbone, work.data.train, work.folder.classifier
     kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
     options = backbone.model_dump(mode="json", exclude=_READING - kept)
-    if files := identity_of_files(backbone.model) if backbone.model else None:
-        options["model"] = files  # wherever they are
+    if backbone.model is not None:
+        options["model"] = identity_of_files(backbone.model) or backbone.model  # files, wherever they are
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.classifier.tuning.finetune import finetune
+        cs.finetune(backbone, train, folder=folder, device=work.device, on_step=on_step, inputs=inputs)
 
-        finetune(
-            backbone,
-            train,
-            folder=work.folder.classifier,
-            device=work.device,
-            on_step=on_step,
-            inputs=inputs,
-        )
-
-    return Stage("finetune", work.folder.classifier, (options, train.identity), make)
+    return Stage("finetune", folder, (options, train.identity), make)
 
 
 def capture(work: Work, split: Split, *, trained: str) -> Stage:
     """Hidden states and logits of one split."""
     backbone, texts, folder = work.experiment.backbone, work.texts(split), work.folder.activations(split)
-    reading = backbone.model_dump(mode="json", include=_READING)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.classifier.capture import capture
+        rows = backbone.model_dump(include={"long_texts", "overlap", "max_tokens"})
+        cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
 
-        capture(
-            work.classifier,
-            texts,
-            folder=folder,
-            long_texts=backbone.long_texts,
-            overlap=backbone.overlap,
-            max_tokens=backbone.max_tokens,
-            on_step=on_step,
-            inputs=inputs,
-        )
-
-    depends_on = (trained, reading, texts.identity, texts.dataset)
-    return Stage(f"capture {split}", folder, depends_on, make)
+    reading = backbone.model_dump(mode="json", include=_READING)
+    return Stage(f"capture {split}", folder, (trained, reading, texts.identity, texts.dataset), make)
 
 
 def embed(work: Work) -> Stage:
@@ -217,9 +179,7 @@ def embed(work: Work) -> Stage:
     texts, folder = work.rows("test"), work.folder.sentences
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.meaning.encoder import embed
-
-        found = embed(texts, encoder=work.encoder, device=work.device, on_step=on_step)
+        found = cs.embed(texts, encoder=work.encoder, device=work.device, on_step=on_step)
         found.save(folder, inputs=inputs)
 
     depends_on: tuple[Json, ...] = (encoder_fingerprint(work.experiment.encoder), list(texts.texts))
@@ -268,20 +228,18 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
     options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.meaning.sentences import Sentences
-        from classifsae.metrics import score
         from classifsae.metrics.base import number
 
-        scores = score(
+        scores = cs.score(
             work.concepts(which),
             work.tail,
             work.activations("test"),
             metrics=metrics,
-            sentences=Sentences.load(work.folder.sentences, work.rows("test").texts) if sentences else None,
+            sentences=work.sentences() if sentences else None,
             on_step=on_step,
         )
         work.folder.write_scores(which, {n: result.as_json() for n, result in scores.results.items()})
-        flat = {s.name: number(s.value) for s in scores.flat()}
+        flat = {score.name: number(score.value) for score in scores.flat()}
         facts = ScoreFacts(flat=flat, lost=tuple(scores.lost_classes))
         finish(folder, inputs=inputs, record=facts.model_dump(mode="json"))
 
@@ -299,19 +257,16 @@ def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
         found = describe(work.concepts(which), work.activations("test"), texts, options=words)
         save_descriptions(found, folder, inputs=inputs)
 
-    depends_on = (concepts, test, words.model_dump(mode="json"))
-    return Stage(f"describe {which}", folder, depends_on, make)
+    return Stage(f"describe {which}", folder, (concepts, test, words.model_dump(mode="json")), make)
 
 
 def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, sentences: str) -> Stage:
     """Names of the concepts of one method and seed, made on the training split, judged on the test split."""
-    options, words = work.experiment.names, work.experiment.words
-    folder = work.folder.made_names(which)
+    options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.meaning.descriptions import describe
         from classifsae.meaning.names import judge, name_concepts, save_names
-        from classifsae.meaning.sentences import Sentences
 
         found, texts = work.concepts(which), work.rows("train")
         names = name_concepts(
@@ -322,13 +277,11 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
             made_by=options.source,
             on_step=on_step,
         )
-        embedded = Sentences.load(work.folder.sentences, work.rows("test").texts)
-        judged = judge(names, found, work.activations("test"), embedded, work.encoder)
+        judged = judge(names, found, work.activations("test"), work.sentences(), work.encoder)
         save_names(judged, folder, inputs=inputs)
 
     decided_by: list[Json] = [words.model_dump(mode="json"), options.identity()]
-    depends_on = (concepts, train, test, sentences, *decided_by)
-    return Stage(f"name {which}", folder, depends_on, make)
+    return Stage(f"name {which}", folder, (concepts, train, test, sentences, *decided_by), make)
 
 
 def report(
@@ -376,8 +329,7 @@ def report(
         for which, identity in concepts.items()
     ]
     said: list[Json] = [list(records), shown, [*notes], settings]
-    depends_on = (*said, test, texts.identity, fingerprint_of_templates())
-    return Stage("report", folder, depends_on, make)
+    return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
 
 
 def _settings(experiment: Experiment) -> Json:
