@@ -1,16 +1,19 @@
 """The command line: the stages' own words, each command a few lines."""
 
+import io
 import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
@@ -18,7 +21,7 @@ from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNa
 if TYPE_CHECKING:
     from classifsae.explaining.explainer import Explanation
     from classifsae.pipeline.config import Experiment
-    from classifsae.pipeline.run import Stop
+    from classifsae.pipeline.run import Outcome, Stop
     from classifsae.tensors import OnStep
 
 app = typer.Typer(
@@ -28,6 +31,8 @@ app = typer.Typer(
     help="Open up a text classifier: concepts that reproduce, change and explain its decisions.",
 )
 console, errors = Console(), Console(stderr=True)
+SECONDS_PER_LINE = 30.0
+"""Between lines on a stage that goes on, where output is not a terminal."""
 
 ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", show_default=False)]
 Settings = Annotated[
@@ -39,7 +44,7 @@ Settings = Annotated[
 
 Index = Annotated[
     int | None,
-    typer.Option(help="Number of one point of a sweep, from 1, as 'show' lists them.", show_default=False),
+    typer.Option(help="Number of one run of a sweep, as listed by 'show'.", show_default=False),
 ]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
@@ -47,16 +52,18 @@ RunFolder = Annotated[
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
 TextFile = Annotated[
     str | None,
-    typer.Option("--file", help="Texts to explain: .txt (one a line), .csv, .jsonl, .parquet; - for stdin."),
+    typer.Option(
+        "--file", help="File of texts: .txt (one per line), .csv, .jsonl, .parquet, or - for standard input."
+    ),
 ]
-MethodLabel = Annotated[str | None, typer.Option(help="Whose concepts; classifsae if the run has it.")]
-Seed = Annotated[int | None, typer.Option(help="Of which seed; the first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-WithWords = Annotated[bool, typer.Option(help="Say which words carry each concept.")]
+MethodLabel = Annotated[str | None, typer.Option(help="Method label (default: classifsae, if fitted).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the concepts (default: the first in the run).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
     bool,
-    typer.Option("--prompt", help="Print what the model is asked about the first training text instead."),
+    typer.Option("--prompt", help="Print the prompt of the first training text instead."),
 ]
 RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
@@ -64,7 +71,7 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
 @app.command()
 def run(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
-    """Run all stages; a second call does nothing."""
+    """Run all stages; stages that are up to date are skipped."""
     _run(experiment, settings, index, until="report")
 
 
@@ -82,27 +89,28 @@ def capture(experiment: ExperimentFile, settings: Settings = None, index: Index 
 
 @app.command()
 def fit(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
-    """All stages up to the concepts."""
+    """Run all stages up to the concepts."""
     _run(experiment, settings, index, until="fit")
 
 
 @app.command()
 def score(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
-    """All stages up to the scores."""
+    """Run all stages up to the scores."""
     _run(experiment, settings, index, until="score")
 
 
 @app.command()
 def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
-    """Put finished runs side by side in one table: Markdown, LaTeX, CSV and JSON."""
-    from classifsae.reporting import load_groups, save_tables
+    """Compare finished runs in one table: Markdown, LaTeX, CSV and JSON."""
+    from classifsae.pipeline.run_folder import RunFolder
+    from classifsae.reporting import group_runs, save_tables
     from classifsae.reporting.tables.table import terminal
 
-    groups = load_groups(runs)
+    groups = group_runs([RunFolder(run).results() for run in runs])
     save_tables(groups, to)
     for group in groups:
         console.print(terminal(group.records, title=group.title, notes=group.notes))
-    console.print(f"Tables as md, tex, csv and json: {to}", highlight=False, markup=False, soft_wrap=True)
+    _say(f"Tables as md, tex, csv and json: {to}")
 
 
 @app.command()
@@ -116,11 +124,11 @@ def explain(
     as_json: AsJson = False,
     words: WithWords = True,
 ) -> None:
-    """Say what decides a text: the concepts that fire, the answer without each, and their words."""
-    from classifsae.pipeline.finished import Finished
+    """Explain predictions: the concepts that fire, the prediction without each, the words that carry it."""
+    from classifsae.pipeline.explain import explainer_of
 
     given = _given(texts, file)
-    explainer = Finished.open(run).explainer(method, seed, words=words)
+    explainer = explainer_of(run, method=method, seed=seed, words=words)
     for number, text in enumerate(given):
         _print_explanation(explainer.explain(text), as_json=as_json, first=number == 0)
 
@@ -132,13 +140,10 @@ def show(
     index: Index = None,
     prompt: ShowPrompt = False,
 ) -> None:
-    """Print what is stated in an experiment, a list of a sweep's points, or one of them with all defaults."""
+    """Print an experiment's options, the runs of a sweep, or one run with all defaults (--index)."""
     import yaml
 
-    from classifsae.pipeline.config import load_experiment, point_of
-
-    points = load_experiment(experiment, settings or [])
-    chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
+    chosen = _points(experiment, settings, index)
     if prompt:
         for point in chosen:
             _show_prompt(point)
@@ -147,7 +152,7 @@ def show(
     else:
         (point,) = chosen
         tree = point.model_dump(mode="json", exclude_defaults=True) if index is None else point.in_full()
-        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
+        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=_is_unicode()), end="")
 
 
 @app.command()
@@ -158,10 +163,8 @@ def doctor(
 ) -> None:
     """Say what this machine has, and what an experiment would take before anything starts."""
     from classifsae.doctor import experiment_report, machine_report, sweep_report
-    from classifsae.pipeline.config import load_experiment, point_of
 
-    points = load_experiment(experiment, settings or []) if experiment else ()
-    chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
+    chosen = _points(experiment, settings, index) if experiment else ()
     console.print(machine_report())
     for part in sweep_report(chosen) if len(chosen) > 1 else map(experiment_report, chosen):
         console.print(part)
@@ -171,13 +174,14 @@ def doctor(
 def list_names(
     kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or metrics", show_default=False)],
 ) -> None:
-    """List what there is."""
+    """List available methods, datasets, backbones or metrics."""
     for name, about in _listed(kind):
         console.out(f"{name:<20} {about}")
 
 
 def main() -> None:
     """Entry point: exit status 0 done, 2 the input is wrong, 1 anything else."""
+    _replace_what_cannot_be_encoded()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
@@ -213,7 +217,7 @@ def _typed() -> Iterator[str]:
     from classifsae.data.stream import STANDARD_INPUT, stream_texts
 
     if sys.stdin.isatty():
-        errors.print("One text a line; Ctrl-D ends.", style="dim")
+        errors.print("One text per line; Ctrl-D ends.", style="dim")
     found = False
     for text in stream_texts(STANDARD_INPUT):
         found = True
@@ -227,7 +231,7 @@ def _typed() -> Iterator[str]:
 def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
     """Print it at once, so that a long list can be read while it grows."""
     if as_json:
-        console.out(json.dumps(explanation.as_json(), ensure_ascii=False), highlight=False)
+        console.out(json.dumps(explanation.as_json(), ensure_ascii=not _is_unicode()), highlight=False)
     else:
         from classifsae.explaining.terminal import printed
 
@@ -241,24 +245,45 @@ def _show_prompt(point: "Experiment") -> None:
     console.out(preview(point.backbone, load_dataset(point.dataset).train), highlight=False)
 
 
+def _say(line: str) -> None:
+    """Print a line as it is, whatever brackets a path in it has."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _complain(message: str) -> None:
-    errors.print(
-        f"classifsae: {' '.join(message.split())}",
-        style="bold red",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    line = f"classifsae: {' '.join(message.splitlines())}"
+    errors.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Let an output that has no sign for a character show another, rather than end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _is_unicode() -> bool:
+    """Whether the output has a sign for every character."""
+    return console.encoding.startswith("utf")
+
+
+def _points(path: Path, settings: list[str] | None, index: int | None) -> "tuple[Experiment, ...]":
+    """All runs of an experiment file, or the one of this number."""
+    from classifsae.pipeline.config import load_experiment, point_of
+
+    points = load_experiment(path, settings or [])
+    return points if index is None else (point_of(points, index, where=str(path)),)
 
 
 def _list_points(points: "Sequence[Experiment]") -> None:
     """One line per point: its number, what it is about, where it goes, and what of it is on the disk."""
-    from classifsae.pipeline.run import progress
+    from classifsae.data.sources import resolve
+    from classifsae.pipeline.run_folder import RunFolder
 
     rows = [("", "backbone", "data set", "run folder", "done")]
     for number, point in enumerate(points, start=1):
-        found = progress(point)
-        rows.append((str(number), point.backbone.name, found.dataset, str(found.folder), str(found)))
+        folder, dataset = RunFolder.of(point), resolve(point.dataset)[0]
+        rows.append((str(number), point.backbone.name, dataset, str(folder.path), folder.progress(point)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *cells in rows:
         line = [first.rjust(widths[0]), *(c.ljust(w) for c, w in zip(cells, widths[1:], strict=True))]
@@ -266,65 +291,114 @@ def _list_points(points: "Sequence[Experiment]") -> None:
 
 
 def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "Stop") -> None:
-    from classifsae.pipeline.config import load_experiment, point_of
-    from classifsae.pipeline.run import REPORT, TABLE
-    from classifsae.pipeline.run import run as run_experiment
-    from classifsae.reporting.save import PAGE
-    from classifsae.reporting.tables.table import terminal
+    points = _points(path, settings, index)  # whose errors are said before the pipeline is imported
+    from classifsae.pipeline.run import run
 
-    points = load_experiment(path, settings or [])
-    for point in points if index is None else [point_of(points, index, where=str(path))]:
-        outcome = run_experiment(point, until=until, watch=Bars())
-        if outcome.n_done == 0:
-            console.print(
-                f"Nothing to do: all {outcome.n_kept} stages of {outcome.folder} are up to date.",
-                highlight=False,
-            )
-        if outcome.records:
-            console.print(terminal(outcome.records, notes=outcome.notes))
-            console.print(
-                f"Table, scores and summary: {outcome.folder / TABLE}", highlight=False, soft_wrap=True
-            )
-        if until == "report":
-            page = outcome.folder / REPORT / PAGE
-            console.print(f"The page to open in a browser: {page}", highlight=False, soft_wrap=True)
+    for point in points:
+        outcome = run(point, until=until, watch=Bars())
+        _print_outcome(outcome, reported=until == "report")
         if outcome.failures:
             raise DataError(" ".join(outcome.failures))
 
 
+def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
+    from classifsae.pipeline.run_folder import RunFolder
+    from classifsae.reporting.save import PAGE
+    from classifsae.reporting.tables.table import terminal
+
+    folder = RunFolder(outcome.folder)
+    if outcome.n_done == 0:
+        _say(f"Nothing to do: all {outcome.n_kept} stages of {folder.path} are up to date.")
+    if outcome.records:
+        console.print(terminal(outcome.records, notes=outcome.notes))
+        _say(f"Table, scores and summary: {folder.table}")
+    else:
+        for note in outcome.notes:
+            _say(note)
+    if reported:
+        _say(f"Page to open in a browser: {folder.report / PAGE}")
+
+
 class Bars:
-    """One line per stage: a bar while it runs on a terminal, a plain line when it ends."""
+    """What is shown of a stage: a bar on a terminal, else a line now and then; one line at its end."""
 
     @contextmanager
     def stage(self, name: str, /) -> Iterator["OnStep"]:
         """Show a stage while it runs."""
-        columns = (
-            TextColumn("{task.description:<25}", table_column=Column(no_wrap=True, min_width=25)),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            # What does not fit beside the bar is cut off, never the bar.
-            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, ratio=1)),
-        )
         begin = time.monotonic()
-        shown = console.is_terminal
-        with Progress(*columns, console=console, transient=True, expand=True, disable=not shown) as progress:
-            task = progress.add_task(name, total=None, numbers="")
-            yield _to_bar(progress, task)
-        console.print(f"{name:<28} {time.monotonic() - begin:7.1f} s", highlight=False)
+        with _bar(name) if console.is_terminal else _lines(name) as on_step:
+            yield on_step
+        _say(f"{name:<28} {time.monotonic() - begin:7.1f} s")
 
     def kept(self, name: str, /) -> None:
         """Say that a stage is up to date."""
         console.print(f"{name:<28}  up to date", style="dim", highlight=False)
 
 
-def _to_bar(progress: Progress, task: TaskID) -> "OnStep":
-    def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
-        first = sorted(values, key=lambda name: name not in ("loss", "dead"))
-        numbers = "  ".join(f"{name} {values[name]:.3g}" for name in first)
-        progress.update(task, completed=done, total=total, numbers=numbers)
+@contextmanager
+def _bar(name: str) -> Iterator["OnStep"]:
+    columns = (
+        TextColumn("{task.description:<25}", table_column=Column(no_wrap=True, min_width=25)),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        # What does not fit beside the bar is cut off, never the bar.
+        TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, ratio=1)),
+    )
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
+        task = progress.add_task(name, total=None, numbers="")
 
-    return on_step
+        def on_step(done: int, total: int, values: Mapping[str, float], /) -> None:
+            first = sorted(values, key=lambda name: name not in ("loss", "dead"))
+            numbers = "  ".join(f"{name} {values[name]:.3g}" for name in first)
+            progress.update(task, completed=done, total=total, numbers=numbers)
+
+        yield on_step
+
+
+@contextmanager
+def _lines(name: str) -> Iterator["OnStep"]:
+    """A line every 30 s, from a thread of its own, as not every stage counts its steps."""
+    pace, ended = Pace(), Event()
+
+    def tell() -> None:
+        while not ended.wait(SECONDS_PER_LINE):
+            _say(f"{name:<28} {pace}")
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield pace.on_step
+    finally:
+        ended.set()
+        teller.join()
+
+
+class Pace:
+    """How far a stage is, and how long it still takes at the pace of the steps so far."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        self._step = self._total = 0
+
+    def on_step(self, done: int, total: int, values: Mapping[str, float], /) -> None:
+        """Note a step."""
+        self._step, self._total = done, total
+        self._first = self._first or (done, time.monotonic())  # a stage may go on from a checkpoint
+
+    def __str__(self) -> str:
+        """Such as "step 120 of 1000, 0:02:10 left"; the time so far where steps are not counted."""
+        if self._first is None:
+            return f"{_clock(time.monotonic() - self._began)} so far"
+        step, since = self._first
+        left = (time.monotonic() - since) / max(1, self._step - step) * (self._total - self._step)
+        known = f", {_clock(left)} left" if self._step > step else ""
+        return f"step {self._step} of {self._total}{known}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _listed(kind: str) -> list[tuple[str, str]]:

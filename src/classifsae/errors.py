@@ -95,12 +95,12 @@ def one_line(error: "ValidationError", *, known: Collection[str] = ()) -> str:
 def _complaint(
     where: tuple[int | str, ...], kind: str, message: str, given: object, known: Collection[str]
 ) -> str:
-    path = ".".join(map(str, where))
+    path = ".".join(map(str, where)) or "the whole"
     if kind == "extra_forbidden":
         return str(unknown_option(path, known))
     if kind == "value_error":
         said = message.removeprefix("Value error, ")
-        return said if not path or said.startswith(f"{path}: ") else f"{path}: {said}"
+        return said if not where or said.startswith(f"{path}: ") else f"{path}: {said}"
     if kind in ("tuple_type", "list_type"):
         return f"{path}: must be a list such as [1, 2], got {given!r}"
     if kind == "too_short":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, resources
 from importlib.metadata import EntryPoints, entry_points
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from pkgutil import iter_modules
@@ -60,6 +61,27 @@ def import_object(path: str) -> object:
     return found
 
 
+def names_in(package: str) -> list[str]:
+    """Every name in a folder of classes, its entry points included, sorted; nothing of it is imported."""
+    spec = find_spec(package)
+    assert spec is not None
+    modules = [m.name for m in iter_modules(spec.submodule_search_locations)]
+    return sorted({m for m in modules if not m.startswith("_") and m != "base"} | _installed(package).names)
+
+
+def known_name(kind: str, package: str, given: str) -> str:
+    """A name as its file spells it; a ``package.module:Class`` as it is. Nothing is imported.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
+    known = {canonical(name): name for name in names_in(package)}
+    if ":" not in given and canonical(given) not in known:
+        hint = f"Your own {kind} may be given as package.module:Class."
+        raise UnknownNameError(kind, given, known.values(), hint=hint)
+    return known.get(canonical(given), given)
+
+
 @dataclass(frozen=True)
 class ClassRegistry(Generic[T]):
     """One class per public module of a package, plus entry points and ``package.module:Class``.
@@ -78,9 +100,7 @@ class ClassRegistry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every known name, sorted."""
-        path = import_module(self.package).__path__
-        own = {m.name for m in iter_modules(path) if not m.name.startswith("_") and m.name != "base"}
-        return sorted(own | _installed(self.package).names)
+        return names_in(self.package)
 
     def load(self, name: str) -> type[T]:
         """The class behind a name.
@@ -91,11 +111,7 @@ class ClassRegistry(Generic[T]):
         """
         if ":" in name:
             return self._checked(import_object(name), name)
-        known = {canonical(n): n for n in self.names()}
-        if canonical(name) not in known:
-            hint = f"Your own {self.kind} may be given as package.module:Class."
-            raise UnknownNameError(self.kind, name, known.values(), hint=hint)
-        name = known[canonical(name)]
+        name = known_name(self.kind, self.package, name)
         for point in _installed(self.package).select(name=name):
             return self._checked(point.load(), name)
         return self._defined_in(f"{self.package}.{name}", name)
@@ -136,7 +152,9 @@ class PresetRegistry:
         return sorted(self._paths())
 
     def find(self, name: str) -> Path | None:
-        """The file of a preset, or None if there is no such preset."""
+        """The file of a preset, or None if there is no such preset; no path names one."""
+        if set(name) & set("/\\~") or name.startswith("."):
+            return None
         by_spelling = {canonical(n): path for n, path in self._paths().items()}
         return by_spelling.get(canonical(name))
 

@@ -1,7 +1,8 @@
 """Artefacts on disk: a folder of safetensors and JSON files that counts only once its manifest is there.
 
 Every file is written beside its place and renamed into it; ``manifest.json`` comes last. A folder
-without a manifest is unfinished, whatever else it holds. Nothing is ever unpickled.
+without a manifest is unfinished, whatever else it holds. Nothing is ever unpickled. torch is imported
+where tensors are read and written, so that whoever looks at manifests alone does not wait for it.
 """
 
 import hashlib
@@ -12,20 +13,20 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import torch
 from pydantic import BaseModel, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from classifsae.errors import MismatchError, StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Json = JsonValue
 
 MANIFEST = "manifest.json"
-_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+_DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
 
 
 class FileRecord(BaseModel, frozen=True):
@@ -68,7 +69,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+def hash_tensors(tensors: Iterable[tuple[str, "Tensor"]]) -> str:
     """SHA-256 over names, shapes, types and values of tensors, in the order given, on any device."""
     digest = hashlib.sha256()
     for name, tensor in tensors:
@@ -133,8 +134,10 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
     """Write one safetensors file atomically."""
+    from safetensors.torch import save_file
+
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +147,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise cannot_write(path, error) from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, "Tensor"]:
     """Open a safetensors file; tensors are mapped from the disk and read when they are used.
 
     Raises:
@@ -183,7 +186,7 @@ def _joined_header(parts: Sequence[Path]) -> dict[str, Json]:
         n_rows = sum(tensors[name].shape[0] for tensors in opened)
         length = n_rows * math.prod(first.shape[1:]) * first.element_size()
         header[name] = {
-            "dtype": _DTYPES[first.dtype],
+            "dtype": _DTYPES[str(first.dtype)],
             "shape": [n_rows, *first.shape[1:]],
             "data_offsets": [offset, offset + length],
         }
@@ -191,7 +194,9 @@ def _joined_header(parts: Sequence[Path]) -> dict[str, Json]:
     return header
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def _bytes_of(tensor: "Tensor") -> memoryview:
+    import torch
+
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 

@@ -1,8 +1,11 @@
 """The command line as a user meets it: exit status, and one clear line for whatever is wrong."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -223,6 +226,55 @@ def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "classifsae", *arguments],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_brackets_in_a_path_and_an_output_without_signs_for_all_characters_lose_no_work(experiment: Path):
+    folder = experiment.parent / "run [bold] [/b]"
+    settings = ["seeds=[1]", "methods={random: {top_k: 3}}", f"run_dir={folder}"]
+    done = command("run", str(experiment), *settings, cwd=experiment.parent, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert f"Table, scores and summary: {folder / 'table.md'}" in done.stdout
+    again = command("run", str(experiment), *settings, cwd=experiment.parent, PYTHONIOENCODING="cp1252")
+    assert f"stages of {folder} are up to date." in again.stdout
+    explained = command("explain", str(folder), "caf\u00e9", "--json", cwd=folder, PYTHONIOENCODING="ascii")
+    assert json.loads(explained.stdout)["text"] == "caf\u00e9"
+
+
+def test_a_run_is_explained_from_any_directory(experiment: Path, tmp_path: Path):
+    short = ["seeds=[1]", "methods={random: {top_k: 3}}"]
+    trained = command("finetune", str(experiment), *short, "run_dir=first", cwd=experiment.parent)
+    assert trained.returncode == 0, trained.stderr
+    opened = ["backbone={model: ./first/classifier, tuning: none}", "dataset=short.csv", "run_dir=second"]
+    fitted = command("fit", str(experiment), *short, *opened, cwd=experiment.parent)
+    assert fitted.returncode == 0, fitted.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    explained = command("explain", str(experiment.parent / "second"), "a goal", cwd=elsewhere)
+    assert explained.returncode == 0, explained.stderr
+
+
+def test_output_that_is_no_terminal_tells_now_and_then_how_far_a_stage_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(cli, "SECONDS_PER_LINE", 0.02)
+    with cli.Bars().stage("finetune") as on_step:
+        time.sleep(0.05)
+        on_step(5, 100, {"loss": 1.0})  # goes on from a checkpoint
+        time.sleep(0.05)
+        on_step(10, 100, {"loss": 1.0})
+        time.sleep(0.05)
+    printed = capsys.readouterr().out
+    assert "0:00:00 so far" in printed
+    assert "step 5 of 100\n" in printed
+    assert re.search(r"finetune +step 10 of 100, 0:00:0\d left\n", printed)
 
 
 def test_the_doctor_says_what_a_run_would_take_in_80_columns(

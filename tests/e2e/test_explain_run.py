@@ -13,10 +13,10 @@ import classifsae as cs
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.errors import StorageError
-from classifsae.meaning.descriptions import load_descriptions
 from classifsae.pipeline.config import load_experiment
-from classifsae.pipeline.finished import Finished
+from classifsae.pipeline.explain import chosen_fit, explainer_of
 from classifsae.pipeline.run import run
+from classifsae.pipeline.run_folder import FitName, RunFolder
 from e2e.conftest import TINY, write_experiment
 from e2e.test_cli import call
 
@@ -59,7 +59,7 @@ def test_json_is_one_object_a_line_and_the_same_as_in_python(
     found, other = lines(printed)
     concepts = Concepts.load(finished / "concepts" / "mine" / "seed-3")  # no yardstick, though it comes first
     model = Classifier.load(finished / "classifier", device="cpu")
-    described = load_descriptions(finished, "mine", 3)
+    described = RunFolder(finished).described(FitName("mine", 3))
     assert described is not None
     expected = cs.explain(model, concepts, TEXT, descriptions=described)
     assert found == json.loads(json.dumps(expected.as_json()))
@@ -98,7 +98,7 @@ def test_texts_are_typed_where_none_are_given(
     monkeypatch.setattr("sys.stdin", typed)
     status, printed = call(monkeypatch, capsys, "explain", str(finished), "--no-words")
     assert status == 0, printed
-    assert "One text a line; Ctrl-D ends." in printed
+    assert "One text per line; Ctrl-D ends." in printed
     assert f"{TEXT}\nLabel: " in printed
 
 
@@ -195,7 +195,7 @@ def test_the_weights_are_not_hashed_to_explain(finished: Path, monkeypatch: pyte
     from classifsae.classifier import classifier
 
     monkeypatch.setattr(classifier, "hash_tensors", lambda tensors: 1 / 0)
-    explainer = Finished.open(finished).explainer(None, None, words=True)
+    explainer = explainer_of(finished)
     assert explainer.explain(TEXT).text == TEXT
 
 
@@ -203,10 +203,12 @@ def test_an_unfinished_method_is_not_offered(finished: Path, tmp_path: Path):
     broken = shutil.copytree(finished, tmp_path / "run")
     for seed in (3, 4):
         (broken / "concepts" / "mine" / f"seed-{seed}" / "manifest.json").unlink()
-    assert Finished.open(broken).method(None) == "random"
+    run_folder = RunFolder(broken)
+    options = run_folder.read_experiment()
+    assert chosen_fit(run_folder, options, None, None) == FitName("random", 3)
     shutil.rmtree(broken / "concepts")
     with pytest.raises(StorageError, match="holds no finished concepts"):
-        Finished.open(broken).method(None)
+        chosen_fit(run_folder, options, None, None)
 
 
 def test_a_classifier_that_was_loaded_is_loaded_again(finished: Path, tmp_path: Path):
@@ -218,7 +220,7 @@ def test_a_classifier_that_was_loaded_is_loaded_again(finished: Path, tmp_path: 
     )
     (point,) = load_experiment(path)
     run(point)
-    explainer = Finished.open(tmp_path / "run").explainer(None, None, words=False)
+    explainer = explainer_of(tmp_path / "run", words=False)
     assert explainer.explain(TEXT).classifier.label in explainer.model.label_names
 
 

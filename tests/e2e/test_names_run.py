@@ -11,8 +11,8 @@ from classifsae.meaning import llm
 from classifsae.meaning.llm import KEY
 from classifsae.meaning.names import load_names
 from classifsae.pipeline.config import load_experiment
-from classifsae.pipeline.finished import descriptions_of
 from classifsae.pipeline.run import run
+from classifsae.pipeline.run_folder import FitName, RunFolder
 from e2e.conftest import TINY, write_experiment
 from unit.meaning.test_llm import serving
 
@@ -40,7 +40,7 @@ def test_names_from_words_are_judged_on_the_test_split(experiment_file: Path):
     (point,) = load_experiment(experiment_file)
     assert run(point).n_done == 0
     names = load_names(place(experiment_file))
-    described = descriptions_of(experiment_file.parent / "run", "classifsae", 1)
+    described = RunFolder(experiment_file.parent / "run").described(FitName("classifsae", 1)) or ()
     assert [n.name for n in names] == [d.name for d in described]
     for name in names:
         assert (name.made_by, name.failure, name.name) == ("words", "", name.from_words)
@@ -83,17 +83,36 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
         assert not file.is_file() or b"very-secret" not in file.read_bytes()
 
 
-def test_a_users_own_names_come_before_all_others_unless_they_were_written_for_other_concepts(
-    experiment_file: Path,
-):
-    folder, (point,) = experiment_file.parent / "run", load_experiment(experiment_file)
-    described = descriptions_of(folder, "classifsae", 1)
-    own = folder / "names" / "classifsae" / "seed-1.yaml"
-    own.parent.mkdir(parents=True)
-    mine = f"{described[0].latent}: my own name\n"
-    own.write_text(mine)
+def test_names_of_ones_own_do_not_pass_to_other_concepts(experiment_file: Path):
+    folder = RunFolder(experiment_file.parent / "run")
+    fit = FitName("classifsae", 1)
+    (described, *_) = folder.described(fit) or ()
+    (point,) = load_experiment(experiment_file)
+    (changed,) = load_experiment(experiment_file, ["methods.classifsae.learning_rate=2e-3"])
+    own = folder.own_names(fit)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{described.latent}: my own name\n")
     try:
-        named = descriptions_of(folder, "classifsae", 1)
+        assert not any("written for other concepts" in note for note in run(point).notes)
+        assert own.read_text().startswith("concepts: ")
+        assert (folder.described(fit) or ())[0].name == "my own name"
+        assert "your names in seed-1.yaml are left out" in run(changed, until="describe").notes[-1]
+        assert "my own name" not in {d.name for d in folder.described(fit) or ()}
+        run(point)  # the same concepts as before
+        assert (folder.described(fit) or ())[0].name == "my own name"
+    finally:
+        own.unlink()
+        run(point)
+
+
+def test_a_users_own_names_come_before_all_others(experiment_file: Path):
+    folder = experiment_file.parent / "run"
+    described = RunFolder(folder).described(FitName("classifsae", 1)) or ()
+    own = folder / "names" / "classifsae" / "seed-1.yaml"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{described[0].latent}: my own name\n")
+    try:
+        named = RunFolder(folder).described(FitName("classifsae", 1)) or ()
         assert [d.name for d in named] == ["my own name", *(d.name for d in described[1:])]
         note = run(point).notes[-1]
         assert "does not say which concepts its names were written for" in note

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from classifsae.pipeline.config import load_experiment
-from classifsae.pipeline.run import progress, run
+from classifsae.pipeline.run import run
+from classifsae.pipeline.run_folder import RunFolder
 from e2e.conftest import WORDS
 from unit.pipeline.test_paper import LABELS, PAPER
 
@@ -61,4 +62,7 @@ def test_a_toy_of_each_backbone_runs_through_all_stages(backbone: str, dataset: 
     facts = json.loads((outcome.folder / "classifier" / "classifier.json").read_text())
     assert facts["layer"] == (3 if point.backbone.kind == "encoder" else 2)
     assert run(point).n_done == 0
-    assert str(progress(point)) == "classifier 1/1, activations 2/2, concepts 2/2, scores 2/2, report 1/1"
+    assert (
+        RunFolder.of(point).progress(point)
+        == "classifier 1/1, activations 2/2, concepts 2/2, scores 2/2, report 1/1"
+    )

@@ -1,38 +1,59 @@
-"""What messages tell to type."""
+"""Messages: what they tell to type means what it says, and a mistyped option finds the one that was meant."""
 
-import subprocess
+import shlex
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from classifsae.errors import setting
+from classifsae.errors import UnknownNameError, setting, unknown_option
 
-NAMES = [
-    "yes",
-    "no",
-    "a, b",
-    "it's",
-    'so "called"',
-    "[x]",
-    "null",
-    "1",
-    "# 3",
-    "θετικό",
-    "긍정",
-    "\U0001f600",
-    "$HOME `ls` !",
+OPTIONS = [
+    "seeds",
+    "dataset",
+    "names",
+    "dataset.label_column",
+    "dataset.seed",
+    "backbone.seed",
+    "words.language",
 ]
 
 
-@pytest.mark.parametrize("value", [NAMES, *NAMES])
-def test_a_setting_passes_the_shell_and_yaml_unchanged(value: str | list[str]):
-    typed = setting("dataset.label_names", value)
-    given = subprocess.run(
-        ["sh", "-c", f"printf %s {typed}"], capture_output=True, check=True
-    ).stdout.decode()
-    key, _, written = given.partition("=")
-    assert (key, yaml.safe_load(written)) == ("dataset.label_names", value)
+@given(st.lists(st.text()) | st.text() | st.booleans() | st.integers() | st.none())
+def test_a_setting_is_one_word_to_the_shell_and_means_its_value(value: object):
+    (word,) = shlex.split(setting("dataset.label_names", value))
+    key, _, text = word.partition("=")
+    assert key == "dataset.label_names"
+    assert yaml.safe_load(text) == value
 
 
-def test_a_setting_is_easy_to_read():
-    assert setting("dataset.label_names", ("yes", "no")) == """'dataset.label_names=["yes", "no"]'"""
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [
+        ("reviews.csv", "dataset=reviews.csv"),
+        ("yes", """'dataset="yes"'"""),
+        (["yes", "no"], """'dataset=["yes", "no"]'"""),
+        (["a, b", "it's"], """'dataset=["a, b", "it'"'"'s"]'"""),
+    ],
+)
+def test_a_setting_is_quoted_only_where_it_must_be(value: object, typed: str):
+    assert setting("dataset", value) == typed
+
+
+@pytest.mark.parametrize(
+    ("given", "guess"),
+    [
+        ("seed", "'seeds'?"),
+        ("label_column", "'dataset.label_column'?"),
+        ("language", "'words.language'?"),
+        ("words.langage", "'words.language'? Known: words.language."),
+    ],
+)
+def test_an_unknown_option_is_looked_for_beside_and_then_in_other_mappings(given: str, guess: str):
+    assert f"Did you mean {guess}" in str(unknown_option(given, OPTIONS))
+
+
+def test_several_places_are_all_named():
+    said = str(UnknownNameError("option", "top_k", ["a"], elsewhere=["m.top_k", "b.top_k"]))
+    assert "Did you mean 'b.top_k' or 'm.top_k'?" in said

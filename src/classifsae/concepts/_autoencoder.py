@@ -4,6 +4,7 @@ Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:240
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -176,6 +177,8 @@ class SparseMethod(ConceptMethod):
         final_learning_rate: Adam's at the last step, reached by a half cosine.
     """
 
+    against_dead: ClassVar[str] = "train longer (n_vectors, learning_rate), or raise top_k"
+
     n_concepts: PositiveInt = 20
     n_latents: PositiveInt | None = None
     top_k: PositiveInt = 10
@@ -184,20 +187,21 @@ class SparseMethod(ConceptMethod):
     learning_rate: PositiveFloat = 5e-5
     final_learning_rate: PositiveFloat = Field(default=5e-7)
 
-    def start(self, train: Activations) -> SparseCoder:
-        """The autoencoder before training.
-
-        Raises:
-            ConfigError: fewer latents than concepts or than k.
-        """
-        width = train.hidden.shape[1]
-        n_latents = self.n_latents or 2 * width
+    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
+        """Refuse, beside what every method refuses, fewer latents than concepts or than k."""
+        super().check_sizes(n_sentences=n_sentences, width=width)
+        n_latents = self.n_latents or (None if width is None else 2 * width)
         for name, value in (("n_concepts", self.n_concepts), ("top_k", self.top_k)):
-            if value > n_latents:
+            if n_latents is not None and value > n_latents:
                 raise ConfigError(
                     f"{self.method_name()}: {name} is {value}, but there are only {n_latents} latents; "
                     f"lower {name} or raise n_latents."
                 )
+
+    def start(self, train: Activations) -> SparseCoder:
+        """The autoencoder before training."""
+        width = train.hidden.shape[1]
+        n_latents = self.n_latents or 2 * width
         coder = SparseCoder.initial(width=width, n_latents=n_latents, top_k=self.top_k, seed=self.seed)
         return coder.to(train.hidden.device)
 

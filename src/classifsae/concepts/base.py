@@ -3,10 +3,11 @@
 recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (b, m) -> (b, d).
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self, final
+from typing import Annotated, ClassVar, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -15,7 +16,7 @@ from torch import nn
 from classifsae.activations import Activations, Source, check_finite
 from classifsae.activity import ALIVE
 from classifsae.concepts._optimise import Run
-from classifsae.errors import ConfigError, DataError, StorageError, one_line
+from classifsae.errors import ClassifSAEWarning, ConfigError, DataError, StorageError, one_line
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
 from classifsae.tensors import Float, Int, Tail, Tensor
@@ -190,11 +191,14 @@ class ConceptMethod(BaseModel, ABC):
     order, ``choose``. Checks, removal of dead concepts and segmentation are the same for all.
 
     Attributes:
+        against_dead: what to change where concepts are dead, in the names of the method's options.
         n_concepts: m, concepts to keep at most; None where the method has no such choice.
         seed: of everything random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    against_dead: ClassVar[str] = "lower n_concepts"
 
     n_concepts: PositiveInt | None = 20
     seed: NonNegativeInt = 42
@@ -250,13 +254,24 @@ class ConceptMethod(BaseModel, ABC):
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)
 
-    def _check(self, train: Activations) -> None:
-        check_finite(train.hidden, train.ids)
-        if self.n_concepts is not None and self.n_concepts > len(train):
+    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
+        """Refuse options that cannot work on so many sentences of this width, before anything is computed.
+
+        Args:
+            n_sentences: of the training split, where known.
+            width: d, where known.
+        Raises:
+            ConfigError: says which option to change.
+        """
+        if self.n_concepts is not None and n_sentences is not None and self.n_concepts > n_sentences:
             raise ConfigError(
-                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {len(train)} "
+                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {n_sentences} "
                 f"training sentences; lower n_concepts or add sentences."
             )
+
+    def _check(self, train: Activations) -> None:
+        check_finite(train.hidden, train.ids)
+        self.check_sizes(n_sentences=len(train), width=train.hidden.shape[1])
         if len(torch.bincount(train.predictions).nonzero()) < 2:
             raise DataError(
                 f"{self.method_name()}: the classifier predicts one class only for all {len(train)} training "
@@ -271,6 +286,8 @@ class ConceptMethod(BaseModel, ABC):
 
         Raises:
             DataError: every concept is dead.
+        Warns:
+            ClassifSAEWarning: some are.
         """
         with torch.no_grad():
             chosen = self.choose(coder, on, classes)
@@ -278,11 +295,11 @@ class ConceptMethod(BaseModel, ABC):
         counts = torch.bincount(classes, minlength=on.n_classes).to(by_class)
         overall = (by_class * counts).sum(dim=1) / counts.sum()
         alive = overall > ALIVE
-        if not alive.any():
-            raise DataError(
-                f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |z| at most {ALIVE:g}); "
-                f"let codes be denser (a lower threshold or activation-rate weight), or train longer."
-            )
+        if note := self.dead_note(int((~alive).sum()), len(chosen)):
+            note = f"{self.method_name()}: {note}"
+            if not alive.any():
+                raise DataError(note)
+            warnings.warn(note, ClassifSAEWarning, stacklevel=3)
         return Concepts(
             coder=coder,
             kept=chosen[alive],
@@ -292,6 +309,13 @@ class ConceptMethod(BaseModel, ABC):
             method=self.method_name(),
             curves=run.curves if run else {},
         )
+
+    @final
+    def dead_note(self, n_dead: int, n_concepts: int) -> str:
+        """What to say of concepts that are dead, and what to do; "" if none is."""
+        how_many = "all" if n_dead == n_concepts else f"{n_dead} of"
+        said = f"{how_many} {n_concepts} concepts are dead (mean |z| at most {ALIVE:g}); {self.against_dead}."
+        return said if n_dead else ""
 
     @final
     def keep_as_published(self, coder: Coder, on: Activations, *, run: Run | None = None) -> Concepts:

@@ -48,13 +48,19 @@ class ICA(ConceptMethod):
         Raises:
             ConfigError: the states span fewer than m directions.
         """
-        n, d = train.hidden.shape
-        self._require(min(n, d), f"{n} sentences of width {d} span at most {min(n, d)}")
+        n = len(train)
         found = self._fast_ica(train.hidden)
         n_wide = _n_wide(torch.from_numpy(found.whitening_))
         self._require(n_wide, f"the {n} hidden states vary in {n_wide}")
         parts = {"mean": found.mean_, "encoder": found.components_.T, "decoder": found.mixing_.T}
         return LinearCoder(**{name: torch.from_numpy(a.copy()).to(train.hidden) for name, a in parts.items()})
+
+    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
+        """Refuse, beside what every method refuses, more concepts than sentences span directions."""
+        super().check_sizes(n_sentences=n_sentences, width=width)
+        if n_sentences is not None and width is not None:
+            most = min(n_sentences, width)
+            self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")
 
     def _require(self, n_directions: int, why: str) -> None:
         if self.n_concepts > n_directions:

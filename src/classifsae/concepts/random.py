@@ -1,5 +1,7 @@
 """Random unit directions under TopK: the floor of each table, what any directions would give."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import PositiveInt
 
@@ -17,6 +19,8 @@ class Random(ConceptMethod):
     Attributes:
         top_k: k; all of the projections where there are fewer.
     """
+
+    against_dead: ClassVar[str] = "raise top_k"
 
     n_concepts: PositiveInt = 20
     top_k: PositiveInt = 10

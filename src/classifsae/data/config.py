@@ -77,9 +77,7 @@ class DatasetConfig(BaseModel):
     def _words(cls, given: object) -> object:
         if isinstance(given, list | tuple) and any(isinstance(name, bool) for name in given):
             example = setting("dataset.label_names", ["no", "yes"])
-            raise ValueError(
-                f"YAML reads a bare yes or no as true or false; quote the names, such as {example}"
-            )
+            raise ValueError(f"YAML reads a bare yes or no as true or false; quote names, such as {example}")
         return given
 
     @field_validator("label_names")

@@ -36,7 +36,7 @@ def resolve(config: DatasetConfig) -> tuple[str, DatasetConfig]:
         path = Path(config.name).expanduser()
         if not path.is_file():
             raise no_such_file(path)
-        described = _anchored(read_config(path), path.parent)
+        described = anchored(read_config(path), path.parent)
         if _is_yaml(described.name):
             raise ConfigError(f"{path}: name is another YAML file, {described.name}; name the data itself.")
         name, resolved = resolve(config.over(described))
@@ -142,13 +142,19 @@ def _is_path(name: str) -> bool:
     return _is_file(name) or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
-def _anchored(config: DatasetConfig, folder: Path) -> DatasetConfig:
-    """Paths of a YAML file, relative to the file itself."""
+def anchored(config: DatasetConfig, folder: Path, *, presets_first: bool = False) -> DatasetConfig:
+    """The same data set with the paths that are relative to a folder made absolute.
+
+    Args:
+        presets_first: a name that a preset has too is the preset, whatever lies in the folder.
+    """
+    is_free = _is_file(config.train) or (presets_first and PRESETS.find(config.name) is not None)
     fields = {field: getattr(config, field) for field in ("name", "train", "test")}
     paths = {
         field: str(folder / Path(value).expanduser())
         for field, value in fields.items()
-        if value is not None and (_is_path(value) or (field == "name" and (folder / value).exists()))
+        if value is not None
+        and (_is_path(value) or (field == "name" and not is_free and (folder / value).exists()))
     }
     return config.model_copy(update=paths)
 

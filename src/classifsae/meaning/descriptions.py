@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, strongest_rows
 from classifsae.concepts.base import Concepts
-from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.errors import MismatchError, StorageError
 from classifsae.meaning.llm import Maker
 from classifsae.meaning.words import (
     N_READ,
@@ -215,37 +215,6 @@ def _joined(words: Sequence[Word], n_words: int) -> str:
             chosen.append(word.text)
             said.update(new)
     return ", ".join(chosen)
-
-
-def with_names(
-    descriptions: Sequence[Description], names: Mapping[int, str], *, of: str = "names"
-) -> tuple[Description, ...]:
-    """Descriptions under names of one's own, by latent; the others keep theirs.
-
-    Args:
-        descriptions: of the concepts of one method.
-        names: by latent.
-        of: what the names are of, for errors.
-
-    Raises:
-        ConfigError: a latent that is not described, or a name that two concepts would have.
-    """
-    known = {d.latent for d in descriptions}
-    if unknown := sorted(names.keys() - known):
-        listed = ", ".join(map(str, sorted(known)))
-        raise ConfigError(
-            f"{of}: there is no concept with latent {unknown[0]}; correct the number or delete the line. "
-            f"Known: {listed}."
-        )
-    named = tuple(
-        replace(d, name=names[d.latent], origin=Origin("user")) if d.latent in names else d
-        for d in descriptions
-    )
-    name, n = Counter(d.name for d in named).most_common(1)[0] if named else ("", 0)
-    if n > 1:
-        both = ", ".join(str(d.latent) for d in named if d.name == name)
-        raise ConfigError(f"{of}: latents {both} would all be called {name!r}; give each a name of its own.")
-    return named
 
 
 def save_descriptions(descriptions: Sequence[Description], folder: Path, *, inputs: str = "") -> Manifest:

@@ -16,10 +16,10 @@ from classifsae.activations import Activations
 from classifsae.activity import activating_sets
 from classifsae.concepts.base import Concepts
 from classifsae.errors import MismatchError, StorageError
-from classifsae.meaning.descriptions import Description, codes_of
+from classifsae.meaning.descriptions import Description, Origin, codes_of
 from classifsae.meaning.llm import Ask, AskError, Maker
 from classifsae.meaning.sentences import Sentences
-from classifsae.storage import Manifest, finish, write_text
+from classifsae.storage import Manifest, finish, manifest_of, write_text
 from classifsae.tensors import Bool, Float, OnStep, SentenceEncoder, Tensor
 
 NAMES = "names.json"
@@ -242,12 +242,28 @@ def save_names(names: Sequence[ConceptName], folder: Path, *, inputs: str = "") 
 
 
 def load_names(folder: Path) -> tuple[ConceptName, ...]:
-    """Read names back, as ``save_names`` wrote them.
+    """Read names back, as ``save_names`` wrote them; none where the folder holds no finished names.
 
     Raises:
-        StorageError: there are none, or the file is damaged.
+        StorageError: the file is damaged.
     """
+    if manifest_of(folder) is None:
+        return ()
     try:
         return _LIST.validate_json((folder / NAMES).read_bytes())
     except (OSError, ValidationError) as error:
         raise StorageError(f"{folder} holds no names; delete it to have them made again.") from error
+
+
+def with_made_names(
+    descriptions: Sequence[Description], names: Sequence[ConceptName]
+) -> tuple[Description, ...]:
+    """Descriptions under the names made for their latents; the others keep theirs."""
+    made = {name.latent: name for name in names}
+    return tuple(_renamed(d, made[d.latent]) if d.latent in made else d for d in descriptions)
+
+
+def _renamed(described: Description, made: ConceptName) -> Description:
+    fits = made.fidelity
+    judged = (None, False) if fits is None else (fits.auroc, fits.better_than_chance)
+    return replace(described, name=made.name, origin=Origin(made.made_by, *judged))

@@ -1,12 +1,18 @@
-"""Experiment files: composable YAML to frozen, checked objects. All that is wrong is said at once."""
+"""Experiment files: composable YAML to frozen, checked objects.
+
+All mistakes in the values of options are reported together, before torch or transformers is imported; those
+in the options of methods and metrics, which their classes check, come next.
+"""
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -22,14 +28,16 @@ from pydantic import (
 )
 
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
-from classifsae.concepts.base import METHODS, ConceptMethod
 from classifsae.data.config import DatasetConfig, check_config
-from classifsae.data.sources import resolve
+from classifsae.data.sources import anchored, resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line
 from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
-from classifsae.metrics.base import METRICS, Metric
-from classifsae.registry import canonical
+from classifsae.registry import canonical, known_name
+
+if TYPE_CHECKING:
+    from classifsae.concepts.base import ConceptMethod
+    from classifsae.metrics.base import Metric
 
 Tree = dict[str, JsonValue]
 T = TypeVar("T")
@@ -38,6 +46,8 @@ NAMED = {"backbone": "model", "dataset": "name"}
 """Options that may be a name or a mapping, and the field of the mapping that holds the name."""
 
 COMPOSITION = ("extends", "sweep", "exceptions")
+_METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
+"""Packages with a file for each method, and for each metric; asked for names without an import of torch."""
 
 
 class Experiment(BaseModel):
@@ -126,34 +136,57 @@ class Experiment(BaseModel):
         return given
 
     @model_validator(mode="after")
+    def _known(self) -> Self:
+        """Every method and metric is known; asked first, as it needs no import of torch."""
+        return self._each(self._method, partial(known_name, "metric", _METRICS))
+
+    @model_validator(mode="after")
     def _buildable(self) -> Self:
-        """Every method and metric can be made, or all that is wrong with them is said."""
-        problems = []
-        for label in self.methods:
-            problems += _problems(f"methods.{label}", partial(self.recipe, label, self.seeds[0]))
-        for name in self.metrics:
-            problems += _problems(f"metrics.{name}", partial(self._metric, name))
-        if problems:
-            raise ValueError("; ".join(problems))
+        """Every method and metric can be made with its options."""
+        return self._each(lambda label: self.recipe(label, self.seeds[0]), self._metric)
+
+    def _each(self, method: Callable[[str], object], metric: Callable[[str], object]) -> Self:
+        """This experiment, if these can be called with each label and each metric.
+
+        Raises:
+            ValueError: all that is wrong, in one line.
+        """
+        problems = [
+            *(_problem(f"methods.{label}", partial(method, label)) for label in self.methods),
+            *(_problem(f"metrics.{name}", partial(metric, name)) for name in self.metrics),
+        ]
+        if any(problems):
+            raise ValueError("; ".join(filter(None, problems)))
         return self
 
-    def recipe(self, label: str, seed: int) -> ConceptMethod:
+    def _method(self, label: str) -> str:
+        """Name of the method behind a label."""
+        return known_name("method", _METHODS, str(self.methods[label].get("method", label)))
+
+    def recipe(self, label: str, seed: int) -> "ConceptMethod":
         """The method behind a label, with its options and a seed.
 
         Raises:
             ConfigError: unknown method or option, or a value that is not allowed.
         """
-        options = dict(self.methods[label])
+        from classifsae.concepts.base import METHODS
+
+        options = {name: value for name, value in self.methods[label].items() if name != "method"}
         if "seed" in options:
             raise ConfigError("seed is set for all methods together, by seeds: [1, 2, 3].")
-        method = METHODS.load(str(options.pop("method", label)))
+        method = METHODS.load(self._method(label))
         if method.model_fields["n_concepts"].default is not None:
             options.setdefault("n_concepts", self.n_concepts)
         return method(**options, seed=seed)
 
-    def built_metrics(self) -> dict[str, Metric]:
+    def built_metrics(self) -> dict[str, "Metric"]:
         """All metrics with their options."""
         return {name: self._metric(name) for name in self.metrics}
+
+    @property
+    def needs_sentences(self) -> bool:
+        """Whether a metric reads texts or their embeddings."""
+        return any(metric.needs_sentences for metric in self.built_metrics().values())
 
     def in_full(self) -> Tree:
         """All options with their defaults, those of methods and metrics among them."""
@@ -168,11 +201,21 @@ class Experiment(BaseModel):
             "metrics": {name: made.model_dump(mode="json") for name, made in self.built_metrics().items()},
         }
 
+    def anchored(self) -> Self:
+        """The same with absolute paths to model and data, so that it can be opened from any directory."""
+        backbone, folder = self.backbone, Path(self.backbone.model or "").expanduser()
+        if backbone.model is not None and folder.is_dir():
+            backbone = backbone.model_copy(update={"model": os.path.abspath(folder)})
+        dataset = anchored(self.dataset, Path.cwd(), presets_first=True)
+        return self.model_copy(update={"backbone": backbone, "dataset": dataset})
+
     def folder(self, dataset: str, backbone: str) -> Path:
         """The folder of the run."""
         return Path(self.run_dir.format(dataset=dataset, backbone=backbone)).expanduser()
 
-    def _metric(self, name: str) -> Metric:
+    def _metric(self, name: str) -> "Metric":
+        from classifsae.metrics.base import METRICS
+
         kind, options = METRICS.load(name), dict(self.metrics[name])
         if "words" in kind.model_fields:
             options.setdefault("words", self.words.model_dump(mode="json"))
@@ -361,9 +404,43 @@ def _checked(point: Tree, *, where: str) -> Experiment:
     try:
         return Experiment.model_validate(point)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {one_line(error, known=Experiment.model_fields)}") from error
+        raise ConfigError(f"{where}: {one_line(error, known=_known_options(point, error))}") from error
 
 
+def _known_options(point: Tree, error: ValidationError) -> list[str]:
+    """All options, those of a mapping as ``mapping.option``.
+
+    Options of methods, whose classes import torch, only where an unknown name may be one of them.
+    """
+    options = list(Experiment.model_fields)
+    for part, kind in _MAPPINGS.items():
+        options += [f"{part}.{field.alias or name}" for name, field in kind.model_fields.items()]
+    explained = {option.rpartition(".")[2] for option in options}
+    unknown = [str(detail["loc"][0]) for detail in error.errors() if detail["type"] == "extra_forbidden"]
+    if all(name in explained or get_close_matches(name, Experiment.model_fields) for name in unknown):
+        return options
+    return options + _method_options(point["methods"])
+
+
+def _method_options(methods: JsonValue) -> list[str]:
+    """Options of the methods of an experiment, as far as these are known."""
+    from classifsae.concepts.base import METHODS
+
+    options = []
+    for label in methods if isinstance(methods, dict | list) else ():
+        own = methods[str(label)] if isinstance(methods, dict) else None
+        name = own.get("method", label) if isinstance(own, dict) else label
+        if canonical(str(name)) in map(canonical, METHODS.names()):
+            options += [f"methods.{label}.{option}" for option in METHODS.load(str(name)).model_fields]
+    return options
+
+
+_MAPPINGS: dict[str, type[BaseModel]] = {
+    "backbone": BackboneConfig,
+    "dataset": DatasetConfig,
+    "words": WordOptions,
+    "names": NameOptions,
+}
 _EXAMPLES = {
     "backbone": "backbone: minilm",
     "dataset": "dataset: planted",
@@ -383,12 +460,13 @@ def _parse(text: str, *, where: str) -> JsonValue:
     return value
 
 
-def _problems(where: str, build: Callable[[], object]) -> list[str]:
+def _problem(where: str, call: Callable[[], object]) -> str:
+    """What is wrong with a call; nothing if it returns."""
     try:
-        build()
+        call()
     except ClassifSAEError as error:
-        return [f"{where}: {error}"]
-    return []
+        return f"{where}: {error}"
+    return ""
 
 
 def _or_value_error(build: Callable[[], T]) -> T:

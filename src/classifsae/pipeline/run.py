@@ -1,65 +1,51 @@
-"""The stages in order: text, classifier, activations, concepts, scores, report. Only here is it known.
+"""The order of the stages: text, classifier, activations, concepts, scores, report. Only here is it known.
 
-A stage is an artefact in its own folder, addressed by the fingerprint of all it depends on: where
-that is unchanged nothing is done, and a stage that was interrupted goes on where it stopped.
+A stage whose folder holds what it depends on now is left as it is; one that was interrupted goes on where it
+stopped. Whatever can be known to be wrong is said before the first stage.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import torch
-
 from classifsae.activations import Activations
-from classifsae.classifier.capture import capture
-from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.tuning.finetune import finetune
-from classifsae.concepts import Run
-from classifsae.concepts.base import Concepts
-from classifsae.data import Dataset, Texts, load_dataset
-from classifsae.data.sources import resolve
-from classifsae.errors import ConfigError, DataError
-from classifsae.hub.devices import pick_device
-from classifsae.meaning.descriptions import MAX_DESCRIBED, describe, save_descriptions
-from classifsae.meaning.encoder import embed, encoder_fingerprint, load_encoder
-from classifsae.meaning.llm import Ask
-from classifsae.meaning.names import judge, name_concepts, save_names
-from classifsae.meaning.sentences import Sentences
-from classifsae.metrics import score
-from classifsae.metrics.base import number
-from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.finished import EXPERIMENT, descriptions_of, open_classifier, own_names_of, place_of
-from classifsae.reporting.figures.figures import fonts_of
-from classifsae.reporting.page.build import About, Fit, build
-from classifsae.reporting.page.page import fingerprint_of_templates
-from classifsae.reporting.save import FIGURES, save_report
-from classifsae.reporting.tables.table import Record, markdown
-from classifsae.storage import (
-    Json,
-    Manifest,
-    clear,
-    fingerprint,
-    finish,
-    manifest_of,
-    read_json,
-    write_json,
-    write_text,
+from classifsae.data import load_dataset
+from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
+from classifsae.meaning.descriptions import MAX_DESCRIBED
+from classifsae.meaning.own_names import mark_names, read_names
+from classifsae.metrics import shortcomings
+from classifsae.pipeline.checks import (
+    check_for_names,
+    check_for_scores,
+    check_for_tuning,
+    check_methods,
+    usable_device,
 )
-from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
+from classifsae.pipeline.config import Experiment
+from classifsae.pipeline.run_folder import FitName, FitScores, Record, RunFolder, RunScores, Split, fits_of
+from classifsae.pipeline.stages import (
+    ScoreFacts,
+    Stage,
+    Work,
+    capture,
+    describe,
+    embed,
+    finetune,
+    fit,
+    name,
+    report,
+    score,
+    trained_elsewhere,
+)
+from classifsae.reporting.figures.figures import fonts_of
+from classifsae.reporting.tables.table import markdown
+from classifsae.storage import Manifest, clear, manifest_of
+from classifsae.tensors import OnStep
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
-Split = Literal["train", "test"]
-
-SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
-
-_SCORED = ("score", "describe", "report")
-_FOR_CAPTURE = {
-    "layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens",
-}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -104,41 +90,6 @@ class Outcome:
     failures: list[str]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What of an experiment is on the disk, whatever it was made from.
-
-    Attributes:
-        dataset: short name of the data set.
-        folder: of the run.
-        done: stages that are finished, and how many there are.
-    """
-
-    dataset: str
-    folder: Path
-    done: dict[str, tuple[int, int]]
-
-    def __str__(self) -> str:
-        some = [f"{name} {done}/{total}" for name, (done, total) in self.done.items() if done]
-        return ", ".join(some) or "nothing"
-
-
-def progress(experiment: Experiment) -> Progress:
-    """What is done of an experiment; reads no data and loads no model."""
-    dataset, _ = resolve(experiment.dataset)
-    folder = experiment.folder(dataset, experiment.backbone.name)
-    fits = [Path(label) / f"seed-{seed}" for seed in experiment.seeds for label in experiment.methods]
-    stages = {
-        "classifier": [folder / "classifier"] if experiment.backbone.tuning != "none" else [],
-        "activations": [folder / "activations" / split for split in ("train", "test")],
-        "concepts": [folder / "concepts" / fit for fit in fits],
-        "scores": [folder / "scores" / fit for fit in fits],
-        "report": [folder / REPORT],
-    }
-    finished = {name: sum(manifest_of(p) is not None for p in places) for name, places in stages.items()}
-    return Progress(dataset, folder, {name: (finished[name], len(stages[name])) for name in stages})
-
-
 def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
     """Run all stages up to one of them, leaving out what is up to date.
 
@@ -147,434 +98,222 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     Raises:
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
-    return _Stages(experiment, watch or Silence()).run(until)
+    experiment, device = experiment.anchored(), usable_device(experiment)
+    if until in ("describe", "report"):
+        check_for_names(experiment)
+    data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
+    if until in ("score", "describe", "report"):
+        check_for_scores(experiment, data)
+    with folder.held():
+        folder.require_same_subject(experiment)
+        folder.check_own_names(experiment)
+        folder.write_experiment(experiment)
+        return _Run(Work(experiment, data, folder, device), until, watch or Silence()).through()
 
 
 @dataclass(eq=False)
-class _Stages:
+class _Run:
     """One run while it goes on."""
 
-    experiment: Experiment
+    work: Work
+    until: Stop
     watch: Watch
     n_done: int = 0
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def run(self, until: Stop) -> Outcome:
-        self.device  # noqa: B018 (asked for here, so that a missing GPU is said first)
-        needs_sentences = until in _SCORED and self.needs_sentences
-        if until in _SCORED:
-            texts = (*self.data.train.texts, *self.data.test.texts)
-            self.experiment.words.require_installed(texts)  # likewise, a missing extra
-        if needs_sentences:
-            encoder_fingerprint(self.experiment.encoder)  # and a missing encoder
-        write_json(self.folder / EXPERIMENT, self.experiment.model_dump(mode="json"))
-        fits = [(label, seed) for seed in self.experiment.seeds for label in self.experiment.methods]
-        own_names = {fit: own_names_of(self.folder, *fit) for fit in fits}  # and names that cannot be read
-        records: list[Record] = []
-        self.trained  # noqa: B018 (a stage is run by asking for it)
-        if until != "finetune":
-            self.captured("train")
-            self.captured("test")
-        if needs_sentences:
-            self.embedded  # noqa: B018
-        if until == "fit" or until in _SCORED:
-            fits = self.fitting(fits)
-        if until in _SCORED:
-            records = [self.scored(label, seed) for label, seed in fits]
-            self.summarise(records, fits)
-        if until in ("describe", "report"):
-            for label, seed in fits:
-                self.described(label, seed)
-                self.named(label, seed)
-                if note := own_names[label, seed].note(self.fitted(label, seed)):
-                    self.notes.append(note)
-        if until == "report":
-            self.reported(records, fits)
-        return Outcome(self.folder, records, self.n_done, self.n_kept, self.notes, self.failures)
+    def through(self) -> Outcome:
+        """The stages in order, up to the last one asked for."""
+        work = self.work
+        trained = self.trained()
+        if self.until == "finetune":
+            return self.outcome()
 
-    # --------------------------------------------------------------- what the stages work on
+        train, test = self.captured("train", trained=trained), self.captured("test", trained=trained)
+        self.notes += work.notes()
+        if self.until == "capture":
+            return self.outcome()
 
-    @cached_property
-    def given(self) -> Dataset:
-        """The data set as its source orders the classes."""
-        return load_dataset(self.experiment.dataset)
+        concepts = self.fitted(train=train, test=test)
+        if self.until == "fit":
+            return self.outcome()
 
-    @cached_property
-    def data(self) -> Dataset:
-        """The data set; its classes in the order of a classifier that was trained elsewhere."""
-        trained_here = self.experiment.backbone.tuning != "none"
-        return self.given if trained_here else self.given.in_order_of(self.classifier.label_names)
+        sentences = self.done(embed(work)).identity if self.needs_sentences else None
+        records = [
+            self.scored(which, self.done(score(work, which, concepts=own, test=test, sentences=sentences)))
+            for which, own in concepts.items()
+        ]
+        self.write_results(concepts, records)
+        if self.until == "score":
+            return self.outcome(records)
 
-    @cached_property
-    def folder(self) -> Path:
-        return self.experiment.folder(self.given.name, self.experiment.backbone.name)
+        for which, own in concepts.items():
+            self.named(which, concepts=own, train=train, test=test, sentences=sentences)
+        if self.until == "describe":
+            return self.outcome(records)
 
-    @cached_property
-    def device(self) -> str:
-        chosen = self.experiment.device
-        if chosen == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("device is cuda, but torch finds no GPU here; use device=cpu or device=auto.")
-        return str(pick_device(None if chosen == "auto" else chosen))
+        shown = self.shown(concepts)
+        described = [one for which in shown for one in work.folder.described(which) or ()]
+        self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
+        self.done(report(work, records=records, concepts=shown, test=test, notes=self.notes))
+        return self.outcome(records)
 
-    @cached_property
-    def classifier(self) -> Classifier:
-        """The trained classifier, loaded when something needs it."""
-        names = self.given.label_names
-        return open_classifier(self.experiment, self.folder, label_names=names, device=self.device)
+    def outcome(self, records: Sequence[Record] = ()) -> Outcome:
+        """What there is when the run ends here."""
+        folder = self.work.folder.path
+        return Outcome(folder, list(records), self.n_done, self.n_kept, self.notes, self.failures)
 
-    def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
-        """The classifier's tail; the classifier is loaded if a method calls it."""
-        return self.classifier.tail(hidden)
+    def done(self, stage: Stage) -> Manifest:
+        """The artefact of a stage, which is made unless its folder holds it."""
+        if stage.is_done:
+            self.n_kept += 1
+            self.watch.kept(stage.name)
+        else:
+            if manifest_of(stage.folder) is not None:
+                clear(stage.folder)
+            with self.watch.stage(stage.name) as on_step, warnings.catch_warnings():
+                # What they say is in the notes, also of a run that finds the artefact made.
+                warnings.simplefilter("ignore", ClassifSAEWarning)
+                stage.make(stage.inputs, on_step)
+            self.n_done += 1
+        manifest = manifest_of(stage.folder)
+        assert manifest is not None
+        assert manifest.inputs == stage.inputs
+        return manifest
 
-    def activations(self, split: Split) -> Activations:
-        return Activations.load(self.folder / "activations" / split).to(self.device)
+    # --------------------------------------------------------------- stages that may need or say more
 
-    def concepts(self, label: str, seed: int) -> Concepts:
-        return Concepts.load(self._place("concepts", label, seed))
-
-    @cache  # noqa: B019 (lives as long as the run)
-    def rows(self, split: Split) -> Texts:
-        """The texts behind the activations, one per row: a long text may be several windows."""
-        self.captured(split)
-        texts: Texts = getattr(self.data, split)
-        captured = Activations.load(self.folder / "activations" / split)
-        if captured.documents is None:
-            return texts
-        return replace(
-            texts,
-            texts=captured.texts_of(texts.texts),
-            labels=tuple(captured.labels.tolist()),
-            ids=captured.ids,
-            concepts=None,
-        )
-
-    @cached_property
-    def needs_sentences(self) -> bool:
-        """Whether a metric reads texts or their embeddings."""
-        return any(metric.needs_sentences for metric in self.experiment.built_metrics().values())
-
-    @cached_property
-    def sentences(self) -> Sentences | None:
-        """The test split's sentences, if a metric needs them."""
-        if not self.needs_sentences:
-            return None
-        self.embedded  # noqa: B018
-        return Sentences.load(self.folder / "sentences" / "test", self.rows("test").texts)
-
-    @cached_property
-    def encoder(self) -> SentenceEncoder:
-        """The encoder of sentences, loaded when something needs it."""
-        return load_encoder(self.experiment.encoder, device=self.device)
-
-    @cached_property
-    def namer(self) -> Ask | None:
-        """The language model that names concepts, if one does."""
-        return self.experiment.names.ask(self.device)
-
-    # --------------------------------------------------------------- the stages
-
-    @cached_property
     def trained(self) -> str:
         """Identity of the trained classifier."""
-        backbone, train = self.experiment.backbone, self.data.train
-        if backbone.tuning == "none":
-            return self.classifier.fingerprint
-        kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
-        options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - kept)
-        made_from = fingerprint(options, train.identity, _versions())
-        manifest = self._stage(
-            "finetune",
-            self.folder / "classifier",
-            made_from,
-            lambda folder, on_step: finetune(
-                backbone, train, folder=folder, device=self.device, on_step=on_step, inputs=made_from
-            ),
-        )
-        return manifest.identity
+        work = self.work
+        if work.experiment.backbone.tuning == "none":
+            return trained_elsewhere(work)
+        stage = finetune(work)
+        if not stage.is_done:
+            from classifsae.classifier.loading.models import width_of
 
-    @cache  # noqa: B019 (lives as long as the run)
-    def captured(self, split: Split) -> str:
-        """Identity of the activations of one part of the data."""
-        texts: Texts = getattr(self.data, split)
-        backbone = self.experiment.backbone
-        reading = backbone.model_dump(mode="json", include=_FOR_CAPTURE)
-        made_from = fingerprint(self.trained, reading, texts.identity, texts.dataset, _versions())
-        manifest = self._stage(
-            f"capture {split}",
-            self.folder / "activations" / split,
-            made_from,
-            lambda folder, on_step: capture(
-                self.classifier,
-                texts,
-                folder=folder,
-                long_texts=backbone.long_texts,
-                overlap=backbone.overlap,
-                max_tokens=backbone.max_tokens,
-                on_step=on_step,
-                inputs=made_from,
-            ),
-        )
+            check_for_tuning(work.experiment)
+            self.check_methods(width_of(work.experiment.backbone))
+        return self.done(stage).identity
+
+    def captured(self, split: Split, *, trained: str) -> str:
+        """Identity of the activations of one split."""
+        stage = capture(self.work, split, trained=trained)
+        if split == "train" and not stage.is_done:
+            self.check_methods(self.work.classifier.width)
+        manifest = self.done(stage)
+        of = f"of {len(self.work.texts(split))} {split} texts were longer than the model reads:"
         if n_cut := manifest.record.get("n_cut"):
-            self.notes.append(f"{n_cut} of {len(texts)} {split} texts were longer than the model reads: cut.")
+            self.notes.append(f"{n_cut} {of} cut.")
         if n_split := manifest.record.get("n_split"):
             self.notes.append(
-                f"{n_split} of {len(texts)} {split} texts were longer than the model reads: split into "
-                f"overlapping windows, each a row of its own ({manifest.record['n_sentences']} rows)."
+                f"{n_split} {of} split into overlapping windows, each a row of its own "
+                f"({manifest.record['n_sentences']} rows)."
             )
         return manifest.identity
 
-    @cached_property
-    def embedded(self) -> str:
-        """Identity of the embeddings of the test split, made once for all methods."""
-        texts, name = self.rows("test"), self.experiment.encoder
-        made_from = fingerprint(encoder_fingerprint(name), list(texts.texts), _versions())
+    def check_methods(self, width: int | None) -> None:
+        """See, before a classifier is trained or read, that the methods can work on its states."""
+        if self.until not in ("finetune", "capture"):
+            check_methods(self.work.experiment, self.work.data, width=width)
 
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            embed(texts, encoder=self.encoder, device=self.device, on_step=on_step).save(
-                folder, inputs=made_from
-            )
-
-        return self._stage("embed test", self.folder / "sentences" / "test", made_from, make).identity
-
-    def fitting(self, fits: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Fit all methods with all seeds; returns those that could be.
+    def fitted(self, *, train: str, test: str) -> dict[FitName, str]:
+        """Identity of the concepts of each method and seed that could be fitted.
 
         Raises:
             ConfigError, DataError: none could, and why the first could not.
         """
-        done, first = [], None
-        for label, seed in fits:
+        work = self.work
+        stages = {which: fit(work, which, train=train, test=test) for which in fits_of(work.experiment)}
+        if not all(stage.is_done for stage in stages.values()):
+            self.check_methods(Activations.load(work.folder.activations("train")).hidden.shape[1])
+        found: dict[FitName, str] = {}
+        errors: list[ClassifSAEError] = []
+        for which, stage in stages.items():
+            names = work.folder.own_names(which)
+            mark_names(names, work.folder.identity(which))  # before other concepts take their place
             try:
-                self.fitted(label, seed)
+                found[which] = self.done(stage).identity
             except (ConfigError, DataError) as error:
-                first = first or error
-                self.failures.append(f"{label} seed {seed} is left out: {error}")
+                errors.append(error)
+                self.failures.append(f"{which} is left out: {error}")
             else:
-                done.append((label, seed))
-        if first and not done:
-            raise first
+                mark_names(names, work.folder.identity(which))
+                recipe, n_alive = work.experiment.recipe(*which), len(work.concepts(which))
+                n_concepts = recipe.n_concepts or n_alive
+                self.note(which, recipe.dead_note(n_concepts - n_alive, n_concepts))
+        if not found:
+            raise errors[0]
         self.notes += self.failures
-        return done
-
-    @cache  # noqa: B019
-    def fitted(self, label: str, seed: int) -> str:
-        """Identity of the concepts of one method and seed."""
-        recipe = self.experiment.recipe(label, seed)
-        published = self.experiment.protocol == "published"
-        options = recipe.model_dump(mode="json")
-        chosen_on = self.captured("test") if published else None
-        made_from = fingerprint(recipe.method_name(), options, self.captured("train"), chosen_on, _versions())
-
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            checkpoint = folder / "checkpoint.safetensors"
-            watched = Run(on_step=on_step, checkpoint=checkpoint, inputs=made_from)
-            concepts = recipe.fit(
-                self.activations("train"),
-                self.tail,
-                run=watched,
-                published_choice=self.activations("test") if published else None,
-            )
-            checkpoint.unlink(missing_ok=True)
-            concepts.save(folder, inputs=made_from, facts={"label": label, "recipe": options})
-
-        place = self._place("concepts", label, seed)
-        return self._stage(f"fit {label} seed {seed}", place, made_from, make).identity
-
-    def scored(self, label: str, seed: int) -> Record:
-        """Scores of the concepts of one method and seed, as a flat record."""
-        metrics = self.experiment.built_metrics()
-        options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
-        about = self.embedded if self.needs_sentences else None
-        made_from = fingerprint(self.fitted(label, seed), self.captured("test"), about, options, _versions())
-
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            scores = score(
-                self.concepts(label, seed),
-                self.tail,
-                self.activations("test"),
-                metrics=metrics,
-                sentences=self.sentences,
-                on_step=on_step,
-            )
-            write_json(folder / SCORES, {name: result.as_json() for name, result in scores.results.items()})
-            flat: Json = {s.name: number(s.value) for s in scores.flat()}
-            lost: Json = list[Json](scores.lost_classes)
-            finish(folder, inputs=made_from, record={"flat": flat, "lost": lost})
-
-        manifest = self._stage(
-            f"score {label} seed {seed}", self._place("scores", label, seed), made_from, make
-        )
-        flat, lost = manifest.record["flat"], manifest.record.get("lost", [])
-        assert isinstance(flat, dict)
-        assert isinstance(lost, list)
-        if lost:
-            names = ", ".join(self.data.label_names[int(str(c))] for c in lost)
-            self.notes.append(f"{label} seed {seed}: the concepts alone hardly ever answer {names}.")
-        asked = self.experiment.recipe(label, seed).n_concepts
-        return {
-            "dataset": self.data.name,
-            "backbone": self.experiment.backbone.name,
-            "method": label,
-            "seed": seed,
-            "n_concepts": asked or flat["n_alive"],
-            **flat,
-        }
-
-    def described(self, label: str, seed: int) -> None:
-        """Words, sentences and names of the concepts of one method and seed, unless they are too many."""
-        words = self.experiment.words
-        made_from = fingerprint(
-            self.fitted(label, seed), self.captured("test"), words.model_dump(mode="json"), _versions()
-        )
-        concepts = self.concepts(label, seed)
-        if len(concepts) > MAX_DESCRIBED:
-            return
-
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            found = describe(concepts, self.activations("test"), self.rows("test").texts, options=words)
-            save_descriptions(found, folder, inputs=made_from)
-
-        self._stage(
-            f"describe {label} seed {seed}", self._place("descriptions", label, seed), made_from, make
-        )
-
-    def named(self, label: str, seed: int) -> None:
-        """Names of the concepts of one method and seed, made on the training split, judged on the test split.
-
-        Names from words are those of the descriptions where no metric has sentences embedded to judge them.
-        """
-        options, words = self.experiment.names, self.experiment.words
-        concepts = self.concepts(label, seed)
-        if len(concepts) > MAX_DESCRIBED or (options.source == "words" and not self.needs_sentences):
-            return
-        made_from = fingerprint(
-            self.fitted(label, seed),
-            [self.captured("train"), self.captured("test"), self.embedded],
-            [words.model_dump(mode="json"), options.identity()],
-            _versions(),
-        )
-
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            train = self.rows("train")
-            described = describe(concepts, self.activations("train"), train.texts, options=words)
-            names = name_concepts(
-                described,
-                train.texts,
-                train.label_names,
-                ask=self.namer,
-                made_by=options.source,
-                on_step=on_step,
-            )
-            sentences = Sentences.load(self.folder / "sentences" / "test", self.rows("test").texts)
-            judged = judge(names, concepts, self.activations("test"), sentences, self.encoder)
-            save_names(judged, folder, inputs=made_from)
-
-        place = self._place("named", label, seed)
-        record = self._stage(f"name {label} seed {seed}", place, made_from, make).record
-        if n_failed := record.get("n_failed"):
-            self.notes.append(
-                f"{label} seed {seed}: {n_failed} of {record['n_named']} names are made from words, the "
-                f"first as {record['failure']}; delete {place} to ask again."
-            )
-
-    def reported(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
-        """Tables, pictures and page; where there are several seeds, the first one's concepts are shown."""
-        seeds = dict(reversed(fits))
-        labels = [label for label in self.experiment.methods if label in seeds]
-        scores = {label: read_json(self._place("scores", label, seeds[label]) / SCORES) for label in labels}
-        described = {label: descriptions_of(self.folder, label, seeds[label]) for label in labels}
-        shown_concepts = [one for label in labels for one in described[label]]
-        if note := fonts_of(self.data.label_names, shown_concepts).note:
-            self.notes.append(note)
-        about = self.about
-        words: Json = [[asdict(one) for one in described[label]] for label in labels]
-        shown: Json = [self.fitted(label, seeds[label]) for label in labels]
-        made_from = fingerprint(
-            list(records), scores, words, shown, self.captured("test"), self.rows("test").identity,
-            about.settings, list(about.notes), fingerprint_of_templates(), _versions(),
-        )  # fmt: skip
-
-        def make(folder: Path, on_step: OnStep | None) -> None:
-            clear(folder)  # a report that was stopped may hold pictures of other methods
-            fits = [
-                Fit(label, seeds[label], self.concepts(label, seeds[label]), found, described[label])
-                for label, found in scores.items()
-                if isinstance(found, dict)
-            ]
-            test, texts = self.activations("test"), self.rows("test")
-            content = build(fits, records, test, texts, self.tail, about=about)
-            save_report(content, folder, on_step=on_step)
-            finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
-
-        self._stage("report", self.folder / REPORT, made_from, make)
+        return found
 
     @property
-    def about(self) -> About:
-        """What the report says beside numbers; nothing of where on a disk the run was."""
-        settings = self.experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
-        return About(
-            dataset=self.data.name,
-            backbone=self.experiment.backbone.name,
-            n_train=len(self.data.train),
-            settings=_without_folders(settings),
-            versions={name: str(installed) for name, installed in _versions().items()},
-            notes=tuple(self.notes),
-        )
+    def needs_sentences(self) -> bool:
+        """Whether a metric needs embeddings, or names that a language model makes do, to be judged."""
+        experiment = self.work.experiment
+        judged = self.until != "score" and experiment.names.source != "words"
+        return judged or experiment.needs_sentences
 
-    def summarise(self, records: list[Record], fits: list[tuple[str, int]]) -> None:
-        """Write the page of results: summary, all scores, table."""
-        scores: list[Json] = [
-            {"method": label, "seed": seed, "scores": read_json(self._place("scores", label, seed) / SCORES)}
-            for label, seed in fits
-        ]
-        everything: dict[str, Json] = {
-            "dataset": self.data.name,
-            "backbone": self.experiment.backbone.name,
-            "label_names": list(self.data.label_names),
-            "protocol": self.experiment.protocol,
-            "notes": list(self.notes),
-            "results": scores,
+    def scored(self, which: FitName, manifest: Manifest) -> Record:
+        """The scores of one method and seed as a flat record."""
+        work, found = self.work, ScoreFacts.model_validate(manifest.record)
+        lost = [work.data.label_names[c] for c in found.lost]
+        self.note(which, *shortcomings(found.flat.get("recovery_accuracy"), lost))
+        asked = work.experiment.recipe(*which).n_concepts
+        return {
+            "dataset": work.data.name,
+            "backbone": work.experiment.backbone.name,
+            "method": which.label,
+            "seed": which.seed,
+            "n_concepts": asked or len(work.concepts(which)),
+            **found.flat,
         }
-        write_json(self.folder / SCORES, everything)
-        write_text(self.folder / TABLE, markdown(records, notes=self.notes))
-        write_json(self.folder / SUMMARY, list(records))
 
-    # --------------------------------------------------------------- machinery
+    def write_results(self, fits: Iterable[FitName], records: Sequence[Record]) -> None:
+        """Write what is known once all scores are: summary, all scores, table."""
+        work = self.work
+        scores = RunScores(
+            dataset=work.data.name,
+            backbone=work.experiment.backbone.name,
+            label_names=work.data.label_names,
+            protocol=work.experiment.protocol,
+            notes=tuple(self.notes),
+            results=tuple(
+                FitScores(method=which.label, seed=which.seed, scores=work.folder.read_scores(which))
+                for which in fits
+            ),
+        )
+        work.folder.write_results(scores, records, markdown(records, notes=self.notes))
 
-    def _place(self, kind: str, label: str, seed: int) -> Path:
-        return place_of(self.folder, kind, label, seed)
+    def named(self, which: FitName, *, concepts: str, train: str, test: str, sentences: str | None) -> None:
+        """Words and names of the concepts of one method and seed, unless they are too many to read."""
+        work = self.work
+        if len(work.concepts(which)) > MAX_DESCRIBED:
+            return
+        self.done(describe(work, which, concepts=concepts, test=test))
+        if sentences is not None:
+            stage = name(work, which, concepts=concepts, train=train, test=test, sentences=sentences)
+            self.note(which, failed_note(self.done(stage), stage.folder))
+        self.note(which, read_names(work.folder.own_names(which)).note(work.folder.identity(which)))
 
-    def _stage(
-        self, name: str, folder: Path, inputs: str, make: Callable[[Path, OnStep | None], object]
-    ) -> Manifest:
-        """Run a stage unless its folder holds what these inputs give."""
-        manifest = manifest_of(folder)
-        if manifest is not None and manifest.inputs == inputs:
-            self.n_kept += 1
-            self.watch.kept(name)
-            return manifest
-        if manifest is not None:
-            clear(folder)
-        with self.watch.stage(name) as on_step:
-            make(folder, on_step)
-        made = manifest_of(folder)
-        assert made is not None
-        assert made.inputs == inputs
-        self.n_done += 1
-        return made
+    def shown(self, concepts: dict[FitName, str]) -> dict[FitName, str]:
+        """The concepts that the report shows: of each method those of its first seed."""
+        first = {which.label: which for which in reversed(concepts)}
+        labels = [label for label in self.work.experiment.methods if label in first]
+        return {first[label]: concepts[first[label]] for label in labels}
 
-
-def _versions() -> dict[str, Json]:
-    """Versions of the libraries that decide the numbers."""
-    return {name: version(name) for name in ("classifsae", "torch", "transformers")}
+    def note(self, which: FitName, *said: str) -> None:
+        """Note what a reader should know of the concepts of one method and seed."""
+        self.notes += [f"{which}: {one}" for one in said if one]
 
 
-def _without_folders(value: Json) -> Json:
-    """Settings with each absolute path cut down to its last part."""
-    if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+def failed_note(manifest: Manifest, folder: Path) -> str:
+    """What to say of names that a language model could not make; "" where it made all."""
+    record = manifest.record
+    if not record.get("n_failed"):
+        return ""
+    return (
+        f"{record['n_failed']} of {record['n_named']} names are made from words, the first as "
+        f"{record['failure']}; delete {folder} to ask again."
+    )

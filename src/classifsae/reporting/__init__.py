@@ -4,10 +4,11 @@ from classifsae.reporting.page.build import About, Fit, build
 from classifsae.reporting.page.content import RunReport
 from classifsae.reporting.save import Report, report, save_report
 from classifsae.reporting.tables.formats import as_csv, as_json, as_latex, as_markdown, save_tables
-from classifsae.reporting.tables.runs import RunGroup, load_groups
+from classifsae.reporting.tables.runs import FinishedRun, RunGroup, group_runs
 
 __all__ = [
     "About",
+    "FinishedRun",
     "Fit",
     "Report",
     "RunGroup",
@@ -17,7 +18,7 @@ __all__ = [
     "as_latex",
     "as_markdown",
     "build",
-    "load_groups",
+    "group_runs",
     "report",
     "save_report",
     "save_tables",

@@ -7,21 +7,21 @@ from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.concepts.random import Random
-from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.errors import ConfigError, MismatchError
 from classifsae.meaning.descriptions import (
-    DESCRIPTIONS,
     N_SENTENCES,
     ActiveSentence,
     Description,
     Word,
     default_names,
     describe,
-    load_descriptions,
     save_descriptions,
     top_words,
-    with_names,
 )
+from classifsae.meaning.names import ConceptName, Fidelity, save_names
+from classifsae.meaning.own_names import with_names
 from classifsae.meaning.words import WordOptions, tokenise
+from classifsae.pipeline.run_folder import FitName, RunFolder
 
 NONE = WordOptions(language="none")
 
@@ -130,14 +130,57 @@ def test_names_that_do_not_fit_are_refused(names: dict[int, str], said: str):
 
 def test_descriptions_survive_the_disk(tmp_path: Path):
     saved = (described(3, "öl \N{FIRE}"), described(5, "gold"))
-    save_descriptions(saved, tmp_path / "here")
-    assert load_descriptions(tmp_path / "here") == saved
-    assert load_descriptions(tmp_path / "elsewhere") is None
+    save_descriptions(saved, tmp_path / "descriptions" / "sae" / "seed-1")
+    assert RunFolder(tmp_path).described(FitName("sae", 1)) == saved
+    assert RunFolder(tmp_path).described(FitName("sae", 2)) is None
+    names = tmp_path / "names" / "sae" / "seed-1.yaml"
+    names.parent.mkdir(parents=True)
+    names.write_text("5: metals\n")
+    found = RunFolder(tmp_path).described(FitName("sae", 1))
+    assert found is not None
+    assert found[1].name == "metals"
+    assert [d.origin for d in found] == [None, Origin("user")]
 
 
-def test_a_damaged_file_of_descriptions_is_refused(tmp_path: Path):
-    save_descriptions((described(3, "oil"),), tmp_path)
-    file = tmp_path / DESCRIPTIONS
-    file.write_bytes(b"x" * file.stat().st_size)
-    with pytest.raises(StorageError, match="holds no descriptions; delete it"):
-        load_descriptions(tmp_path)
+def test_a_name_made_by_the_run_says_how_well_it_fits(tmp_path: Path):
+    save_descriptions(
+        (described(3, "oil"), described(5, "gold")), tmp_path / "descriptions" / "sae" / "seed-1"
+    )
+    fits = Fidelity(0.75, 0.1, better_than_chance=True, n_activating=9, n_others=9)
+    made = (
+        ConceptName(3, "crude", "endpoint", "oil", (), fidelity=fits),
+        ConceptName(5, "ore", "words", "ore", ()),
+    )
+    save_names(made, tmp_path / "named" / "sae" / "seed-1")
+    found = RunFolder(tmp_path).described(FitName("sae", 1))
+    assert found is not None
+    assert [d.name for d in found] == ["crude", "ore"]
+    assert [d.origin for d in found] == [Origin("endpoint", 0.75, better_than_chance=True), Origin("words")]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[metals]", "holds no names; write latents and names, one a line, such as '17: oil prices'."),
+        ("5: [", "is no YAML; write latents"),
+        ("gold: metals", "line 1: 'gold' is no latent's number; write latents"),
+        ("3: oil\n5: ''", "line 2: the name of latent 5 has 0 characters, it may have 1 to 80; write one or"),
+        (f"5: {'x' * 81}", "latent 5 has 81 characters, it may have 1 to 80; shorten it"),
+        ("5: {a: b}", "the name of latent 5 is no text"),
+        ("5: metals\n3: oil\n5: ore", "names latent 5 twice; keep one of the two lines"),
+        ("4: ore", r"seed-1.yaml \(sae, seed 1\): there is no concept with latent 4"),
+        ("3: ore\n5: ore", r"seed-1.yaml \(sae, seed 1\): latents 3, 5 would all be called 'ore'"),
+    ],
+)
+def test_a_file_of_names_that_is_wrong_is_refused_in_one_line(tmp_path: Path, written: str, said: str):
+    save_descriptions(
+        (described(3, "oil"), described(5, "gold")), tmp_path / "descriptions" / "sae" / "seed-1"
+    )
+    names = tmp_path / "names" / "sae" / "seed-1.yaml"
+    names.parent.mkdir(parents=True)
+    names.write_text(written)
+    with pytest.raises(ConfigError, match=said) as error:
+        RunFolder(tmp_path).described(FitName("sae", 1))
+    assert str(error.value).startswith(str(names))
+    assert "\n" not in str(error.value)
+    assert "pydantic" not in str(error.value)

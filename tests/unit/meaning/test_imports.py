@@ -7,7 +7,7 @@ CODE = """
 import sys
 import classifsae.meaning.llm, classifsae.meaning.words
 assert "torch" not in sys.modules, "an experiment file is checked without torch"
-import classifsae.meaning.encoder, classifsae.meaning.shown_names
+import classifsae.meaning.encoder, classifsae.meaning.own_names
 late = {"transformers", "sentence_transformers", "gensim", "simplemma", "stop_words", "icu4py", "accelerate"}
 print(*sorted(late & sys.modules.keys()))
 """

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from classifsae.errors import StorageError
-from classifsae.reporting import as_csv, as_json, as_latex, as_markdown, load_groups, save_tables
+from classifsae.pipeline.run_folder import RunFolder
+from classifsae.reporting import RunGroup, as_csv, as_json, as_latex, as_markdown, group_runs, save_tables
+
+
+def load_groups(folders: list[Path]) -> list[RunGroup]:
+    return group_runs([RunFolder(folder).results() for folder in folders])
 
 
 def record(method: str, seed: int, recovery: float, **changes: object) -> dict[str, object]:
@@ -156,8 +161,8 @@ def test_four_files_are_written_and_again_the_same(first: Path, second: Path, tm
     [
         ("", "damaged"),
         ("{", "damaged"),
-        ("[]", "at least 1"),
-        ("{}", "valid array"),
+        ("[]", "at least one"),
+        ("{}", "must be a list"),
         ('[{"dataset": "d", "backbone": "b", "method": "m"}]', "0.seed"),
         ('[{"dataset": "d", "backbone": "b", "method": "m", "seed": 1, "accuracy": [1]}]', "0.accuracy"),
     ],

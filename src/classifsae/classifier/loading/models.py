@@ -178,6 +178,18 @@ def kind_of_architecture(config: BackboneConfig) -> Kind:
     return _kind(config, _architecture(config.architecture or {}))
 
 
+def width_of(config: BackboneConfig) -> int | None:
+    """Width d of a model's hidden states by its configuration alone; None where that does not say.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    with quiet():
+        made = config.architecture is not None
+        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
+    return getattr(hf_config.get_text_config(), "hidden_size", None)
+
+
 def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int = 0) -> int:
     """Tokens that a model can read, or fewer if asked.
 

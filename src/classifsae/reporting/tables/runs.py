@@ -1,38 +1,9 @@
-"""Finished runs, read back and put together by model and data set."""
+"""Finished runs, put together by model and data set."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-
-from classifsae.errors import StorageError
 from classifsae.reporting.tables.table import BOLD, Record, caption, footnotes
-
-SUMMARY, SCORES = "summary.json", "scores.json"
-
-
-class SummaryEntry(BaseModel):
-    """One record of ``summary.json``; all fields beside these are scores, null where undefined."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, int | float | None]
-
-    dataset: str
-    backbone: str
-    method: str
-    seed: int
-
-
-class Page(BaseModel, extra="ignore", frozen=True):
-    """What ``scores.json`` says of the run as a whole."""
-
-    protocol: str = "ours"
-    notes: tuple[str, ...] = ()
-
-
-_SUMMARY = TypeAdapter(Annotated[list[SummaryEntry], Field(min_length=1)])
 
 
 @dataclass(frozen=True)
@@ -42,18 +13,20 @@ class FinishedRun:
     Attributes:
         folder: as it was given.
         records: one per method and seed.
-        page: protocol and notes.
+        protocol: by which its concepts were chosen.
+        notes: what a reader should know.
     """
 
     folder: str
     records: tuple[Record, ...]
-    page: Page
+    protocol: str = "ours"
+    notes: tuple[str, ...] = ()
 
     @property
     def subject(self) -> tuple[str, str, str]:
         """What the run is about: data set, backbone, protocol."""
         first = self.records[0]
-        return str(first["dataset"]), str(first["backbone"]), self.page.protocol
+        return str(first["dataset"]), str(first["backbone"]), self.protocol
 
 
 @dataclass(frozen=True)
@@ -73,43 +46,13 @@ class RunGroup:
     notes: tuple[str, ...]
 
 
-def load_groups(folders: Sequence[Path]) -> list[RunGroup]:
-    """Read finished runs and group them by data set and backbone, in the order given.
+def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
+    """Group finished runs by data set and backbone, in the order given.
 
     Runs of one pair are one group, such as runs of other seeds. They stay apart, each named by its
     folder, where they cannot be averaged: another classifier (another accuracy), another protocol, or
     other scores for the same method and seed.
-
-    Raises:
-        StorageError: a folder is missing, holds no finished run, or its results are damaged.
     """
-    return group_runs([load_run(folder) for folder in folders])
-
-
-def load_run(folder: Path) -> FinishedRun:
-    """Read one run folder.
-
-    Raises:
-        StorageError: it is missing, holds no finished run, or its results are damaged.
-    """
-    if not folder.is_dir():
-        found = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
-        raise StorageError(f"{found}; give run folders, such as runs/planted/minilm.")
-    if not (folder / SUMMARY).is_file():
-        raise StorageError(f"{folder} holds no {SUMMARY}, so no finished run;{_runs_below(folder)}")
-    try:
-        entries = _SUMMARY.validate_json((folder / SUMMARY).read_bytes())
-        page = _page(folder)
-    except (OSError, ValidationError) as error:
-        raise StorageError(
-            f"the results in {folder} are damaged ({_first_line(error)}); `classifsae run` with the run's "
-            f"experiment file writes them again from its finished stages."
-        ) from error
-    return FinishedRun(str(folder), tuple(entry.model_dump() for entry in entries), page)
-
-
-def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
-    """Put runs of one pair together where their scores can be averaged."""
     by_subject: dict[tuple[str, str, str], dict[str, FinishedRun]] = {}
     for run in runs:
         by_subject.setdefault(run.subject, {})[run.folder] = run
@@ -137,14 +80,14 @@ def _agree(runs: Sequence[FinishedRun]) -> bool:
 def _group(runs: Sequence[FinishedRun], *, named: bool) -> RunGroup:
     records = {_key(r): r for run in runs for r in run.records}
     about = caption(list(records.values()))
-    protocol = runs[0].page.protocol
+    protocol = runs[0].protocol
     under = "" if protocol == "ours" else f"; {protocol} protocol"
     where = f" ({', '.join(run.folder for run in runs)})" if named else ""
     return RunGroup(
         folders=tuple(run.folder for run in runs),
         records=tuple(records.values()),
         title=f"{about}{under}{where}",
-        notes=tuple(dict.fromkeys(note for run in runs for note in run.page.notes)),
+        notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
     )
 
 
@@ -164,22 +107,3 @@ def pair(group: RunGroup) -> str:
 
 def _key(record: Record) -> tuple[str, str]:
     return str(record["method"]), str(record["seed"])
-
-
-def _page(folder: Path) -> Page:
-    path = folder / SCORES
-    return Page.model_validate_json(path.read_bytes()) if path.is_file() else Page()
-
-
-def _runs_below(folder: Path) -> str:
-    found = sorted(str(path.parent) for path in folder.glob(f"*/{SUMMARY}"))
-    found += sorted(str(path.parent) for path in folder.glob(f"*/*/{SUMMARY}"))
-    return f" did you mean {' '.join(found)}?" if found else " run its experiment to the end first."
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return f"{where}: {first['msg']}" if where else first["msg"]
-    return str(error)

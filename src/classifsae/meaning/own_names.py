@@ -1,0 +1,149 @@
+"""A user's own names of concepts: a YAML file of latents and names, which says whose concepts they are."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from classifsae.errors import ConfigError
+from classifsae.meaning.descriptions import Description, Origin
+from classifsae.storage import write_text
+
+MOST_OWN = 80
+"""Characters of a name of one's own."""
+
+_CONCEPTS = "concepts"
+_ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
+
+
+@dataclass(frozen=True)
+class OwnNames:
+    """A user's own names of the concepts of one method and seed.
+
+    Attributes:
+        file: where they are.
+        names: by latent; none where there is no file.
+        concepts: identity of the concepts that they were written for, "" where the file does not say.
+    """
+
+    file: Path
+    names: Mapping[int, str] = field(default_factory=dict)
+    concepts: str = ""
+
+    def are_of_others(self, concepts: str) -> bool:
+        """Whether they were written for other concepts than these, by their identity."""
+        return bool(concepts and self.concepts) and concepts != self.concepts
+
+    def note(self, concepts: str) -> str:
+        """What to say where the concepts are now these; "" unless the names are of others."""
+        if not self.are_of_others(concepts):
+            return ""
+        return (
+            f"your names in {self.file.name} are left out, as they were written for other concepts "
+            f"({self.concepts}) than there are now ({concepts}); check each name, then write "
+            f"'concepts: {concepts}' there."
+        )
+
+
+def read_names(file: Path) -> OwnNames:
+    """A user's own names, a YAML mapping of latent to name.
+
+    Raises:
+        ConfigError: it is not such a mapping, or a name is empty, too long or given to a latent twice.
+    """
+    root = _parsed(file)[1] if file.is_file() else None
+    names: dict[int, str] = {}
+    concepts = ""
+    for key, value in [] if root is None else root.value:
+        if isinstance(key, yaml.ScalarNode) and key.value == _CONCEPTS:
+            concepts = str(value.value)
+            continue
+        latent, name = _own_name(file, key, value)
+        if latent in names:
+            raise ConfigError(f"{file} names latent {latent} twice; keep one of the two lines.")
+        names[latent] = name
+    return OwnNames(file, names, concepts)
+
+
+def mark_names(file: Path, concepts: str) -> None:
+    """Add a line to a file of names that does not say which concepts it is of; nothing else in it changes.
+
+    Args:
+        concepts: their identity; "" if there are none yet.
+    Raises:
+        ConfigError: the file cannot be understood.
+        StorageError: the file cannot be written.
+    """
+    if not concepts or not file.is_file() or read_names(file).concepts:
+        return
+    text, root = _parsed(file)
+    if root is None:
+        return
+    start = root.start_mark
+    if root.flow_style:
+        at, line = start.index + 1, f"{_CONCEPTS}: {concepts}, "
+    else:
+        at, line = start.index, f"{_CONCEPTS}: {concepts}  # for which these names are\n{' ' * start.column}"
+    write_text(file, text[:at] + line + text[at:])
+
+
+def _parsed(path: Path) -> tuple[str, yaml.MappingNode | None]:
+    """The text of a file of names, and the mapping in it; None for an empty file."""
+    try:
+        text = path.read_text("utf-8-sig")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no YAML; {_ALLOWED} ({' '.join(str(error).split())[:120]}).") from error
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path} holds no names; {_ALLOWED}.")
+    return text, root
+
+
+def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
+    """One line of a user's names."""
+    where = f"{path}, line {key.start_mark.line + 1}"
+    if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
+        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
+        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
+    if not isinstance(value, yaml.ScalarNode):
+        raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
+    name = " ".join(value.value.split())
+    if not 1 <= len(name) <= MOST_OWN:
+        raise ConfigError(
+            f"{where}: the name of latent {key.value} has {len(name)} characters, it may have 1 to "
+            f"{MOST_OWN}; {'shorten it' if name else 'write one or delete the line'}."
+        )
+    return int(key.value), name
+
+
+def with_names(
+    descriptions: Sequence[Description], names: Mapping[int, str], *, of: str = "names"
+) -> tuple[Description, ...]:
+    """Descriptions under names of one's own, by latent; the others keep theirs.
+
+    Args:
+        descriptions: of the concepts of one method.
+        names: by latent.
+        of: what the names are of, for errors.
+
+    Raises:
+        ConfigError: a latent that is not described, or a name that two concepts would have.
+    """
+    known = {d.latent for d in descriptions}
+    if unknown := sorted(names.keys() - known):
+        listed = ", ".join(map(str, sorted(known)))
+        raise ConfigError(
+            f"{of}: there is no concept with latent {unknown[0]}; correct the number or delete the line. "
+            f"Known: {listed}."
+        )
+    named = tuple(
+        replace(d, name=names[d.latent], origin=Origin("user")) if d.latent in names else d
+        for d in descriptions
+    )
+    name, n = Counter(d.name for d in named).most_common(1)[0] if named else ("", 0)
+    if n > 1:
+        both = ", ".join(str(d.latent) for d in named if d.name == name)
+        raise ConfigError(f"{of}: latents {both} would all be called {name!r}; give each a name of its own.")
+    return named

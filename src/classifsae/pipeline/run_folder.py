@@ -1,0 +1,370 @@
+"""The folder of a run: every path inside it, and the files that are not of one stage alone.
+
+runs/<dataset>/<backbone>/
+    experiment.json  summary.json  scores.json  table.md
+    classifier/  activations/<split>/  sentences/test/  report/
+    concepts/  scores/  descriptions/  named/      each <method>/seed-<n>/
+    names/<method>/seed-<n>.yaml                   a user's own names
+
+No other module joins paths of a run. What is inside the folder of a stage belongs to the artefact there, such
+as ``Concepts``, which reads and writes it.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from classifsae.data.config import DatasetConfig
+from classifsae.data.sources import resolve
+from classifsae.errors import ConfigError, StorageError, one_line, setting
+from classifsae.pipeline.config import Experiment
+from classifsae.storage import Json, cannot_write, manifest_of, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from classifsae.meaning.descriptions import Description
+    from classifsae.reporting.tables.runs import FinishedRun
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+Record = dict[str, Json]
+
+_LOG = logging.getLogger(__name__)
+_LETTERS = 12
+"""Of the identity of concepts, in a file of names."""
+
+
+class SummaryEntry(BaseModel):
+    """One record of ``summary.json``; all fields beside these are scores, null where undefined."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, int | float | None]
+
+    dataset: str
+    backbone: str
+    method: str
+    seed: int
+
+
+class FitScores(BaseModel, frozen=True):
+    """All scores of one method and seed, by metric."""
+
+    method: str
+    seed: int
+    scores: dict[str, Json]
+
+
+class RunScores(BaseModel, extra="ignore", frozen=True):
+    """``scores.json``: what was measured on what, and what a reader should know."""
+
+    dataset: str = ""
+    backbone: str = ""
+    label_names: tuple[str, ...] = ()
+    protocol: str = "ours"
+    notes: tuple[str, ...] = ()
+    results: tuple[FitScores, ...] = ()
+
+
+class FitName(NamedTuple):
+    """Which concepts: label of the method in the experiment, and seed."""
+
+    label: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.label} seed {self.seed}"
+
+
+_SUMMARY = TypeAdapter(Annotated[list[SummaryEntry], Field(min_length=1)])
+_SCORES = TypeAdapter(dict[str, Json])
+
+
+class RunFolder:
+    """A run on the disk.
+
+    Attributes:
+        path: of the folder.
+        options: file of the options that made the run.
+        summary: file of one flat record per method and seed.
+        all_scores: file of every score of every method and seed.
+        table: file of the table, as Markdown.
+        classifier: folder of the classifier that was tuned here.
+        sentences: folder of the embeddings of the test split.
+        report: folder of page, tables and pictures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.options, self.summary = path / "experiment.json", path / "summary.json"
+        self.all_scores, self.table = path / "scores.json", path / "table.md"
+        self.classifier, self.report = path / "classifier", path / "report"
+        self.sentences = path / "sentences" / "test"
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The folder of an experiment, by the names of its data set and backbone; reads no data."""
+        return cls(experiment.folder(resolve(experiment.dataset)[0], experiment.backbone.name))
+
+    def activations(self, split: Split) -> Path:
+        """Activations of one split."""
+        return self.path / "activations" / split
+
+    def concepts(self, fit: FitName) -> Path:
+        """Concepts of one method and seed."""
+        return self._of_fit("concepts", fit)
+
+    def scores(self, fit: FitName) -> Path:
+        """Scores of one method and seed."""
+        return self._of_fit("scores", fit)
+
+    def descriptions(self, fit: FitName) -> Path:
+        """Words and sentences of the concepts of one method and seed."""
+        return self._of_fit("descriptions", fit)
+
+    def made_names(self, fit: FitName) -> Path:
+        """Names that a run gave to the concepts of one method and seed."""
+        return self._of_fit("named", fit)
+
+    def own_names(self, fit: FitName) -> Path:
+        """File of the names that a user gave to the concepts of one method and seed."""
+        return self._of_fit("names", fit).with_suffix(".yaml")
+
+    def _of_fit(self, kind: str, fit: FitName) -> Path:
+        return self.path / kind / fit.label / f"seed-{fit.seed}"
+
+    # --------------------------------------------------------------- options
+
+    def read_experiment(self) -> Experiment:
+        """The options that made the run.
+
+        Raises:
+            StorageError: there is no run, or its options cannot be understood.
+        """
+        if not self.options.is_file():
+            raise StorageError(
+                f"{self.path} is no run: it holds no {self.options.name}; give the folder of a run, such as "
+                f"runs/planted/minilm."
+            )
+        try:
+            return Experiment.model_validate(read_json(self.options))
+        except ValidationError as error:
+            raise StorageError(
+                f"{self.options} is not understood ({one_line(error)}); run its experiment file again."
+            ) from error
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        """Keep the options that make the run."""
+        write_json(self.options, experiment.model_dump(mode="json"))
+
+    def require_same_subject(self, experiment: Experiment) -> None:
+        """Refuse to replace the run of another model or data set that has the same name.
+
+        One that was moved is the same: it is no longer where it was.
+
+        Raises:
+            ConfigError: the folder holds the run of another model or data set.
+        """
+        try:
+            before = self.read_experiment()
+        except StorageError:  # no run, or one of another version: there is nothing to compare with
+            return
+        pairs = {
+            "model": (before.backbone.model, experiment.backbone.model),
+            "data set": (_place(before.dataset), _place(experiment.dataset)),
+        }
+        for kind, (was, now) in pairs.items():
+            if was and now and _are_two(was, now):
+                other = setting("run_dir", f"{self.path}-2")
+                raise ConfigError(
+                    f"{self.path} holds the run of another {kind}, {was}; this one, of {now}, would replace "
+                    f"it: give another folder, such as {other}, or delete that one."
+                )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder; a lock ends with its process, however that ends.
+
+        Raises:
+            StorageError: another run is at work there, or the folder cannot be written.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise StorageError(
+                f"another run is at work in {self.path}; wait until it has ended, or give another run_dir."
+            ) from error
+        except NotImplementedError:
+            _LOG.warning("the disk of %s has no locks; do not start a second run there", self.path)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def progress(self, experiment: Experiment) -> str:
+        """What of an experiment is there, whatever it was made from, such as "classifier 1/1, scores 2/8"."""
+        places = {
+            "classifier": [self.classifier] if experiment.backbone.tuning != "none" else [],
+            "activations": [self.activations(split) for split in SPLITS],
+            "concepts": [self.concepts(fit) for fit in fits_of(experiment)],
+            "scores": [self.scores(fit) for fit in fits_of(experiment)],
+            "report": [self.report],
+        }
+        done = {kind: sum(manifest_of(place) is not None for place in places[kind]) for kind in places}
+        some = [f"{kind} {n}/{len(places[kind])}" for kind, n in done.items() if n]
+        return ", ".join(some) or "nothing"
+
+    # --------------------------------------------------------------- results
+
+    def write_scores(self, fit: FitName, scores: dict[str, Json]) -> None:
+        """Write all scores of one method and seed, by metric."""
+        write_json(self._scores_file(fit), scores)
+
+    def read_scores(self, fit: FitName) -> dict[str, Json]:
+        """All scores of one method and seed, by metric.
+
+        Raises:
+            StorageError: they are missing or damaged.
+        """
+        file = self._scores_file(fit)
+        try:
+            return _SCORES.validate_python(read_json(file))
+        except ValidationError as error:
+            raise StorageError(f"{file} holds no scores; delete its folder to score again.") from error
+
+    def _scores_file(self, fit: FitName) -> Path:
+        return self.scores(fit) / "scores.json"
+
+    def write_results(self, scores: RunScores, records: Sequence[Record], table: str) -> None:
+        """Write the results of a run: summary, all scores, table."""
+        write_json(self.all_scores, scores.model_dump(mode="json"))
+        write_text(self.table, table)
+        write_json(self.summary, list(records))
+
+    def read_all_scores(self) -> RunScores:
+        """What ``scores.json`` holds; empty where there is no such file.
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        if not self.all_scores.is_file():
+            return RunScores()
+        try:
+            return RunScores.model_validate_json(self.all_scores.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise self._damaged(error) from error
+
+    def results(self) -> "FinishedRun":
+        """The records of a finished run, with its protocol and notes.
+
+        Raises:
+            StorageError: the folder is missing, holds no finished run, or its results are damaged.
+        """
+        from classifsae.reporting.tables.runs import FinishedRun
+
+        if not self.path.is_dir():
+            found = f"{self.path} is a file" if self.path.exists() else f"there is no folder {self.path}"
+            raise StorageError(f"{found}; give run folders, such as runs/planted/minilm.")
+        if not self.summary.is_file():
+            raise StorageError(
+                f"{self.path} holds no {self.summary.name}, so no finished run;{self._runs_below()}"
+            )
+        scores = self.read_all_scores()
+        try:
+            entries = _SUMMARY.validate_json(self.summary.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise self._damaged(error) from error
+        records = tuple(entry.model_dump() for entry in entries)
+        return FinishedRun(str(self.path), records, scores.protocol, scores.notes)
+
+    def _damaged(self, error: OSError | ValidationError) -> StorageError:
+        why = one_line(error)[:200] if isinstance(error, ValidationError) else error.strerror
+        return StorageError(
+            f"the results in {self.path} are damaged ({why}); `classifsae run` with the run's experiment "
+            f"file writes them again from its finished stages."
+        )
+
+    def _runs_below(self) -> str:
+        name = self.summary.name
+        found = [
+            str(file.parent) for depth in ("*", "*/*") for file in sorted(self.path.glob(f"{depth}/{name}"))
+        ]
+        return f" did you mean {' '.join(found)}?" if found else " run its experiment to the end first."
+
+    # --------------------------------------------------------------- names
+
+    def identity(self, fit: FitName) -> str:
+        """What tells the concepts of one method and seed from others, in a few letters; "" for none."""
+        manifest = manifest_of(self.concepts(fit))
+        return "" if manifest is None else manifest.identity[:_LETTERS]
+
+    def described(self, fit: FitName) -> "tuple[Description, ...] | None":
+        """The concepts of one method and seed in words, under the names that are shown.
+
+        Names that a run made replace those of the description; a user's own, if they are of these concepts,
+        replace both.
+
+        Returns:
+            None where the run has no descriptions, as of a method with more than 50 concepts.
+        Raises:
+            StorageError: the files are damaged.
+            ConfigError: the user's names do not fit.
+        """
+        from classifsae.meaning.descriptions import load_descriptions
+        from classifsae.meaning.names import load_names, with_made_names
+        from classifsae.meaning.own_names import read_names, with_names
+
+        found = load_descriptions(self.descriptions(fit))
+        if found is None:
+            return None
+        named = with_made_names(found, load_names(self.made_names(fit)))
+        own = read_names(self.own_names(fit))
+        if own.are_of_others(self.identity(fit)):
+            return named
+        return with_names(named, own.names, of=f"{own.file} ({fit.label}, seed {fit.seed})")
+
+    def check_own_names(self, experiment: Experiment) -> None:
+        """See that every file of a user's names can be read, and is of concepts that there are or will be.
+
+        Raises:
+            ConfigError: it cannot be understood, or is of no such method and seed.
+        """
+        from classifsae.meaning.own_names import read_names
+
+        for file in sorted(self.path.glob("names/*/*.y*ml")):
+            number = re.fullmatch(r"seed-(\d+)\.yaml", file.name)
+            fit = FitName(file.parent.name, -1 if number is None else int(number[1]))
+            if fit not in fits_of(experiment) and not self.identity(fit):
+                raise ConfigError(
+                    f"{file} names concepts that this run does not have; call it <method>/seed-<n>.yaml, of "
+                    f"the methods {', '.join(experiment.methods)} and the seeds "
+                    f"{', '.join(map(str, experiment.seeds))}, or delete it."
+                )
+            read_names(file)
+            self.described(fit)
+
+
+def fits_of(experiment: Experiment) -> list[FitName]:
+    """All methods with all seeds, in the order in which they are fitted."""
+    return [FitName(label, seed) for seed in experiment.seeds for label in experiment.methods]
+
+
+def _are_two(was: str, now: str) -> bool:
+    """Whether these name two things; what is no longer where it was may have been moved."""
+    if not Path(was).is_absolute():
+        return was != now
+    return Path(was).exists() and not (Path(now).exists() and Path(was).samefile(now))
+
+
+def _place(dataset: DatasetConfig) -> str:
+    """Where the training texts of a data set are."""
+    train = dataset.train or ""
+    return train if Path(train).is_absolute() else dataset.name

@@ -1,0 +1,374 @@
+"""The stages of a run. Each is a value: a name, a folder, what it depends on, and how it is made.
+
+What a stage depends on are options, fingerprints of data and identities of earlier artefacts, all of them
+arguments. Calling these functions computes nothing; ``make`` does, by the functions of ``import classifsae``,
+which are imported when they are first called: a run that is up to date does not wait for them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+import classifsae as cs
+from classifsae.classifier.loading.identity import commit_of, identity_of_files, stated_labels
+from classifsae.classifier.loading.labels import agreed_labels, label_order_note, unnamed_classes_note
+from classifsae.data import Dataset, Texts
+from classifsae.pipeline.config import Experiment
+from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
+from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
+
+if TYPE_CHECKING:
+    from classifsae.meaning.llm import Ask
+    from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
+
+_READING = {"layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens"}
+"""Options of a backbone that decide how texts are captured."""
+
+
+def versions() -> dict[str, Json]:
+    """Versions of the libraries that decide the numbers; every stage depends on them."""
+    return {name: version(name) for name in ("classifsae", "torch", "transformers")}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run, whose result is the artefact in a folder of its own.
+
+    Attributes:
+        name: as it is shown.
+        folder: of the artefact.
+        depends_on: all that decides the artefact, beside the versions of libraries.
+        make: given the fingerprint of these, and what is told of each step, writes the artefact.
+    """
+
+    name: str
+    folder: Path
+    depends_on: tuple[Json, ...]
+    make: "Callable[[str, OnStep | None], object]"
+
+    @cached_property
+    def inputs(self) -> str:
+        """Fingerprint of all that decides the artefact."""
+        return fingerprint(*self.depends_on, versions())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the folder holds just this artefact."""
+        manifest = manifest_of(self.folder)
+        return manifest is not None and manifest.inputs == self.inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the stages work on. Models are loaded when a stage first uses them."""
+
+    experiment: Experiment
+    given: Dataset
+    folder: RunFolder
+    device: str
+
+    @cached_property
+    def classifier(self) -> "cs.Classifier":
+        """The trained classifier."""
+        return load_classifier(self.experiment, self.folder, self.given.label_names, self.device)
+
+    @cached_property
+    def own_labels(self) -> tuple[str, ...]:
+        """Names of the classes as a classifier that is not tuned here calls them, in its order."""
+        backbone = self.experiment.backbone
+        stated = stated_labels(backbone.model or "", backbone.revision)
+        return stated if stated and backbone.kind != "decoder" else self.classifier.label_names
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set; its classes in the order of a classifier that is not tuned here."""
+        if self.experiment.backbone.tuning != "none":
+            return self.given
+        names = self.given.label_names
+        return self.given.in_order_of(
+            agreed_labels(self.own_labels, names, name=self.experiment.backbone.name)
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the data set, and of how its labels fit the classifier's answers."""
+        test, own = cs.Activations.load(self.folder.activations("test")), None
+        if self.experiment.backbone.tuning == "none":
+            name = self.experiment.backbone.name
+            own = unnamed_classes_note(self.own_labels, self.data.label_names, name=name)
+        fits = label_order_note(test.labels, test.predictions, self.data.label_names)
+        return (*self.data.notes, *(said for said in (own, fits) if said))
+
+    def tail(self, hidden: "Float[Tensor, 'b d']", /) -> "Float[Tensor, 'b c']":
+        """The classifier's tail; the classifier is loaded if a method calls it."""
+        return self.classifier.tail(hidden)
+
+    @cached_property
+    def encoder(self) -> "SentenceEncoder":
+        """The encoder of sentences."""
+        return cs.load_encoder(self.experiment.encoder, device=self.device)
+
+    @cached_property
+    def namer(self) -> "Ask | None":
+        """The language model that names concepts, if one does."""
+        return self.experiment.names.ask(self.device)
+
+    def texts(self, split: Split) -> Texts:
+        """The texts of one split."""
+        return self.data.train if split == "train" else self.data.test
+
+    def rows(self, split: Split) -> Texts:
+        """The texts behind the activations, one per row: a long text may be several windows."""
+        texts = self.texts(split)
+        if self.experiment.backbone.long_texts == "cut":
+            return texts
+        captured = cs.Activations.load(self.folder.activations(split))
+        return replace(
+            texts,
+            texts=captured.texts_of(texts.texts),
+            labels=tuple(captured.labels.tolist()),
+            ids=captured.ids,
+            concepts=None,
+        )
+
+    def activations(self, split: Split) -> "cs.Activations":
+        """Activations of one split, on the device."""
+        return cs.Activations.load(self.folder.activations(split)).to(self.device)
+
+    def sentences(self) -> "cs.Sentences":
+        """The test split with its embeddings."""
+        return cs.Sentences.load(self.folder.sentences, self.rows("test").texts)
+
+    def concepts(self, which: FitName) -> "cs.Concepts":
+        """The concepts of one method and seed."""
+        return cs.Concepts.load(self.folder.concepts(which))
+
+
+def load_classifier(
+    experiment: Experiment, folder: RunFolder, label_names: tuple[str, ...] | None, device: str | None
+) -> "cs.Classifier":
+    """The classifier of a run: tuned there, or loaded from where it was.
+
+    Raises:
+        ClassifSAEError: it cannot be loaded.
+    """
+    backbone = experiment.backbone
+    if backbone.tuning == "none":
+        return cs.Classifier.load(backbone, label_names=label_names, device=device)
+    reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
+    return cs.Classifier.load(str(folder.classifier), label_names=label_names, device=device, **reading)
+
+
+def trained_elsewhere(work: Work) -> str:
+    """Identity of a classifier that is not tuned here: of its files or commit, else of its weights."""
+    backbone = work.experiment.backbone
+    model = backbone.model or ""
+    found = identity_of_files(model) or commit_of(model, backbone.revision)
+    if found is None:
+        return work.classifier.fingerprint
+    return fingerprint(found, backbone.model_dump(mode="json", include={"kind", "quantization", "lora"}))
+
+
+def finetune(work: Work) -> Stage:
+    """Train the classifier."""
+    backbone, train, folder = work.experiment.backbone, work.data.train, work.folder.classifier
+    kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
+    options = backbone.model_dump(mode="json", exclude=_READING - kept)
+    if backbone.model is not None:
+        options["model"] = identity_of_files(backbone.model) or backbone.model  # files, wherever they are
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        cs.finetune(backbone, train, folder=folder, device=work.device, on_step=on_step, inputs=inputs)
+
+    return Stage("finetune", folder, (options, train.identity), make)
+
+
+def capture(work: Work, split: Split, *, trained: str) -> Stage:
+    """Hidden states and logits of one split."""
+    backbone, texts, folder = work.experiment.backbone, work.texts(split), work.folder.activations(split)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        rows = backbone.model_dump(include={"long_texts", "overlap", "max_tokens"})
+        cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
+
+    reading = backbone.model_dump(mode="json", include=_READING)
+    return Stage(f"capture {split}", folder, (trained, reading, texts.identity, texts.dataset), make)
+
+
+def embed(work: Work) -> Stage:
+    """Embeddings of the test split, made once for all methods."""
+    from classifsae.meaning.encoder import encoder_fingerprint
+
+    texts, folder = work.rows("test"), work.folder.sentences
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        found = cs.embed(texts, encoder=work.encoder, device=work.device, on_step=on_step)
+        found.save(folder, inputs=inputs)
+
+    depends_on: tuple[Json, ...] = (encoder_fingerprint(work.experiment.encoder), list(texts.texts))
+    return Stage("embed test", folder, depends_on, make)
+
+
+def fit(work: Work, which: FitName, *, train: str, test: str) -> Stage:
+    """Concepts of one method and seed; they depend on the test split under the published protocol only."""
+    recipe, folder = work.experiment.recipe(*which), work.folder.concepts(which)
+    options: Json = recipe.model_dump(mode="json")
+    published = work.experiment.protocol == "published"
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.concepts import Run
+
+        checkpoint = folder / "checkpoint.safetensors"
+        concepts = recipe.fit(
+            work.activations("train"),
+            work.tail,
+            run=Run(on_step=on_step, checkpoint=checkpoint, inputs=inputs),
+            published_choice=work.activations("test") if published else None,
+        )
+        checkpoint.unlink(missing_ok=True)
+        concepts.save(folder, inputs=inputs, facts={"label": which.label, "recipe": options})
+
+    depends_on = (recipe.method_name(), options, train, test if published else None)
+    return Stage(f"fit {which}", folder, depends_on, make)
+
+
+class ScoreFacts(BaseModel, frozen=True):
+    """What the manifest of scores says of them.
+
+    Attributes:
+        flat: every number by name, None where undefined.
+        lost: classes that the concepts alone hardly ever answer.
+    """
+
+    flat: dict[str, int | float | None]
+    lost: tuple[int, ...] = ()
+
+
+def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: str | None) -> Stage:
+    """Scores of the concepts of one method and seed."""
+    metrics, folder = work.experiment.built_metrics(), work.folder.scores(which)
+    sentences = sentences if work.experiment.needs_sentences else None
+    options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.metrics.base import number
+
+        scores = cs.score(
+            work.concepts(which),
+            work.tail,
+            work.activations("test"),
+            metrics=metrics,
+            sentences=work.sentences() if sentences else None,
+            on_step=on_step,
+        )
+        work.folder.write_scores(which, {n: result.as_json() for n, result in scores.results.items()})
+        flat = {score.name: number(score.value) for score in scores.flat()}
+        facts = ScoreFacts(flat=flat, lost=tuple(scores.lost_classes))
+        finish(folder, inputs=inputs, record=facts.model_dump(mode="json"))
+
+    return Stage(f"score {which}", folder, (concepts, test, sentences, options), make)
+
+
+def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
+    """Words and sentences of the concepts of one method and seed."""
+    words, folder = work.experiment.words, work.folder.descriptions(which)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.meaning.descriptions import describe, save_descriptions
+
+        texts = work.rows("test").texts
+        found = describe(work.concepts(which), work.activations("test"), texts, options=words)
+        save_descriptions(found, folder, inputs=inputs)
+
+    return Stage(f"describe {which}", folder, (concepts, test, words.model_dump(mode="json")), make)
+
+
+def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, sentences: str) -> Stage:
+    """Names of the concepts of one method and seed, made on the training split, judged on the test split."""
+    options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.meaning.descriptions import describe
+        from classifsae.meaning.names import judge, name_concepts, save_names
+
+        found, texts = work.concepts(which), work.rows("train")
+        names = name_concepts(
+            describe(found, work.activations("train"), texts.texts, options=words),
+            texts.texts,
+            texts.label_names,
+            ask=work.namer,
+            made_by=options.source,
+            on_step=on_step,
+        )
+        judged = judge(names, found, work.activations("test"), work.sentences(), work.encoder)
+        save_names(judged, folder, inputs=inputs)
+
+    decided_by: list[Json] = [words.model_dump(mode="json"), options.identity()]
+    return Stage(f"name {which}", folder, (concepts, train, test, sentences, *decided_by), make)
+
+
+def report(
+    work: Work,
+    *,
+    records: Sequence[Record],
+    concepts: Mapping[FitName, str],
+    test: str,
+    notes: Sequence[str],
+) -> Stage:
+    """Tables, pictures and page.
+
+    Args:
+        records: one per method and seed.
+        concepts: identity of those that are shown.
+        test: identity of the activations.
+        notes: what a reader should know.
+    """
+    from classifsae.reporting.page.page import fingerprint_of_templates
+
+    folder, settings, texts = work.folder.report, _settings(work.experiment), work.rows("test")
+    scores = {which: work.folder.read_scores(which) for which in concepts}
+    described = {which: work.folder.described(which) or () for which in concepts}
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.reporting.page.build import About, Fit, build
+        from classifsae.reporting.save import FIGURES, save_report
+
+        clear(folder)  # a report that was stopped may hold pictures of other methods
+        about = About(
+            dataset=work.data.name,
+            backbone=work.experiment.backbone.name,
+            n_train=len(work.data.train),
+            settings=settings,
+            versions={library: str(installed) for library, installed in versions().items()},
+            notes=tuple(notes),
+        )
+        fits = [Fit(*which, work.concepts(which), scores[which], described[which]) for which in concepts]
+        content = build(fits, records, work.activations("test"), texts, work.tail, about=about)
+        save_report(content, folder, on_step=on_step)
+        finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
+
+    shown: list[Json] = [
+        [which.label, identity, scores[which], [asdict(one) for one in described[which]]]
+        for which, identity in concepts.items()
+    ]
+    said: list[Json] = [list(records), shown, [*notes], settings]
+    return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
+
+
+def _settings(experiment: Experiment) -> Json:
+    """The experiment as a page shows it; nothing of where on a disk the run was."""
+    settings: Json = experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    return _without_folders(settings)
+
+
+def _without_folders(value: Json) -> Json:
+    """Settings with each absolute path cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
