@@ -36,7 +36,7 @@ def open_classifier(
     backbone = experiment.backbone
     if backbone.tuning == "none":
         return Classifier.load(backbone, label_names=label_names, device=device)
-    reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
+    reading = {name: value for name, value in backbone.reading_fields().items() if value is not None}
     return Classifier.load(str(run / "classifier"), label_names=label_names, device=device, **reading)
 
 

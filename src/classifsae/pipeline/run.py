@@ -62,9 +62,6 @@ Split = Literal["train", "test"]
 SUMMARY, SCORES, TABLE, REPORT = "summary.json", "scores.json", "table.md", "report"
 
 _SCORED = ("score", "describe", "report")
-_FOR_CAPTURE = {
-    "layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens",
-}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -275,9 +272,7 @@ class _Stages:
         backbone, train = self.experiment.backbone, self.data.train
         if backbone.tuning == "none":
             return self.classifier.fingerprint
-        kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
-        options = backbone.model_dump(mode="json", exclude=_FOR_CAPTURE - kept)
-        made_from = fingerprint(options, train.identity, _versions())
+        made_from = fingerprint(backbone.training_fields(), train.identity, _versions())
         manifest = self._stage(
             "finetune",
             self.folder / "classifier",
@@ -293,7 +288,7 @@ class _Stages:
         """Identity of the activations of one part of the data."""
         texts: Texts = getattr(self.data, split)
         backbone = self.experiment.backbone
-        reading = backbone.model_dump(mode="json", include=_FOR_CAPTURE)
+        reading = backbone.reading_fields()
         made_from = fingerprint(self.trained, reading, texts.identity, texts.dataset, _versions())
         manifest = self._stage(
             f"capture {split}",

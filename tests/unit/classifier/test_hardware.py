@@ -3,8 +3,7 @@
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from test_finetune import DECODER, KilledError, killed_at, topical
-from tiny_models import NAMES, SENTENCES, build, own_adapter, texts
+from tiny_models import DECODER, NAMES, SENTENCES, KilledError, build, killed_at, own_adapter, texts, topical
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_finetune import DECODER, topical
-from tiny_models import DECODERS, N_LAYERS, NAMES, SENTENCES, texts
+from tiny_models import DECODER, DECODERS, N_LAYERS, NAMES, SENTENCES, texts, topical
 from torch.nn.functional import cross_entropy
 
 from classifsae.classifier.capture import capture

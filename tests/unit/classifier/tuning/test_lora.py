@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_finetune import DECODER, ENCODER, KilledError, killed_at, topical
-from tiny_models import NAMES, SENTENCES, own_adapter, texts
+from tiny_models import (
+    DECODER,
+    ENCODER,
+    NAMES,
+    SENTENCES,
+    KilledError,
+    killed_at,
+    own_adapter,
+    texts,
+    topical,
+)
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import NAMES, SENTENCES, texts
+from tiny_models import DECODER, ENCODER, FIELDS, NAMES, SENTENCES, KilledError, killed_at, texts, topical
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.tuning.finetune import finetune
@@ -14,43 +14,6 @@ from classifsae.classifier.tuning.trainer import plan_batches
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError, StorageError
 from classifsae.storage import manifest_of
-
-FIELDS = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 96,
-}
-DROPOUT = {"hidden_dropout": 0.2, "attention_dropout": 0.1}
-DECODER = {
-    "architecture": {"model_type": "gpt_neox", **FIELDS, **DROPOUT},
-    "tokenizer": {"vocab_size": 400},
-    "n_steps": 6,
-    "batch_size": 8,
-    "learning_rate": 1e-3,
-}
-ENCODER = {**DECODER, "architecture": {"model_type": "bert", **FIELDS}}  # BERT drops 10 % by default
-
-
-class KilledError(RuntimeError):
-    pass
-
-
-def killed_at(step: int):
-    def on_step(done, total, values):
-        if done == step:
-            raise KilledError
-
-    return on_step
-
-
-def topical() -> Texts:
-    """Texts whose class is plain from one word."""
-    words = ("minister", "goalkeeper", "dividend")
-    rows = [f"{words[i % 3]} {SENTENCES[i]}" for i in range(48)]
-    ids = tuple(map(str, range(48)))
-    return Texts(tuple(rows), tuple(i % 3 for i in range(48)), ids, NAMES, dataset="topical")
 
 
 @pytest.mark.parametrize("backbone", [DECODER, ENCODER], ids=["decoder", "encoder"])

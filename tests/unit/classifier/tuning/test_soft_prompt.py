@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from test_finetune import DECODER, ENCODER, FIELDS, KilledError, killed_at
-from tiny_models import DECODERS, LIMIT, N_LAYERS, NAMES, SENTENCES, build, texts
+from tiny_models import (
+    DECODER,
+    DECODERS,
+    ENCODER,
+    FIELDS,
+    LIMIT,
+    N_LAYERS,
+    NAMES,
+    SENTENCES,
+    KilledError,
+    build,
+    killed_at,
+    texts,
+)
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from classifsae.classifier.capture import capture
