@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from classifsae.activations import (
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import agreed_labels
-from classifsae.classifier.reading.windows import windowed
+from classifsae.classifier.reading.windows import TextRows, cut, windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
@@ -28,7 +27,6 @@ from classifsae.storage import (
     begin,
     concatenate_files,
     fingerprint,
-    manifest_of,
     read_json,
     read_tensors,
     write_json,
@@ -49,23 +47,6 @@ class Shard:
     """
 
     tensors: dict[str, Tensor]
-    n_long: int
-
-
-@dataclass(frozen=True)
-class CapturedRows:
-    """Consecutive texts as the rows that the model reads.
-
-    Attributes:
-        ids: token ids of each row.
-        owners: which of these texts each row is of.
-        spans: characters of each row in its text; None where long texts are cut.
-        n_long: texts that were longer than the model's limit.
-    """
-
-    ids: list[list[int]]
-    owners: list[int]
-    spans: list[tuple[int, int]] | None
     n_long: int
 
 
@@ -113,13 +94,6 @@ def capture(
         on_step=on_step,
     )
     return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
-
-
-def n_cut_of(folder: Path) -> int:
-    """How many of the captured texts were cut at the model's limit."""
-    manifest = manifest_of(folder)
-    value = None if manifest is None else manifest.record.get("n_cut")
-    return value if isinstance(value, int) else 0
 
 
 @dataclass(frozen=True)
@@ -200,28 +174,23 @@ class _Pass:
 
     def _shard(self, start: int) -> Shard:
         end = min(start + self.shard_size, len(self.texts))
-        rows = self._read(self.texts.texts[start:end])
+        read = self._read(self.texts.texts[start:end])
         states = self.classifier.states_of(
-            rows.ids,
+            read.rows,
             max_tokens=self.max_tokens,
-            on_rows=lambda done: self._step(start + done * (end - start) // len(rows.ids)),
+            on_rows=lambda done: self._step(start + done * (end - start) // len(read.rows)),
         )
-        documents = start + torch.tensor(rows.owners)
+        documents = start + torch.tensor(read.owners)
         check_finite(states.hidden, tuple(self.texts.ids[i] for i in documents.tolist()))
         labels = torch.tensor(self.texts.labels)[documents]
         tensors = {"hidden": states.hidden, "logits": states.logits, "labels": labels}
-        if rows.spans is not None:
-            tensors |= {"documents": documents, "spans": torch.tensor(rows.spans)}
-        return Shard(tensors, rows.n_long)
+        if read.spans is not None:
+            tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
+        return Shard(tensors, read.n_long)
 
-    def _read(self, texts: Sequence[str]) -> CapturedRows:
+    def _read(self, texts: Sequence[str]) -> TextRows:
         reader = self.classifier.reader
-        if self.overlap is None:
-            encoded = reader.encode(texts)
-            return CapturedRows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
-        found = windowed(reader, texts, overlap=self.overlap)
-        n_long = sum(n_rows > 1 for n_rows in Counter(found.owners).values())
-        return CapturedRows(found.ids, found.owners, found.spans, n_long)
+        return cut(reader, texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:

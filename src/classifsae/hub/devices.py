@@ -4,20 +4,22 @@ import logging
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import nn
-from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from classifsae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
 
 class Placement(TypedDict, total=False):
     """Arguments of ``from_pretrained`` that say where weights go, and in how many bits."""
 
     device_map: str | dict[str, str | int]
-    quantization_config: BitsAndBytesConfig
+    quantization_config: "BitsAndBytesConfig"
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
@@ -79,6 +81,8 @@ def placement(*, quantization: str | None, device_map: str | None, device: torch
     where = Placement()
     if quantization == "8bit":
         require_bitsandbytes("quantization is 8bit")
+        from transformers import BitsAndBytesConfig
+
         where["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
         where["device_map"] = {"": _address(device)}
     if device_map is not None:
@@ -86,7 +90,7 @@ def placement(*, quantization: str | None, device_map: str | None, device: torch
     return where
 
 
-def place(model: PreTrainedModel, device: torch.device, *, name: str) -> None:
+def place(model: "PreTrainedModel", device: torch.device, *, name: str) -> None:
     """Move a model to a device, unless its weights have been placed while they were loaded.
 
     Raises:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from huggingface_hub.utils import logging as hub_logging
-from transformers.utils import logging as hf_logging
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence Hugging Face's bars and warnings; what matters is checked and raised by us."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging as hf_logging
+
     level, hub_level = hf_logging.get_verbosity(), hub_logging.get_verbosity()
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.new_tokenizer import train_tokenizer
 from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
 from classifsae.data.texts import Texts
@@ -113,6 +114,11 @@ def build(family: str, kind: str, **fields: object) -> Loaded:
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         torch.manual_seed(0)
         return Loaded(auto.from_config(config, dtype=torch.float32), tokenizer, kind)
+
+
+def ids_of(model: Classifier, text: str) -> torch.Tensor:
+    """One text as the only row (1, t), unpadded."""
+    return torch.tensor([model.reader.encode([text]).rows[0].ids])
 
 
 def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch.nn.Module:

@@ -7,14 +7,17 @@ padding and drops the positions, so that what a text gives would depend on the o
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.storage import read_tensors, write_tensors
 from classifsae.tensors import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "soft_prompt"
 FILE = f"{NAME}.safetensors"
@@ -32,7 +35,7 @@ class SoftPrompt(nn.Module):
         self.vectors = nn.Parameter(vectors)
 
     @classmethod
-    def drawn(cls, model: PreTrainedModel, n_vectors: int, *, seed: int) -> "SoftPrompt":
+    def drawn(cls, model: "PreTrainedModel", n_vectors: int, *, seed: int) -> "SoftPrompt":
         """Start from the embeddings of random tokens, which have the scale that the model is used to."""
         table = embeddings(model).weight
         rows = torch.randint(len(table), (n_vectors,), generator=torch.Generator().manual_seed(seed))
@@ -46,7 +49,7 @@ class SoftPrompt(nn.Module):
         return embedded.masked_scatter(places[..., None], vectors)
 
 
-def embeddings(model: PreTrainedModel) -> nn.Embedding:
+def embeddings(model: "PreTrainedModel") -> nn.Embedding:
     """A model's token embeddings.
 
     Raises:
@@ -58,14 +61,14 @@ def embeddings(model: PreTrainedModel) -> nn.Embedding:
     return table
 
 
-def attach(model: PreTrainedModel, prompt: SoftPrompt) -> None:
+def attach(model: "PreTrainedModel", prompt: SoftPrompt) -> None:
     """Make the prompt a part of a model, frozen but for the prompt: it moves and is hashed with it."""
     model.requires_grad_(False)
     model.add_module(NAME, prompt)
 
 
 @contextmanager
-def prepended(model: PreTrainedModel, prompt: SoftPrompt) -> Iterator[None]:
+def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
     """While this holds, a model called with tokens reads the vectors where rows have room for them."""
 
     def embed(

@@ -4,21 +4,20 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
-import transformers
-from transformers import PreTrainedModel, TrainingArguments
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
-from classifsae.classifier.loading.frozen import finished, started
-from classifsae.classifier.loading.models import Loaded, kind_of_architecture, load_untrained, make
+from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.opening.blocks import replaced_forward
 from classifsae.classifier.reading.answers import answer_words
 from classifsae.classifier.reading.reader import template_of
-from classifsae.classifier.tuning.trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
+from classifsae.classifier.tuning.batches import plan_batches
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
@@ -26,6 +25,11 @@ from classifsae.hub.devices import check_training, computes_in_bf16, pick_device
 from classifsae.hub.quiet import quiet, seeded
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainingArguments
+
+    from classifsae.classifier.tuning.trainer import ClassifierTrainer
 
 CHECKPOINTS = "checkpoints"
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
@@ -90,6 +94,9 @@ def _tuned(
     on_step: OnStep | None,
     checkpoint_seconds: float,
 ) -> Classifier:
+    from classifsae.classifier.loading.frozen import finished
+    from classifsae.classifier.tuning.trainer import last_whole_checkpoint
+
     check_training(precision=config.precision, optimizer=config.optimizer, device=pick_device(device))
     loaded = start(config, train, pick_device(device))
     place(loaded.model, pick_device(device), name=config.name)
@@ -97,7 +104,7 @@ def _tuned(
     untrained = _classifier(config, loaded, train)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.prompting():
+    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.opened.prompting():
         trainer = _trainer(
             config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
         )
@@ -107,7 +114,7 @@ def _tuned(
 
 
 @contextmanager
-def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
+def _isolated(model: "PreTrainedModel", seed: int) -> Iterator[None]:
     """Training that leaves nothing behind but the weights: no gradients, no wrapper of mixed precision."""
     with quiet(), seeded(seed), replaced_forward({model: model.forward}):
         try:
@@ -118,6 +125,10 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
 
 def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     """The model before training, its new weights seeded, and frozen where it is not to be trained."""
+    from classifsae.classifier.loading.configuration import kind_of_architecture
+    from classifsae.classifier.loading.frozen import started
+    from classifsae.classifier.loading.models import load_untrained, make
+
     if config.architecture is None:
         return started(config, load_untrained(config, train.label_names, device))
     kind = kind_of_architecture(config)
@@ -147,7 +158,9 @@ def _trainer(
     *,
     on_step: OnStep | None,
     seconds: float | None,
-) -> ClassifierTrainer:
+) -> "ClassifierTrainer":
+    from classifsae.classifier.tuning.trainer import ClassifierTrainer
+
     n_steps = _n_steps(config, len(train))
     plan = plan_batches(
         [len(text) for text in train.texts],
@@ -156,13 +169,10 @@ def _trainer(
         seed=config.seed,
     )
     return ClassifierTrainer(
-        untrained.model,
+        untrained,
         _arguments(config, run, n_steps=n_steps, device=untrained.device),
-        folder=run,
-        rows=train,
-        reader=untrained.reader,
+        texts=train,
         plan=plan,
-        class_logits=untrained.class_logits,
         class_weights=_class_weights(train) if config.class_weights else None,
         inputs=_fingerprint(config, train, untrained),
         on_step=on_step,
@@ -170,8 +180,12 @@ def _trainer(
     )
 
 
-def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
+def _arguments(
+    config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device
+) -> "TrainingArguments":
     """Hugging Face's options for ours."""
+    from transformers import TrainingArguments
+
     line = _line(config)
     arguments = TrainingArguments(
         output_dir=str(run),
@@ -244,12 +258,10 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(
-            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
-        ),
+        config.training_fields(),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
-        [torch.__version__, transformers.__version__, untrained.device.type],
+        [torch.__version__, version("transformers"), untrained.device.type],
     )
 
 
