@@ -12,7 +12,6 @@ from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.labels import agreed_labels
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.saved import FACTS, Facts, with_saved
-from classifsae.classifier.opening.blocks import Anatomy
 from classifsae.classifier.opening.tail import OpenedModel, States, open_model, opening
 from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
@@ -31,8 +30,13 @@ class Classifier:
         name: what to call it in messages.
         model: the Hugging Face model, in evaluation mode, without gradients on its weights.
         kind: "encoder" (a sequence classifier) or "decoder" (a language model that answers with a token).
+        n_layers, width: number of transformer blocks L, width d of the hidden state.
         layer: hook layer l in 1..L; the state is the residual stream entering block l, for L the last
             block's output.
+        label_names, n_classes: names of the classes in the order of the logits, and their number c.
+        template: what is put around a text; None: nothing.
+        prompt: fingerprint of what is put around a text, "" for nothing.
+        n_vectors: number of vectors of the soft prompt; 0 without one.
         reader: from texts to rows of tokens.
         opened: the model with the places where it is read and entered.
     """
@@ -48,13 +52,18 @@ class Classifier:
         answers: Mapping[str, str] | Sequence[str] | None = None,
         max_length: int | None = None,
     ) -> None:
-        self.name = name
-        self.kind: Kind = loaded.kind
+        self.name, self.kind = name, loaded.kind
         self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
         opened = open_model(loaded, name=name)
-        self.layer = checked_layer(layer, opened.anatomy.n_layers, self.kind, name=name)
-        _check_neck(layer, self.layer, opened.anatomy, name=name)
+        self.n_layers, self.width = opened.anatomy.n_layers, opened.width
+        self.layer = checked_layer(layer, self.n_layers, self.kind, name=name)
+        if opened.anatomy.neck is not None and self.layer < self.n_layers:
+            raise ConfigError(
+                f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
+                f"vector per text: it pools the tokens, or shares blocks between layers; "
+                f"give {self.n_layers} or -1."
+            )
         self.reader = reader_of(
             loaded,
             name=name,
@@ -65,6 +74,22 @@ class Classifier:
             n_slots=opened.padding.n_slots,
         )
         self.opened: OpenedModel = replace(opened, answers=self.reader.answer_tokens(name=name))
+        self.label_names, self.n_classes = self.reader.label_names, len(self.reader.label_names)
+        self.template, self.prompt = self.reader.template, self.reader.prompt
+        self.n_vectors = self.reader.n_slots
+
+    @classmethod
+    def of(cls, config: BackboneConfig, loaded: Loaded, label_names: Sequence[str]) -> Self:
+        """Open a model that is loaded, as the options of its backbone say."""
+        return cls(
+            loaded,
+            name=config.name,
+            label_names=label_names,
+            layer=config.layer,
+            template=config.template,
+            answers=config.answers,
+            max_length=config.max_length,
+        )
 
     @classmethod
     def load(
@@ -97,15 +122,7 @@ class Classifier:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
         names = agreed_labels(own or label_names or (), label_names, name=config.name)
         place(loaded.model, pick_device(device), name=config.name)
-        return cls(
-            loaded,
-            name=config.name,
-            label_names=names,
-            layer=config.layer,
-            template=config.template,
-            answers=config.answers,
-            max_length=config.max_length,
-        )
+        return cls.of(config, loaded, names)
 
     def save(self, folder: Path, *, inputs: str = "", facts: Mapping[str, Json] | None = None) -> Manifest:
         """Write weights (safetensors), tokenizer and options as an artefact; of a model that was frozen, only
@@ -130,42 +147,6 @@ class Classifier:
         write_json(folder / FACTS, saved.as_json())
         save_model(folder, self._loaded)
         return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint, **(facts or {})})
-
-    @property
-    def n_layers(self) -> int:
-        """Number of transformer blocks L."""
-        return self.opened.anatomy.n_layers
-
-    @property
-    def width(self) -> int:
-        """Width d of the hidden state."""
-        neck = self.opened.anatomy.neck
-        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes c."""
-        return len(self.label_names)
-
-    @property
-    def n_vectors(self) -> int:
-        """Number of vectors of the soft prompt; 0 without one."""
-        return self.reader.n_slots
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-        return self.reader.label_names
-
-    @property
-    def template(self) -> str | None:
-        """What is put around a text; None: nothing."""
-        return self.reader.template
-
-    @property
-    def prompt(self) -> str:
-        """Fingerprint of what is put around a text, "" for nothing."""
-        return self.reader.prompt
 
     @property
     def device(self) -> torch.device:
@@ -315,17 +296,3 @@ def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) ->
             f"give 1 to {n_layers}, or -{n_layers} to -1, counted from the end."
         )
     return counted
-
-
-def _check_neck(layer: int | None, counted: int, anatomy: Anatomy, *, name: str) -> None:
-    """Refuse a layer at which a model has no sentence vector.
-
-    Raises:
-        ConfigError: it is below the last one of a model whose head pools.
-    """
-    if anatomy.neck is not None and counted < anatomy.n_layers:
-        raise ConfigError(
-            f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
-            f"vector per text: it pools the tokens, or shares blocks between layers; "
-            f"give {anatomy.n_layers} or -1."
-        )

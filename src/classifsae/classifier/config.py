@@ -232,31 +232,23 @@ class BackboneConfig(Tuning, Reading, Origin):
         return given
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.model is None) == (self.architecture is None):
-            raise ValueError("give exactly one of model and architecture")
-        if self.architecture is None and self.tokenizer is not None:
-            raise ValueError("tokenizer is for an architecture; a model brings its own")
-        if self.architecture is not None and self.tuning == "none":
-            raise ValueError("an architecture has random weights; tuning must be full")
-        if self.architecture is not None and self.tuning == "lora" and not self.lora.merge:
-            raise ValueError("lora.merge is false, but there is no model to refer to; set it to true")
-        return self
-
-    @model_validator(mode="after")
-    def _tunable(self) -> Self:
-        if self.quantization is not None and (self.tuning == "full" or self.model is None):
-            raise ValueError("weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none")
-        if self.quantization is not None and self.tuning == "lora" and self.lora.merge:
-            raise ValueError(UNMERGED)
-        if self.device_map is not None and self.tuning != "none":
-            raise ValueError("device_map is for a model that is not tuned; tuning must be none")
-        return self
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if self.n_steps is not None and self.n_epochs is not None:
-            raise ValueError("give one of n_steps and n_epochs, not both")
+    def _possible(self) -> Self:
+        scratch, unmerged = self.architecture is not None, self.tuning == "lora" and not self.lora.merge
+        eight_bits = self.quantization is not None
+        contradictions = {
+            "give exactly one of model and architecture": (self.model is not None) == scratch,
+            "tokenizer is for an architecture; a model brings its own": self.tokenizer and not scratch,
+            "an architecture has random weights; tuning must be full": scratch and self.tuning == "none",
+            "lora.merge is false, but there is no model to refer to; set it to true": scratch and unmerged,
+            "weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none": eight_bits
+            and (scratch or self.tuning == "full"),
+            UNMERGED: eight_bits and self.tuning == "lora" and self.lora.merge,
+            "device_map is for a model that is not tuned; tuning must be none": self.device_map
+            and self.tuning != "none",
+            "give one of n_steps and n_epochs, not both": self.n_steps and self.n_epochs,
+        }
+        if found := [said for said, holds in contradictions.items() if holds]:
+            raise ValueError(found[0])
         return self
 
 

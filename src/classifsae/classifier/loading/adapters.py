@@ -3,12 +3,11 @@
 Source: Hu et al. 2021 (arXiv:2106.09685).
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from warnings import catch_warnings
 
 from classifsae.classifier.config import BackboneConfig, Kind, LoraOptions
 from classifsae.classifier.loading.loaded import Loaded
@@ -88,8 +87,10 @@ def write_adapter(folder: Path, loaded: Loaded) -> None:
 def options_of(loaded: Loaded) -> dict[str, Json]:
     """The options of a model's adapter, in peft's words."""
     assert loaded.adapter is not None
+    options = loaded.adapter.peft_config["default"].to_dict()
     # A set has no order of its own, and equal adapters must be equal files.
-    return {key: _sorted(value) for key, value in loaded.adapter.peft_config["default"].to_dict().items()}
+    found: dict[str, Json] = json.loads(json.dumps(options, default=sorted))
+    return found
 
 
 def adapter_folder(config: BackboneConfig) -> Path | None:
@@ -142,7 +143,7 @@ def _put_in(loaded: Loaded, tensors: dict[str, Tensor], *, where: Path, name: st
 
     unfit = f"the adapter in {where} does not fit {name}"
     cure = f"check base_model_name_or_path in {CONFIG}, and that label_names are those that it was tuned with"
-    with as_config_error(unfit, cure=cure), _plain_warnings():
+    with as_config_error(unfit, cure=cure), catch_warnings(action="ignore"):
         found = set_peft_model_state_dict(loaded.adapter, tensors)
     missing, unexpected = cast("tuple[list[str], list[str]]", found)
     wanted = [key for key in missing if ".lora_" in key or ".modules_to_save." in key]
@@ -153,7 +154,10 @@ def _put_in(loaded: Loaded, tensors: dict[str, Tensor], *, where: Path, name: st
 def _wrapped(model: "PreTrainedModel", config: "LoraConfig", *, name: str) -> "PeftModel":
     from peft import PeftModel, get_peft_model
 
-    with as_config_error(f"{name}: LoRA cannot be set up", cure="set lora.target_modules"), _plain_warnings():
+    with (
+        as_config_error(f"{name}: LoRA cannot be set up", cure="set lora.target_modules"),
+        catch_warnings(action="ignore"),
+    ):
         wrapped = get_peft_model(model, config)
     assert isinstance(wrapped, PeftModel)
     return wrapped
@@ -164,7 +168,10 @@ def _read_config(folder: Path) -> "LoraConfig":
     from peft import LoraConfig, PeftConfig
 
     cure = "give an adapter that the installed peft can read, or update peft"
-    with as_config_error(f"{folder / CONFIG} is no adapter of a known kind", cure=cure), _plain_warnings():
+    with (
+        as_config_error(f"{folder / CONFIG} is no adapter of a known kind", cure=cure),
+        catch_warnings(action="ignore"),
+    ):
         config = PeftConfig.from_pretrained(str(folder))
     if not isinstance(config, LoraConfig):
         kind = getattr(config.peft_type, "value", config.peft_type)
@@ -178,21 +185,3 @@ def _heads(model: "PreTrainedModel", kind: Kind) -> list[str] | None:
         return None
     body = model.base_model_prefix
     return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
-
-
-def _sorted(value: object) -> Json:
-    if isinstance(value, set | frozenset):
-        return [str(name) for name in sorted(value)]
-    if isinstance(value, dict):
-        return {str(key): _sorted(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sorted(inner) for inner in value]
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Leave out peft's advice to people who call it themselves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

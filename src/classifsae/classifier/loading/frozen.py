@@ -21,8 +21,9 @@ from classifsae.classifier.loading.adapters import (
     with_lora,
     write_adapter,
 )
+from classifsae.classifier.loading.configuration import kind_of_architecture
 from classifsae.classifier.loading.loaded import Loaded
-from classifsae.classifier.loading.models import load_trained, load_untrained
+from classifsae.classifier.loading.models import load_trained, load_untrained, make
 from classifsae.classifier.loading.saved import Base, Facts
 from classifsae.classifier.loading.soft_prompt import (
     SoftPrompt,
@@ -33,19 +34,35 @@ from classifsae.classifier.loading.soft_prompt import (
     write_prompt,
 )
 from classifsae.classifier.loading.tokenizer import settings_of
+from classifsae.classifier.reading.answers import answer_words
 from classifsae.classifier.reading.padding import NO_TOKEN
+from classifsae.classifier.reading.reader import template_of
+from classifsae.data.prompt import TEXT, fill
+from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.files import folder_with
 from classifsae.hub.quiet import quiet
-from classifsae.storage import cannot_write, hash_tensors, manifest_of, require_unchanged
+from classifsae.storage import cannot_write, hash_tensors
 
 
-def started(config: BackboneConfig, loaded: Loaded) -> Loaded:
-    """A model ready to be tuned: as it is, or frozen, with the few weights that will be learned.
+def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
+    """The model before training, its new weights seeded: whole, or frozen with the few that will be learned.
 
+    Args:
+        device: only for weights that are placed one by one.
     Raises:
-        ConfigError: a soft prompt for an encoder, or LoRA without peft.
+        ConfigError: no such model, a soft prompt for an encoder, or LoRA without peft.
     """
+    if config.architecture is None:
+        loaded = load_untrained(config, train.label_names, device)
+    else:
+        kind = kind_of_architecture(config)
+        template, words = template_of(kind, config.template), answer_words(config.answers, train.label_names)
+        prompts = [
+            fill(TEXT if template is None else template, text, train.label_names, words)
+            for text in train.texts
+        ]
+        loaded = make(config, train.label_names, prompts, kind)
     if config.tuning == "full":
         return loaded
     base = None if config.model is None else _as_base(config, loaded)
@@ -58,11 +75,6 @@ def started(config: BackboneConfig, loaded: Loaded) -> Loaded:
     prompt = SoftPrompt.drawn(loaded.model, config.soft_prompt.n_vectors, seed=config.seed)
     attach(loaded.model, prompt)
     return replace(loaded, prompt=prompt, base=base)
-
-
-def finished(config: BackboneConfig, loaded: Loaded) -> Loaded:
-    """A tuned model in the form in which it is kept."""
-    return merged(loaded) if config.tuning == "lora" and config.lora.merge else loaded
 
 
 def save_model(folder: Path, loaded: Loaded) -> None:
@@ -116,10 +128,6 @@ def open_trained(
 def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loaded:
     """The model of a saved classifier."""
     folder, base = Path(config.model or "").expanduser(), facts.base
-    manifest = manifest_of(folder)
-    for file in () if manifest is None else manifest.files:
-        if not file.startswith("model"):  # all files but the weights are small enough to be read each time
-            require_unchanged(folder, file)
     if base is None:
         loaded = replace(load_trained(config, device), settings=facts.settings)
     else:

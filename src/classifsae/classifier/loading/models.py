@@ -203,9 +203,9 @@ def _check_prefix(model: PreTrainedModel, missing: set[str], unexpected: set[str
     for prefix in sorted(found, key=len):
         if 2 * sum(prefix + weight in unexpected for weight in wanted) > len(missing):
             raise ConfigError(
-                f"the weights of {name} are named {prefix}..., as a wrapper such as DataParallel names them; "
-                f"save the model inside the wrapper (wrapped.module.save_pretrained), or take {prefix!r} off "
-                f"the names in {SAFE_WEIGHTS_NAME}."
+                f"the names of the weights of {name} begin with {prefix!r}, which a wrapper such as "
+                f"DataParallel leaves; save the model inside the wrapper (wrapped.module.save_pretrained), or "
+                f"take that off the names in {SAFE_WEIGHTS_NAME}."
             )
 
 

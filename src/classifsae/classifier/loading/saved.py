@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import StorageError
-from classifsae.storage import Json, broken_file, manifest_of, read_json
+from classifsae.storage import Json, broken_file, manifest_of, read_json, require_unchanged
 
 FACTS = "classifier.json"
 
@@ -51,6 +51,7 @@ def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
 
     Raises:
         StorageError: such a folder is unfinished, or damaged.
+        MismatchError: a file beside the weights is not as it was saved.
     """
     folder = Path(config.model or "").expanduser()
     if not (folder / FACTS).is_file():
@@ -65,8 +66,12 @@ def _facts(folder: Path) -> Facts:
         raise StorageError(
             f"{folder / broken} is missing or was changed; give it back, or run the finetune stage again."
         )
-    if manifest_of(folder) is None:
+    manifest = manifest_of(folder)
+    if manifest is None:
         raise StorageError(f"{folder} holds an unfinished classifier; run the finetune stage again.")
+    for file in manifest.files:
+        if not file.startswith("model"):  # all files but the weights are small enough to be read each time
+            require_unchanged(folder, file)
     try:
         return Facts.model_validate(read_json(folder / FACTS))
     except ValidationError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.errors import ConfigError, MismatchError
 from classifsae.storage import read_tensors, write_tensors
 from classifsae.tensors import Float, Int, Tensor
 
@@ -101,17 +101,12 @@ def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftP
         StorageError: the file is missing or damaged.
         MismatchError: other vectors than the classifier's.
     """
-    if not (folder / FILE).is_file():
-        raise StorageError(
-            f"{folder} lacks {FILE}, without which {name} is another classifier; give the file back, or "
-            f"delete the folder to have it made again."
-        )
-    vectors = read_tensors(folder / FILE).get("vectors")
-    if vectors is None or tuple(vectors.shape) != (n_vectors, width):
-        found = "no tensor 'vectors'" if vectors is None else f"vectors of shape {tuple(vectors.shape)}"
+    vectors = read_tensors(folder / FILE)["vectors"]
+    if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
-            f"{folder / FILE} holds {found}, but the classifier has {n_vectors} vectors, and {name} the "
-            f"width {width}; give its own file back, or delete the folder to have it made again."
+            f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
+            f"{n_vectors} vectors, and {name} the width {width}; give its own file back, or delete the "
+            f"folder to have it made again."
         )
     return SoftPrompt(vectors.float().clone())
 

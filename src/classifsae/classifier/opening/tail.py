@@ -57,6 +57,12 @@ class OpenedModel:
     prompt: SoftPrompt | None
     answers: tuple[int, ...] = ()
 
+    @property
+    def width(self) -> int:
+        """Width d of the states."""
+        neck = self.anatomy.neck
+        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
+
     def prompting(self) -> AbstractContextManager[None]:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
         return nullcontext() if self.prompt is None else prepended(self.model, self.prompt)
