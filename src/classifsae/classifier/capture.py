@@ -37,19 +37,6 @@ from classifsae.tensors import OnStep, Tensor
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive sentences, captured.
-
-    Attributes:
-        tensors: hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans (b, 2).
-        n_long: texts that were longer than the model's limit.
-    """
-
-    tensors: dict[str, Tensor]
-    n_long: int
-
-
 def capture(
     classifier: Classifier,
     texts: Texts,
@@ -131,8 +118,8 @@ class _Pass:
     def in_memory(self) -> Activations:
         """The record, from shards joined in memory."""
         shards = [self._shard(start) for start in self._starts()]
-        tensors = {name: torch.cat([s.tensors[name] for s in shards]) for name in shards[0].tensors}
-        self._report(sum(shard.n_long for shard in shards))
+        tensors = {name: torch.cat([shard[name] for shard, _ in shards]) for name in shards[0][0]}
+        self._report(sum(n_long for _, n_long in shards))
         return Activations(**tensors, ids=self._ids(tensors), source=self.source)
 
     def in_folder(self, folder: Path, inputs: str) -> Activations:
@@ -146,7 +133,8 @@ class _Pass:
         for start in self._starts():
             self._keep(parts / f"{start:012d}.safetensors", start)
         files = sorted(parts.glob("*.safetensors"))
-        n_long = sum(_count(file.with_suffix(".json")) for file in files)
+        counts = [read_json(file.with_suffix(".json")) for file in files]
+        n_long = sum(count for count in counts if isinstance(count, int))
         concatenate_files(folder / TENSORS, files)
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
@@ -168,11 +156,16 @@ class _Pass:
         if file.exists():
             self._step(min(start + self.shard_size, len(self.texts)))
             return
-        shard = self._shard(start)
-        write_json(file.with_suffix(".json"), {"n_long": shard.n_long})
-        write_tensors(file, shard.tensors)
+        tensors, n_long = self._shard(start)
+        write_json(file.with_suffix(".json"), n_long)
+        write_tensors(file, tensors)
 
-    def _shard(self, start: int) -> Shard:
+    def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
+        """Consecutive texts, captured, and how many of them were longer than the model reads.
+
+        The tensors are hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans
+        (b, 2) too.
+        """
         end = min(start + self.shard_size, len(self.texts))
         read = self._read(self.texts.texts[start:end])
         states = self.classifier.states_of(
@@ -186,7 +179,7 @@ class _Pass:
         tensors = {"hidden": states.hidden, "logits": states.logits, "labels": labels}
         if read.spans is not None:
             tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
-        return Shard(tensors, read.n_long)
+        return tensors, read.n_long
 
     def _read(self, texts: Sequence[str]) -> TextRows:
         reader = self.classifier.reader
@@ -201,9 +194,3 @@ class _Pass:
             limit = self.classifier.reader.max_length
             done = "cut" if self.overlap is None else "split into windows"
             logger.warning("%d of %d texts were %s at %d tokens", n_long, len(self.texts), done, limit)
-
-
-def _count(file: Path) -> int:
-    facts = read_json(file)
-    n_long = facts.get("n_long") if isinstance(facts, dict) else None
-    return n_long if isinstance(n_long, int) else 0

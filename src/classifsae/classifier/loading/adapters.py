@@ -14,7 +14,6 @@ from classifsae.classifier.loading.loaded import Loaded
 from classifsae.errors import ConfigError, StorageError
 from classifsae.hub.files import folder_with
 from classifsae.hub.foreign import as_config_error
-from classifsae.hub.quiet import seeded
 from classifsae.storage import Json, read_tensors, write_json, write_tensors
 from classifsae.tensors import Tensor
 
@@ -36,16 +35,6 @@ def require_peft() -> None:
         import peft  # noqa: F401
     except ImportError as error:
         raise ConfigError('LoRA needs peft; pip install "classifsae[peft]".') from error
-
-
-def with_lora(loaded: Loaded, options: LoraOptions, *, seed: int, name: str) -> Loaded:
-    """A frozen model with trainable low-rank changes, and a trainable head if it has one of its own.
-
-    Raises:
-        ConfigError: peft is missing, or finds no modules to change.
-    """
-    with seeded(seed):
-        return replace(loaded, adapter=adapted(loaded.model, loaded.kind, options, name=name))
 
 
 def adapted(model: "PreTrainedModel", kind: Kind, options: LoraOptions, *, name: str) -> "PeftModel":

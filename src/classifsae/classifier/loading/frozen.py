@@ -13,26 +13,19 @@ import torch
 from classifsae.classifier.config import UNMERGED, BackboneConfig, LoraOptions
 from classifsae.classifier.loading.adapters import (
     WEIGHTS,
+    adapted,
     adapter_folder,
     base_of,
     merged,
     options_of,
     read_adapter,
-    with_lora,
     write_adapter,
 )
 from classifsae.classifier.loading.configuration import kind_of_architecture
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.models import load_trained, load_untrained, make
 from classifsae.classifier.loading.saved import Base, Facts
-from classifsae.classifier.loading.soft_prompt import (
-    SoftPrompt,
-    attach,
-    embeddings,
-    read_prompt,
-    without_prompt,
-    write_prompt,
-)
+from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, embeddings, read_prompt
 from classifsae.classifier.loading.tokenizer import settings_of
 from classifsae.classifier.reading.answers import answer_words
 from classifsae.classifier.reading.padding import NO_TOKEN
@@ -41,8 +34,8 @@ from classifsae.data.prompt import TEXT, fill
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.files import folder_with
-from classifsae.hub.quiet import quiet
-from classifsae.storage import cannot_write, hash_tensors
+from classifsae.hub.quiet import quiet, seeded
+from classifsae.storage import cannot_write, hash_tensors, write_tensors
 
 
 def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
@@ -67,7 +60,9 @@ def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
         return loaded
     base = None if config.model is None else _as_base(config, loaded)
     if config.tuning == "lora":
-        return replace(with_lora(loaded, config.lora, seed=config.seed, name=config.name), base=base)
+        with seeded(config.seed):
+            adapter = adapted(loaded.model, loaded.kind, config.lora, name=config.name)
+        return replace(loaded, adapter=adapter, base=base)
     if loaded.kind == "encoder":
         raise ConfigError(
             f"tuning is soft_prompt, but {config.name} is an encoder; use full or lora, or a decoder."
@@ -84,17 +79,18 @@ def save_model(folder: Path, loaded: Loaded) -> None:
         StorageError: the folder cannot be written.
     """
     if loaded.prompt is not None:
-        write_prompt(folder, loaded.prompt)
+        write_tensors(folder / FILE, {"vectors": loaded.prompt.vectors})
     if loaded.adapter is not None:
         write_adapter(folder, loaded)
     if loaded.base is not None:
         return
+    weights = {name: w for name, w in loaded.model.state_dict().items() if not name.startswith(f"{NAME}.")}
     config = loaded.model.config.get_text_config()
     pad = config.pad_token_id
     config.pad_token_id = None if pad == NO_TOKEN else pad
     try:
         with quiet():
-            loaded.model.save_pretrained(folder, state_dict=without_prompt(loaded.model.state_dict()))
+            loaded.model.save_pretrained(folder, state_dict=weights)
             loaded.tokenizer.save_pretrained(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error

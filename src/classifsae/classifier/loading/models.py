@@ -41,19 +41,14 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
     """
     with quiet():
         hf_config = read_configuration(config)
-        kind = kind_of(config, hf_config)
         check_task(hf_config, name=config.name)
-        names = class_names(hf_config, name=config.name) if kind == "encoder" else ()
-        tokenizer = load_tokenizer(config, hf_config)
-        dtype = getattr(torch, config.dtype)
-        model, missing = _pretrained(config, hf_config, kind, dtype=dtype, device=device)
-        check_vocabulary(model, tokenizer, name=config.name)
-    if missing:
+        loaded = _pretrained(config, hf_config, dtype=getattr(torch, config.dtype), device=device)
+    if missing := loaded.missing:
         raise ConfigError(
             f"{config.name} is no trained classifier, it lacks {missing[0]} "
             f"(and {len(missing) - 1} more); fine-tune it first (tuning: full)."
         )
-    return Loaded(model, tokenizer, kind, names)
+    return loaded
 
 
 def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: torch.device) -> Loaded:
@@ -68,23 +63,19 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: t
     Raises:
         ConfigError: no such model, or one whose blocks have no weights in the file.
     """
+    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
     with quiet(), seeded(config.seed):
         hf_config = read_configuration(config)
-        kind = kind_of(config, hf_config)
         if label_names:
             set_labels(hf_config, label_names)
-        names = class_names(hf_config, name=config.name) if kind == "encoder" else ()
-        dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
-        model, missing = _pretrained(config, hf_config, kind, dtype=dtype, device=device)
-        _check_body(config, model, missing)
-        tokenizer = load_tokenizer(config, hf_config)
-        check_vocabulary(model, tokenizer, name=config.name)
+        loaded = _pretrained(config, hf_config, dtype=dtype, device=device)
+    _check_body(loaded, name=config.name)
+    own, tokenizer = loaded.model.config.get_text_config(), loaded.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    own = model.config.get_text_config()
     if own.pad_token_id is None:
         own.pad_token_id = tokenizer.pad_token_id
-    return Loaded(model, tokenizer, kind, names, tuple(missing))
+    return loaded
 
 
 def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str], kind: Kind) -> Loaded:
@@ -152,15 +143,12 @@ def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
 
 
 def _pretrained(
-    config: BackboneConfig,
-    hf_config: PreTrainedConfig,
-    kind: Kind,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[PreTrainedModel, list[str]]:
-    """The model, and the names of weights that its files do not hold."""
-    location = locate(config.model or "")
+    config: BackboneConfig, hf_config: PreTrainedConfig, *, dtype: torch.dtype, device: torch.device
+) -> Loaded:
+    """A model with weights from its files, and its tokenizer."""
+    location, kind = locate(config.model or ""), kind_of(config, hf_config)
+    names = class_names(hf_config, name=config.name) if kind == "encoder" else ()
+    tokenizer = load_tokenizer(config, hf_config)
     where = placement(quantization=config.quantization, device_map=config.device_map, device=device)
     files = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
     if all(folder_with(location, file, revision=config.revision) is None for file in files):
@@ -182,9 +170,10 @@ def _pretrained(
             trust_remote_code=False,
             **where,
         )
+    check_vocabulary(model, tokenizer, name=config.name)
     _check_prefix(model, info["missing_keys"], info["unexpected_keys"], name=config.name)
-    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
-    return model, sorted({*info["missing_keys"], *mismatched})
+    mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
+    return Loaded(model, tokenizer, kind, names, tuple(sorted({*info["missing_keys"], *mismatched})))
 
 
 def _check_prefix(model: PreTrainedModel, missing: set[str], unexpected: set[str], *, name: str) -> None:
@@ -204,8 +193,8 @@ def _check_prefix(model: PreTrainedModel, missing: set[str], unexpected: set[str
         if 2 * sum(prefix + weight in unexpected for weight in wanted) > len(missing):
             raise ConfigError(
                 f"the names of the weights of {name} begin with {prefix!r}, which a wrapper such as "
-                f"DataParallel leaves; save the model inside the wrapper (wrapped.module.save_pretrained), or "
-                f"take that off the names in {SAFE_WEIGHTS_NAME}."
+                f"DataParallel leaves; save the model inside the wrapper "
+                f"(wrapped.module.save_pretrained), or take that off the names in {SAFE_WEIGHTS_NAME}."
             )
 
 
@@ -223,11 +212,11 @@ def _to_convert(location: str, config: BackboneConfig, hf_config: PreTrainedConf
     )
 
 
-def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:
-    body = f"{model.base_model_prefix}."
-    lost = [name for name in missing if name.startswith(body) and "pooler" not in name]
+def _check_body(loaded: Loaded, *, name: str) -> None:
+    body = f"{loaded.model.base_model_prefix}."
+    lost = [weight for weight in loaded.missing if weight.startswith(body) and "pooler" not in weight]
     if lost:
         raise ConfigError(
-            f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
+            f"{name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
             f"they are of another architecture, or damaged."
         )

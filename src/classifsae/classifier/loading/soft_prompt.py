@@ -4,7 +4,7 @@ Source: Lester et al. 2021 (arXiv:2104.08691). Ours and not peft's, which puts t
 padding and drops the positions, so that what a text gives would depend on the others in its batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from classifsae.errors import ConfigError, MismatchError
-from classifsae.storage import read_tensors, write_tensors
+from classifsae.storage import read_tensors
 from classifsae.tensors import Float, Int, Tensor
 
 if TYPE_CHECKING:
@@ -85,11 +85,6 @@ def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
         handle.remove()
 
 
-def write_prompt(folder: Path, prompt: SoftPrompt) -> None:
-    """Write the vectors into a classifier's folder."""
-    write_tensors(folder / FILE, {"vectors": prompt.vectors})
-
-
 def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftPrompt:
     """The vectors of a saved classifier.
 
@@ -109,8 +104,3 @@ def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftP
             f"folder to have it made again."
         )
     return SoftPrompt(vectors.float().clone())
-
-
-def without_prompt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's weights less those of its prompt."""
-    return {name: weight for name, weight in state.items() if not name.startswith(f"{NAME}.")}
