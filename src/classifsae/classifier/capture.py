@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from classifsae.activations import (
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
-from classifsae.classifier.reading.windows import windowed
+from classifsae.classifier.reading.windows import TextRows, cut, windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
@@ -28,7 +27,6 @@ from classifsae.storage import (
     begin,
     concatenate_files,
     fingerprint,
-    manifest_of,
     read_json,
     read_tensors,
     write_json,
@@ -37,36 +35,6 @@ from classifsae.storage import (
 from classifsae.tensors import OnStep, Tensor
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive sentences, captured.
-
-    Attributes:
-        tensors: hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans (b, 2).
-        n_long: texts that were longer than the model's limit.
-    """
-
-    tensors: dict[str, Tensor]
-    n_long: int
-
-
-@dataclass(frozen=True)
-class CapturedRows:
-    """Consecutive texts as the rows that the model reads.
-
-    Attributes:
-        ids: token ids of each row.
-        owners: which of these texts each row is of.
-        spans: characters of each row in its text; None where long texts are cut.
-        n_long: texts that were longer than the model's limit.
-    """
-
-    ids: list[list[int]]
-    owners: list[int]
-    spans: list[tuple[int, int]] | None
-    n_long: int
 
 
 def capture(
@@ -115,13 +83,6 @@ def capture(
     return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
 
 
-def n_cut_of(folder: Path) -> int:
-    """How many of the captured texts were cut at the model's limit."""
-    manifest = manifest_of(folder)
-    value = None if manifest is None else manifest.record.get("n_cut")
-    return value if isinstance(value, int) else 0
-
-
 @dataclass(frozen=True)
 class _Pass:
     """One capture: what is read, and how it is cut into shards and batches.
@@ -157,8 +118,8 @@ class _Pass:
     def in_memory(self) -> Activations:
         """The record, from shards joined in memory."""
         shards = [self._shard(start) for start in self._starts()]
-        tensors = {name: torch.cat([s.tensors[name] for s in shards]) for name in shards[0].tensors}
-        self._report(sum(shard.n_long for shard in shards))
+        tensors = {name: torch.cat([shard[name] for shard, _ in shards]) for name in shards[0][0]}
+        self._report(sum(n_long for _, n_long in shards))
         return Activations(**tensors, ids=self._ids(tensors), source=self.source)
 
     def in_folder(self, folder: Path, inputs: str) -> Activations:
@@ -172,7 +133,8 @@ class _Pass:
         for start in self._starts():
             self._keep(parts / f"{start:012d}.safetensors", start)
         files = sorted(parts.glob("*.safetensors"))
-        n_long = sum(_count(file.with_suffix(".json")) for file in files)
+        counts = [read_json(file.with_suffix(".json")) for file in files]
+        n_long = sum(count for count in counts if isinstance(count, int))
         concatenate_files(folder / TENSORS, files)
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
@@ -194,34 +156,34 @@ class _Pass:
         if file.exists():
             self._step(min(start + self.shard_size, len(self.texts)))
             return
-        shard = self._shard(start)
-        write_json(file.with_suffix(".json"), {"n_long": shard.n_long})
-        write_tensors(file, shard.tensors)
+        tensors, n_long = self._shard(start)
+        write_json(file.with_suffix(".json"), n_long)
+        write_tensors(file, tensors)
 
-    def _shard(self, start: int) -> Shard:
+    def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
+        """Consecutive texts, captured, and how many of them were longer than the model reads.
+
+        The tensors are hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans
+        (b, 2) too.
+        """
         end = min(start + self.shard_size, len(self.texts))
-        rows = self._read(self.texts.texts[start:end])
+        read = self._read(self.texts.texts[start:end])
         states = self.classifier.states_of(
-            rows.ids,
+            read.rows,
             max_tokens=self.max_tokens,
-            on_rows=lambda done: self._step(start + done * (end - start) // len(rows.ids)),
+            on_rows=lambda done: self._step(start + done * (end - start) // len(read.rows)),
         )
-        documents = start + torch.tensor(rows.owners)
+        documents = start + torch.tensor(read.owners)
         check_finite(states.hidden, tuple(self.texts.ids[i] for i in documents.tolist()))
         labels = torch.tensor(self.texts.labels)[documents]
         tensors = {"hidden": states.hidden, "logits": states.logits, "labels": labels}
-        if rows.spans is not None:
-            tensors |= {"documents": documents, "spans": torch.tensor(rows.spans)}
-        return Shard(tensors, rows.n_long)
+        if read.spans is not None:
+            tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
+        return tensors, read.n_long
 
-    def _read(self, texts: Sequence[str]) -> CapturedRows:
+    def _read(self, texts: Sequence[str]) -> TextRows:
         reader = self.classifier.reader
-        if self.overlap is None:
-            encoded = reader.encode(texts)
-            return CapturedRows(encoded.ids, list(range(len(texts))), None, encoded.n_cut)
-        found = windowed(reader, texts, overlap=self.overlap)
-        n_long = sum(n_rows > 1 for n_rows in Counter(found.owners).values())
-        return CapturedRows(found.ids, found.owners, found.spans, n_long)
+        return cut(reader, texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:
@@ -232,9 +194,3 @@ class _Pass:
             limit = self.classifier.reader.max_length
             done = "cut" if self.overlap is None else "split into windows"
             logger.warning("%d of %d texts were %s at %d tokens", n_long, len(self.texts), done, limit)
-
-
-def _count(file: Path) -> int:
-    facts = read_json(file)
-    n_long = facts.get("n_long") if isinstance(facts, dict) else None
-    return n_long if isinstance(n_long, int) else 0

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from classifsae.classifier.loading.toy import shrunk
-from classifsae.errors import ConfigError
+from classifsae.errors import ConfigError, one_line
 from classifsae.hub.files import BACKBONES
 
 Kind = Literal["encoder", "decoder"]
@@ -75,8 +75,14 @@ class LoraOptions(BaseModel, frozen=True, extra="forbid"):
     merge: bool = True
 
 
-class BackboneConfig(BaseModel):
-    """A backbone and how it is aligned with the task. Published values: spec section 2.
+class _Part(BaseModel):
+    """Options that belong together; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(_Part):
+    """Which weights, and how they are placed.
 
     Attributes:
         preset: the preset that these options started from; set by ``resolve_backbone``.
@@ -85,27 +91,69 @@ class BackboneConfig(BaseModel):
         revision: branch, tag or commit on the hub.
         architecture: instead of ``model``: ``model_type`` and fields of its Hugging Face configuration;
             the weights start at random.
-        tokenizer: for an ``architecture``: the tokenizer to train.
-        form: of a preset: the ``model_type`` and configuration of its model, so that its size and shape are
-            known without the hub; what ``tiny`` starts from.
-        tiny: a preset's architecture at toy size with random weights, to try an experiment out: only width,
-            blocks, heads and vocabulary are smaller; the layer keeps its distance from the last block.
-        kind: "encoder" (any sequence classifier, also a decoder with a score head), "decoder" (a causal
-            language model that answers with a label token), or "auto": whichever the model was made as.
+        tokenizer: of a model from scratch.
+        form: of a preset, ``model_type`` and sizes, so that its costs are known without its files.
+        tiny: the preset's architecture at toy size with random weights, to try an experiment in seconds.
+        kind: a sequence classifier, or a language model that answers with a label token; "auto" follows
+            what the model was saved as, else the family it is of.
+        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model whose own
+            weights are not tuned.
+        device_map: "auto" spreads a model that is not tuned over all GPUs.
+    """
+
+    preset: str | None = None
+    model: str | None = None
+    sha256: str | None = None
+    revision: str | None = None
+    architecture: dict[str, JsonValue] | None = None
+    tokenizer: TokenizerOptions | None = None
+    form: dict[str, JsonValue] | None = None
+    tiny: bool = False
+    kind: Literal["auto", "encoder", "decoder"] = "auto"
+    quantization: Literal["8bit"] | None = None
+    device_map: Literal["auto"] | None = None
+
+
+class Input(_Part):
+    """What the model is given of a text, when it is tuned and when it is read.
+
+    Attributes:
+        template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
+        answers: what a decoder answers for each class, each word one token, in the order of the classes or
+            as label to word; None: the index of the class.
+        max_length: tokens at most; None: the model's limit.
+    """
+
+    template: str | None = None
+    answers: tuple[str, ...] | dict[str, str] | None = None
+    max_length: PositiveInt | None = None
+
+
+class Reading(Input):
+    """How a text becomes a hidden state.
+
+    Attributes:
         layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
             L - 1 for a decoder.
-        template: what is put around a text; None: nothing for an encoder, the list of options for a decoder.
-        answers: what a decoder answers for each class, in their order or as label to word; None: the index
-            of the class. A word of several tokens scores their total log-probability.
-        max_length: tokens at most; None: the model's limit.
         long_texts: what is done with longer texts when activations are captured: "cut", or "windows" that
             overlap, each a row of its own. For training they are always cut.
         overlap: tokens that neighbouring windows share at least.
         dtype: precision in which a trained classifier is loaded, captured and scored, and in which weights
             are loaded that stay frozen.
-        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model whose own
-            weights are not tuned.
-        device_map: "auto" spreads a model that is not tuned over all GPUs.
+        max_tokens: padded tokens per batch when activations are captured.
+    """
+
+    layer: int | None = None
+    long_texts: LongTexts = "cut"
+    overlap: NonNegativeInt = 32
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_tokens: PositiveInt = 16384
+
+
+class Tuning(_Part):
+    """How the model is aligned with the task. Published values: spec section 2.
+
+    Attributes:
         tuning: "full" trains all weights, "soft_prompt" and "lora" a few beside frozen ones; "none" means
             that the model is a classifier already.
         soft_prompt: options of that tuning.
@@ -124,29 +172,8 @@ class BackboneConfig(BaseModel):
         optimizer: AdamW, with 32-bit or 8-bit states (the latter needs bitsandbytes).
         class_weights: weigh class c by N / (C n_c).
         seed: of initial weights, order and dropout.
-        max_tokens: padded tokens per batch when activations are captured.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: str | None = None
-    model: str | None = None
-    sha256: str | None = None
-    revision: str | None = None
-    architecture: dict[str, JsonValue] | None = None
-    tokenizer: TokenizerOptions | None = None
-    form: dict[str, JsonValue] | None = None
-    tiny: bool = False
-    kind: Literal["auto", "encoder", "decoder"] = "auto"
-    layer: int | None = None
-    template: str | None = None
-    answers: tuple[str, ...] | dict[str, str] | None = None
-    max_length: PositiveInt | None = None
-    long_texts: LongTexts = "cut"
-    overlap: NonNegativeInt = 32
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    quantization: Literal["8bit"] | None = None
-    device_map: Literal["auto"] | None = None
     tuning: Literal["full", "soft_prompt", "lora", "none"] = "full"
     soft_prompt: SoftPromptOptions = SoftPromptOptions()
     lora: LoraOptions = LoraOptions()
@@ -163,7 +190,24 @@ class BackboneConfig(BaseModel):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     class_weights: bool = False
     seed: int = 42
-    max_tokens: PositiveInt = 16384
+
+
+class BackboneConfig(Tuning, Reading, Origin):
+    """A backbone: where its weights are from, how it is tuned, and how it reads a text.
+
+    Every field belongs to one of the three parts, and the part decides what is made again when it changes.
+    """
+
+    def training_fields(self) -> dict[str, JsonValue]:
+        """Options that decide the trained weights: where one differs, the model is trained again."""
+        fields = {*Origin.model_fields, *Input.model_fields, *Tuning.model_fields}
+        if self.tuning != "full":
+            fields.add("dtype")  # the frozen weights that are tuned beside are loaded in it
+        return self.model_dump(mode="json", include=fields)
+
+    def reading_fields(self) -> dict[str, JsonValue]:
+        """Options that decide the states of a trained model: where one differs, they are captured again."""
+        return self.model_dump(mode="json", include=set(Reading.model_fields))
 
     @property
     def name(self) -> str:
@@ -188,31 +232,23 @@ class BackboneConfig(BaseModel):
         return given
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.model is None) == (self.architecture is None):
-            raise ValueError("give exactly one of model and architecture")
-        if self.architecture is None and self.tokenizer is not None:
-            raise ValueError("tokenizer is for an architecture; a model brings its own")
-        if self.architecture is not None and self.tuning == "none":
-            raise ValueError("an architecture has random weights; tuning must be full")
-        if self.architecture is not None and self.tuning == "lora" and not self.lora.merge:
-            raise ValueError("lora.merge is false, but there is no model to refer to; set it to true")
-        return self
-
-    @model_validator(mode="after")
-    def _tunable(self) -> Self:
-        if self.quantization is not None and (self.tuning == "full" or self.model is None):
-            raise ValueError("weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none")
-        if self.quantization is not None and self.tuning == "lora" and self.lora.merge:
-            raise ValueError(UNMERGED)
-        if self.device_map is not None and self.tuning != "none":
-            raise ValueError("device_map is for a model that is not tuned; tuning must be none")
-        return self
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if self.n_steps is not None and self.n_epochs is not None:
-            raise ValueError("give one of n_steps and n_epochs, not both")
+    def _possible(self) -> Self:
+        scratch, unmerged = self.architecture is not None, self.tuning == "lora" and not self.lora.merge
+        eight_bits = self.quantization is not None
+        contradictions = {
+            "give exactly one of model and architecture": (self.model is not None) == scratch,
+            "tokenizer is for an architecture; a model brings its own": self.tokenizer and not scratch,
+            "an architecture has random weights; tuning must be full": scratch and self.tuning == "none",
+            "lora.merge is false, but there is no model to refer to; set it to true": scratch and unmerged,
+            "weights in 8 bits stay as they are; tuning must be lora, soft_prompt or none": eight_bits
+            and (scratch or self.tuning == "full"),
+            UNMERGED: eight_bits and self.tuning == "lora" and self.lora.merge,
+            "device_map is for a model that is not tuned; tuning must be none": self.device_map
+            and self.tuning != "none",
+            "give one of n_steps and n_epochs, not both": self.n_steps and self.n_epochs,
+        }
+        if found := [said for said, holds in contradictions.items() if holds]:
+            raise ValueError(found[0])
         return self
 
 
@@ -234,7 +270,12 @@ def resolve_backbone(
         given_fields = {k: v for k, v in fields.items() if k != "model"}
         fields = _overlay({**BACKBONES.fields(model), "preset": preset.stem}, given_fields)
     fields = _overlay(fields, overrides)
-    return _validated(shrunk(fields) if fields.get("tiny") and "architecture" not in fields else fields)
+    if fields.get("tiny") and "architecture" not in fields:
+        fields = shrunk(fields)
+    try:
+        return BackboneConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(f"backbone: {one_line(error, known=BackboneConfig.model_fields)}.") from error
 
 
 def _fields(given: str | Path | Mapping[str, JsonValue] | BackboneConfig) -> dict[str, JsonValue]:
@@ -250,16 +291,3 @@ def _overlay(base: dict[str, JsonValue], top: dict[str, JsonValue]) -> dict[str,
     budget = {"n_steps", "n_epochs"}
     dropped = budget if any(top.get(name) is not None for name in budget) else set()
     return {**{k: v for k, v in base.items() if k not in dropped}, **top}
-
-
-def _validated(fields: dict[str, JsonValue]) -> BackboneConfig:
-    try:
-        return BackboneConfig.model_validate(fields)
-    except ValidationError as error:
-        faults = "; ".join(_fault(e["loc"], e["msg"]) for e in error.errors())
-        raise ConfigError(f"backbone: {faults}.") from error
-
-
-def _fault(place: tuple[int | str, ...], message: str) -> str:
-    where, message = ".".join(map(str, place)), message.removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

@@ -7,11 +7,14 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from classifsae.classifier._kept import Kept, kept_bytes
-from classifsae.classifier.classifier import checked_layer, with_saved
+from classifsae.classifier.classifier import checked_layer
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.classifier.loading.adapters import adapted
 from classifsae.classifier.loading.frozen import base_config
-from classifsae.classifier.loading.models import from_form, n_positions, token_limit, without_weights
+from classifsae.classifier.loading.loaded import n_positions, token_limit
+from classifsae.classifier.loading.models import from_form, without_weights
+from classifsae.classifier.loading.new_tokenizer import train_tokenizer
+from classifsae.classifier.loading.saved import with_saved
 from classifsae.classifier.loading.soft_prompt import embeddings
 from classifsae.classifier.opening.blocks import blocks_of
 from classifsae.classifier.reading.reader import template_of
@@ -131,8 +134,13 @@ def _skeleton(config: BackboneConfig, texts: Sequence[str], label_names: Sequenc
     config = base_config(config, None if facts is None else facts.base)
     n_slots = config.soft_prompt.n_vectors if config.tuning == "soft_prompt" else 0
     n_slots = n_slots if facts is None else facts.n_vectors
+    if config.architecture is not None:
+        model, kind = from_form(config, label_names)
+        tokenizer = train_tokenizer(texts, kind=kind, vocab_size=model.config.vocab_size)
+        limits = [n for n in (config.max_length, n_positions(model)) if n is not None]
+        return _Skeleton(model, kind, tokenizer, min(limits), n_slots)
     try:
-        loaded = without_weights(config, label_names, texts)
+        loaded = without_weights(config, label_names)
     except ConfigError:
         if config.form is None:
             raise

@@ -19,7 +19,7 @@ from classifsae.storage import Json
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
-    from classifsae.classifier.classifier import States
+    from classifsae.classifier.opening.tail import States
 
 MOST_SETS = 1 << 12
 """Sets of concepts that are tried at most before the search for the smallest that flips turns greedy."""

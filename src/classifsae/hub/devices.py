@@ -83,6 +83,7 @@ def placement(*, quantization: str | None, device_map: str | None, device: torch
         from transformers import BitsAndBytesConfig
 
         require_bitsandbytes("quantization is 8bit")
+
         where["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
         where["device_map"] = {"": _address(device)}
     if device_map is not None:

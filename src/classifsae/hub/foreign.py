@@ -3,30 +3,27 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from classifsae.errors import ClassifSAEError, ConfigError
 
-from classifsae.errors import ConfigError
-
-_RAISED = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError,
-    SafetensorError, StrictDataclassError, TypeError, ValueError,
-)  # fmt: skip
 MOST_SAID = 200
 
 
 @contextmanager
 def as_config_error(what: str, *, cure: str) -> Iterator[None]:
-    """Turn an error of code that is not ours into ours.
+    """Turn whatever code that is not ours raises into a ConfigError; keep the errors of our own.
+
+    Any exception, as there is no list: the tokenizers library raises bare ``Exception``, for one.
 
     Args:
         what: did not work.
         cure: what to do instead.
     Raises:
-        ConfigError: anything of the kind was raised; errors of our own go through as they are.
+        ConfigError: says what did not work, what was raised, and what to do.
     """
     try:
         yield
-    except _RAISED as error:
-        said = " ".join(str(error).split())[:MOST_SAID]
+    except ClassifSAEError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:MOST_SAID].rstrip(".")
         raise ConfigError(f"{what} ({type(error).__name__}: {said}); {cure}.") from error

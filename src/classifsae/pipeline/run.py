@@ -191,7 +191,7 @@ class _Run:
             return trained_elsewhere(work)
         stage = finetune(work)
         if not stage.is_done:
-            from classifsae.classifier.loading.models import width_of
+            from classifsae.classifier.loading.configuration import width_of
 
             check_for_tuning(work.experiment)
             self.check_methods(width_of(work.experiment.backbone))

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from classifsae.meaning.llm import Ask
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
-_READING = {"layer", "template", "answers", "max_length", "long_texts", "overlap", "dtype", "max_tokens"}
-"""Options of a backbone that decide how texts are captured."""
-
 
 def versions() -> dict[str, Json]:
     """Versions of the libraries that decide the numbers; every stage depends on them."""
@@ -159,7 +156,7 @@ def load_classifier(
     backbone = experiment.backbone
     if backbone.tuning == "none":
         return cs.Classifier.load(backbone, label_names=label_names, device=device)
-    reading = backbone.model_dump(include={"layer", "template", "max_length", "dtype"}, exclude_none=True)
+    reading = {name: value for name, value in backbone.reading_fields().items() if value is not None}
     return cs.Classifier.load(str(folder.classifier), label_names=label_names, device=device, **reading)
 
 
@@ -176,8 +173,7 @@ def trained_elsewhere(work: Work) -> str:
 def finetune(work: Work) -> Stage:
     """Train the classifier."""
     backbone, train, folder = work.experiment.backbone, work.data.train, work.folder.classifier
-    kept = {"template", "answers", "max_length"} | ({"dtype"} if backbone.tuning != "full" else set())
-    options = backbone.model_dump(mode="json", exclude=_READING - kept)
+    options = backbone.training_fields()
     if backbone.model is not None:
         options["model"] = identity_of_files(backbone.model) or backbone.model  # files, wherever they are
 
@@ -195,8 +191,8 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
         rows = backbone.model_dump(include={"long_texts", "overlap", "max_tokens"})
         cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
 
-    reading = backbone.model_dump(mode="json", include=_READING)
-    return Stage(f"capture {split}", folder, (trained, reading, texts.identity, texts.dataset), make)
+    depends_on = (trained, backbone.reading_fields(), texts.identity, texts.dataset)
+    return Stage(f"capture {split}", folder, depends_on, make)
 
 
 def embed(work: Work) -> Stage:

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from tiny_models import ENCODERS, NAMES, build
 
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.loading.loaded import Loaded
 
 
 @pytest.fixture(scope="session")

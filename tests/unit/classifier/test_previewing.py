@@ -24,7 +24,7 @@ def without_weights(monkeypatch):
 
 def test_a_decoders_prompt_is_shown_with_its_cut_and_answers(decoder_folder):
     shown = preview(
-        resolve_backbone(decoder_folder, template="{text} is:", answers=[" good", " so-so", "0"]), LONG
+        resolve_backbone(decoder_folder, template="{text} is:", answers=[" won", " fell", "0"]), LONG
     )
     lines = shown.splitlines()
     assert lines[0] == f"{decoder_folder.name} reads text r7 (Sports) as:"
@@ -34,8 +34,8 @@ def test_a_decoders_prompt_is_shown_with_its_cut_and_answers(decoder_folder):
     assert lines[5].startswith("cut: the first ")
     assert lines[6] == "answers, and their tokens:"
     assert [line.split(" = ")[0] for line in lines[7:]] == [
-        "  World: ' good'",
-        "  Sports: ' so-so'",
+        "  World: ' won'",
+        "  Sports: ' fell'",
         "  Business: '0'",
     ]
     assert lines[9] == "  Business: '0' = ['0']"
@@ -72,8 +72,8 @@ def test_a_dry_run_refuses_what_a_run_would(decoder_folder):
 
 
 def test_a_saved_classifier_is_shown_with_its_own_template(tiny, tmp_path):
-    model: Classifier = tiny("gpt_neox", layer=1, template="{text} so:", answers=("up", "down", "not"))
+    model: Classifier = tiny("gpt_neox", layer=1, template="{text} so:", answers=("p", "q", "r"))
     model.save(tmp_path)
     shown = preview(resolve_backbone(tmp_path, tuning="none"), SHORT)
     assert f"{SENTENCES[0]} so:" in shown
-    assert "  Sports: 'down'" in shown
+    assert "  Sports: 'q' = ['q']" in shown

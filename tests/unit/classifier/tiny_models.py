@@ -1,11 +1,12 @@
-"""Tiny random models of many families, built from configurations: no download."""
+"""Tiny random models of many families, built from configurations, and toy texts: no download."""
 
 import warnings
 from pathlib import Path
 
 import torch
 
-from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.new_tokenizer import train_tokenizer
 from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
 from classifsae.data.texts import Texts
@@ -115,6 +116,11 @@ def build(family: str, kind: str, **fields: object) -> Loaded:
         return Loaded(auto.from_config(config, dtype=torch.float32), tokenizer, kind)
 
 
+def ids_of(model: Classifier, text: str) -> torch.Tensor:
+    """One text as the only row (1, t), unpadded."""
+    return torch.tensor([model.reader.encode([text]).rows[0].ids])
+
+
 def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch.nn.Module:
     """An adapter as a user of peft makes it; its second factors are not zero."""
     import peft
@@ -134,3 +140,41 @@ def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch
         warnings.simplefilter("ignore")
         wrapped.save_pretrained(folder)
     return wrapped.eval()
+
+
+FIELDS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 96,
+}
+DROPOUT = {"hidden_dropout": 0.2, "attention_dropout": 0.1}
+DECODER = {
+    "architecture": {"model_type": "gpt_neox", **FIELDS, **DROPOUT},
+    "tokenizer": {"vocab_size": 400},
+    "n_steps": 6,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+}
+ENCODER = {**DECODER, "architecture": {"model_type": "bert", **FIELDS}}  # BERT drops 10 % by default
+
+
+class KilledError(RuntimeError):
+    pass
+
+
+def killed_at(step: int):
+    def on_step(done, total, values):
+        if done == step:
+            raise KilledError
+
+    return on_step
+
+
+def topical() -> Texts:
+    """Texts whose class is plain from one word."""
+    words = ("minister", "goalkeeper", "dividend")
+    rows = [f"{words[i % 3]} {SENTENCES[i]}" for i in range(48)]
+    ids = tuple(map(str, range(48)))
+    return Texts(tuple(rows), tuple(i % 3 for i in range(48)), ids, NAMES, dataset="topical")

@@ -3,25 +3,23 @@
 Source: Hu et al. 2021 (arXiv:2106.09685).
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-
-from transformers import PreTrainedModel
+from warnings import catch_warnings
 
 from classifsae.classifier.config import BackboneConfig, Kind, LoraOptions
-from classifsae.classifier.loading.models import Loaded
+from classifsae.classifier.loading.loaded import Loaded
 from classifsae.errors import ConfigError, StorageError
 from classifsae.hub.files import folder_with
-from classifsae.hub.quiet import seeded
+from classifsae.hub.foreign import as_config_error
 from classifsae.storage import Json, read_tensors, write_json, write_tensors
 from classifsae.tensors import Tensor
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TASKS: dict[Kind, str] = {"encoder": "SEQ_CLS", "decoder": "CAUSAL_LM"}
@@ -39,17 +37,7 @@ def require_peft() -> None:
         raise ConfigError('LoRA needs peft; pip install "classifsae[peft]".') from error
 
 
-def with_lora(loaded: Loaded, options: LoraOptions, *, seed: int, name: str) -> Loaded:
-    """A frozen model with trainable low-rank changes, and a trainable head if it has one of its own.
-
-    Raises:
-        ConfigError: peft is missing, or finds no modules to change.
-    """
-    with seeded(seed):
-        return replace(loaded, adapter=adapted(loaded.model, loaded.kind, options, name=name))
-
-
-def adapted(model: PreTrainedModel, kind: Kind, options: LoraOptions, *, name: str) -> "PeftModel":
+def adapted(model: "PreTrainedModel", kind: Kind, options: LoraOptions, *, name: str) -> "PeftModel":
     """A handle on a model that from now on has the changes inside, and nothing else to train but a head.
 
     Raises:
@@ -72,21 +60,26 @@ def adapted(model: PreTrainedModel, kind: Kind, options: LoraOptions, *, name: s
 
 def merged(loaded: Loaded) -> Loaded:
     """The model with its changes added to its weights, as if it had been tuned as a whole."""
-    adapter = loaded.adapter
-    assert adapter is not None
-    return Loaded(adapter.merge_and_unload(), loaded.tokenizer, loaded.kind)
+    assert loaded.adapter is not None
+    return replace(loaded, model=loaded.adapter.merge_and_unload(), adapter=None, base=None)
 
 
 def write_adapter(folder: Path, loaded: Loaded) -> None:
     """Write the adapter as peft reads it."""
     from peft import get_peft_model_state_dict
 
-    adapter = loaded.adapter
-    assert adapter is not None
+    assert loaded.adapter is not None
+    write_json(folder / CONFIG, {**options_of(loaded), "inference_mode": True})
+    write_tensors(folder / WEIGHTS, get_peft_model_state_dict(loaded.adapter, save_embedding_layers=False))
+
+
+def options_of(loaded: Loaded) -> dict[str, Json]:
+    """The options of a model's adapter, in peft's words."""
+    assert loaded.adapter is not None
+    options = loaded.adapter.peft_config["default"].to_dict()
     # A set has no order of its own, and equal adapters must be equal files.
-    fields = {key: _sorted(value) for key, value in adapter.peft_config["default"].to_dict().items()}
-    write_json(folder / CONFIG, {**fields, "inference_mode": True})
-    write_tensors(folder / WEIGHTS, get_peft_model_state_dict(adapter, save_embedding_layers=False))
+    found: dict[str, Json] = json.loads(json.dumps(options, default=sorted))
+    return found
 
 
 def adapter_folder(config: BackboneConfig) -> Path | None:
@@ -137,33 +130,24 @@ def read_adapter(loaded: Loaded, folder: Path, *, name: str) -> Loaded:
 def _put_in(loaded: Loaded, tensors: dict[str, Tensor], *, where: Path, name: str) -> None:
     from peft import set_peft_model_state_dict
 
-    try:
-        with _plain_warnings():
-            found = set_peft_model_state_dict(loaded.adapter, tensors)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise _other_model(where, name, " ".join(str(error).split())[:200]) from error
+    unfit = f"the adapter in {where} does not fit {name}"
+    cure = f"check base_model_name_or_path in {CONFIG}, and that label_names are those that it was tuned with"
+    with as_config_error(unfit, cure=cure), catch_warnings(action="ignore"):
+        found = set_peft_model_state_dict(loaded.adapter, tensors)
     missing, unexpected = cast("tuple[list[str], list[str]]", found)
     wanted = [key for key in missing if ".lora_" in key or ".modules_to_save." in key]
     if wanted or unexpected:
-        raise _other_model(where, name, f"one of them lacks {[*wanted, *unexpected][0]}")
+        raise ConfigError(f"{unfit}: one of them lacks {[*wanted, *unexpected][0]}; {cure}.")
 
 
-def _other_model(where: Path, name: str, why: str) -> ConfigError:
-    return ConfigError(
-        f"the adapter in {where} does not fit {name}: {why}; check base_model_name_or_path in {CONFIG}, and "
-        f"that label_names are those that it was tuned with."
-    )
-
-
-def _wrapped(model: PreTrainedModel, config: "LoraConfig", *, name: str) -> "PeftModel":
+def _wrapped(model: "PreTrainedModel", config: "LoraConfig", *, name: str) -> "PeftModel":
     from peft import PeftModel, get_peft_model
 
-    try:
-        with _plain_warnings():
-            wrapped = get_peft_model(model, config)
-    except ValueError as error:
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{name}: LoRA cannot be set up: {why}; set lora.target_modules.") from error
+    with (
+        as_config_error(f"{name}: LoRA cannot be set up", cure="set lora.target_modules"),
+        catch_warnings(action="ignore"),
+    ):
+        wrapped = get_peft_model(model, config)
     assert isinstance(wrapped, PeftModel)
     return wrapped
 
@@ -172,39 +156,21 @@ def _read_config(folder: Path) -> "LoraConfig":
     require_peft()
     from peft import LoraConfig, PeftConfig
 
-    try:
-        with _plain_warnings():
-            config = PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{folder / CONFIG} is no adapter of a known kind: {why}.") from error
+    cure = "give an adapter that the installed peft can read, or update peft"
+    with (
+        as_config_error(f"{folder / CONFIG} is no adapter of a known kind", cure=cure),
+        catch_warnings(action="ignore"),
+    ):
+        config = PeftConfig.from_pretrained(str(folder))
     if not isinstance(config, LoraConfig):
         kind = getattr(config.peft_type, "value", config.peft_type)
         raise ConfigError(f"{folder} holds an adapter of kind {kind}; only LORA can be opened.")
     return config
 
 
-def _heads(model: PreTrainedModel, kind: Kind) -> list[str] | None:
+def _heads(model: "PreTrainedModel", kind: Kind) -> list[str] | None:
     """Modules with weights outside the body of a sequence classifier: new, and so to be trained whole."""
     if kind == "decoder":
         return None
     body = model.base_model_prefix
     return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
-
-
-def _sorted(value: object) -> Json:
-    if isinstance(value, set | frozenset):
-        return [str(name) for name in sorted(value)]
-    if isinstance(value, dict):
-        return {str(key): _sorted(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sorted(inner) for inner in value]
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Leave out peft's advice to people who call it themselves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -1,4 +1,4 @@
-"""Classifiers of which a small part was learned beside frozen weights: how they are saved and opened.
+"""Trained classifiers, whole or a small part learned beside frozen weights: how they are saved and opened.
 
 A frozen model that has a name, a folder or a hub id, is not copied: where it was is kept, with a
 fingerprint of its weights, which must be the same when the classifier is opened.
@@ -7,95 +7,62 @@ fingerprint of its weights, which must be the same when the classifier is opened
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import BaseModel
 
-from classifsae.classifier.config import UNMERGED, BackboneConfig, Kind, LoraOptions
+from classifsae.classifier.config import UNMERGED, BackboneConfig, LoraOptions
 from classifsae.classifier.loading.adapters import (
     WEIGHTS,
+    adapted,
     adapter_folder,
     base_of,
     merged,
+    options_of,
     read_adapter,
-    with_lora,
     write_adapter,
 )
-from classifsae.classifier.loading.models import Loaded, load_trained, load_untrained
-from classifsae.classifier.loading.soft_prompt import FILE as PROMPT
-from classifsae.classifier.loading.soft_prompt import (
-    SoftPrompt,
-    attach,
-    embeddings,
-    read_prompt,
-    without_prompt,
-    write_prompt,
-)
+from classifsae.classifier.loading.configuration import kind_of_architecture
+from classifsae.classifier.loading.loaded import Loaded
+from classifsae.classifier.loading.models import load_trained, load_untrained, make
+from classifsae.classifier.loading.saved import Base, Facts
+from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, embeddings, read_prompt
+from classifsae.classifier.loading.tokenizer import settings_of
+from classifsae.classifier.reading.answers import answer_words
+from classifsae.classifier.reading.padding import NO_TOKEN
+from classifsae.classifier.reading.reader import template_of
+from classifsae.data.prompt import TEXT, fill
+from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.files import folder_with
-from classifsae.hub.quiet import quiet
-from classifsae.storage import cannot_write, hash_tensors, require_unchanged
+from classifsae.hub.quiet import quiet, seeded
+from classifsae.storage import cannot_write, hash_tensors, write_tensors
 
 
-class Base(BaseModel, frozen=True, extra="forbid"):
-    """A frozen model: how it was loaded, and the SHA-256 of its weights as they then were."""
+def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
+    """The model before training, its new weights seeded: whole, or frozen with the few that will be learned.
 
-    model: str
-    revision: str | None
-    sha256: str | None
-    dtype: Literal["float32", "bfloat16", "float16"]
-    quantization: Literal["8bit"] | None = None
-    seed: int
-    fingerprint: str
-
-    @classmethod
-    def of(cls, config: BackboneConfig, loaded: Loaded) -> "Base":
-        """What to remember of a model that was loaded to be tuned."""
-        folder = Path(config.model or "").expanduser()
-        return cls(
-            model=str(folder.resolve()) if folder.is_dir() else config.model or "",
-            revision=config.revision,
-            sha256=config.sha256,
-            dtype=config.dtype,
-            quantization=config.quantization,
-            seed=config.seed,
-            fingerprint=_weights(loaded),
-        )
-
-    def load(self, kind: Kind, label_names: Sequence[str], device: torch.device) -> Loaded:
-        """The model as it was before tuning, on the device only where its weights are placed one by one.
-
-        Raises:
-            ConfigError: it is not there any more.
-            MismatchError: its weights are others.
-        """
-        fields = self.model_dump(exclude={"fingerprint"})
-        apart = LoraOptions(merge=False)
-        loaded = load_untrained(
-            BackboneConfig(**fields, kind=kind, tuning="lora", lora=apart), label_names, device
-        )
-        found = _weights(loaded)
-        if found != self.fingerprint:
-            raise MismatchError(
-                f"the classifier was tuned on {self.model} with weights of SHA-256 {self.fingerprint}, but "
-                f"those there now have {found}; give the former back, "
-                f"or delete the classifier's folder to tune it again."
-            )
-        return loaded
-
-
-def started(config: BackboneConfig, loaded: Loaded) -> Loaded:
-    """A model ready to be tuned: as it is, or frozen, with the few weights that will be learned.
-
+    Args:
+        device: only for weights that are placed one by one.
     Raises:
-        ConfigError: a soft prompt for an encoder, or LoRA without peft.
+        ConfigError: no such model, a soft prompt for an encoder, or LoRA without peft.
     """
+    if config.architecture is None:
+        loaded = load_untrained(config, train.label_names, device)
+    else:
+        kind = kind_of_architecture(config)
+        template, words = template_of(kind, config.template), answer_words(config.answers, train.label_names)
+        prompts = [
+            fill(TEXT if template is None else template, text, train.label_names, words)
+            for text in train.texts
+        ]
+        loaded = make(config, train.label_names, prompts, kind)
     if config.tuning == "full":
         return loaded
-    base = None if config.model is None else Base.of(config, loaded)
+    base = None if config.model is None else _as_base(config, loaded)
     if config.tuning == "lora":
-        return replace(with_lora(loaded, config.lora, seed=config.seed, name=config.name), base=base)
+        with seeded(config.seed):
+            adapter = adapted(loaded.model, loaded.kind, config.lora, name=config.name)
+        return replace(loaded, adapter=adapter, base=base)
     if loaded.kind == "encoder":
         raise ConfigError(
             f"tuning is soft_prompt, but {config.name} is an encoder; use full or lora, or a decoder."
@@ -105,11 +72,6 @@ def started(config: BackboneConfig, loaded: Loaded) -> Loaded:
     return replace(loaded, prompt=prompt, base=base)
 
 
-def finished(config: BackboneConfig, loaded: Loaded) -> Loaded:
-    """A tuned model in the form in which it is kept."""
-    return merged(loaded) if config.tuning == "lora" and config.lora.merge else loaded
-
-
 def save_model(folder: Path, loaded: Loaded) -> None:
     """Write what was learned, and the rest of the model unless it is kept by reference.
 
@@ -117,78 +79,115 @@ def save_model(folder: Path, loaded: Loaded) -> None:
         StorageError: the folder cannot be written.
     """
     if loaded.prompt is not None:
-        write_prompt(folder, loaded.prompt)
+        write_tensors(folder / FILE, {"vectors": loaded.prompt.vectors})
     if loaded.adapter is not None:
         write_adapter(folder, loaded)
     if loaded.base is not None:
         return
+    weights = {name: w for name, w in loaded.model.state_dict().items() if not name.startswith(f"{NAME}.")}
+    config = loaded.model.config.get_text_config()
+    pad = config.pad_token_id
+    config.pad_token_id = None if pad == NO_TOKEN else pad
     try:
         with quiet():
-            loaded.model.save_pretrained(folder, state_dict=without_prompt(loaded.model.state_dict()))
+            loaded.model.save_pretrained(folder, state_dict=weights)
             loaded.tokenizer.save_pretrained(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
+    finally:
+        config.pad_token_id = pad
 
 
-def reopened(
-    config: BackboneConfig,
-    device: torch.device,
-    *,
-    base: Base | None,
-    n_vectors: int,
-    kind: Kind,
-    label_names: Sequence[str],
+def open_trained(
+    config: BackboneConfig, facts: Facts | None, label_names: Sequence[str], device: torch.device
 ) -> Loaded:
-    """The model of a saved classifier.
+    """The model of a trained classifier: one saved here, one tuned elsewhere, or a peft adapter.
 
     Args:
-        config: its folder, and how it is to be loaded.
+        facts: what a folder of ``Classifier.save`` says of itself; None for any other model.
+        label_names: of the data; none if they are not known.
         device: only for weights that are placed one by one.
-        base: the frozen model, if it is kept by reference.
-        n_vectors: of its soft prompt; 0 for none.
     Raises:
-        ConfigError: the frozen model is gone, or is to be placed otherwise than when it was tuned.
-        MismatchError: the frozen model, or the soft prompt, is another one.
+        ConfigError: there is no such model, or it is no trained classifier.
+        MismatchError: a saved file, or the frozen model beside it, is another one.
         StorageError: a file is missing or damaged.
     """
-    folder = Path(config.model or "").expanduser()
+    if facts is not None:
+        return _reopened(config, facts, device)
+    folder = adapter_folder(config)
+    if folder is not None:
+        return _with_foreign_adapter(config, folder, label_names, device)
+    loaded = load_trained(config, device)
+    return replace(loaded, settings=settings_of(config, loaded.tokenizer))
+
+
+def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loaded:
+    """The model of a saved classifier."""
+    folder, base = Path(config.model or "").expanduser(), facts.base
     if base is None:
-        loaded = load_trained(config, device)
+        loaded = replace(load_trained(config, device), settings=facts.settings)
     else:
         _check_whole(config, base.model, base.quantization)
-        loaded = base.load(kind, label_names, device)
-    for file in (PROMPT, WEIGHTS):  # small, so that their bytes can be looked at each time
-        if (folder / file).is_file():
-            require_unchanged(folder, file)
-    if n_vectors:
+        loaded = replace(_load_base(base, facts, device), settings=facts.settings, base=base)
+    if facts.n_vectors:
         width = embeddings(loaded.model).embedding_dim
-        prompt = read_prompt(folder, n_vectors=n_vectors, width=width, name=config.name)
+        prompt = read_prompt(folder, n_vectors=facts.n_vectors, width=width, name=config.name)
         attach(loaded.model, prompt)
-        return replace(loaded, prompt=prompt, base=base)
-    return loaded if base is None else replace(read_adapter(loaded, folder, name=base.model), base=base)
+        return replace(loaded, prompt=prompt)
+    return loaded if base is None else read_adapter(loaded, folder, name=base.model)
 
 
-def load_adapter(
+def _with_foreign_adapter(
     config: BackboneConfig, folder: Path, label_names: Sequence[str], device: torch.device
 ) -> Loaded:
-    """A model with the LoRA adapter of a folder that peft wrote.
-
-    Args:
-        folder: of the adapter's configuration; its weights are fetched from the hub to lie beside it.
-        device: only for weights that are placed one by one.
-    Raises:
-        ConfigError: peft is missing, there is no such model, the two do not fit, or several GPUs.
-        StorageError: the adapter's weights are missing or damaged.
-    """
+    """The model that an adapter names, with the adapter; its weights lie beside its configuration."""
     of = base_of(config, folder)
     _check_whole(config, of.name, config.quantization)
     if config.quantization is not None and config.lora.merge:
         raise ConfigError(f"{config.name}: {UNMERGED}.")
     loaded = load_untrained(of.model_copy(update={"tuning": "lora"}), label_names, device)
-    base = Base.of(of, loaded)
+    base = _as_base(of, loaded)
     folder_with(config.model or "", WEIGHTS, revision=config.revision)
-    opened = replace(read_adapter(loaded, folder, name=of.name), base=base)
-    return merged(opened) if config.lora.merge else opened
+    opened = read_adapter(loaded, folder, name=of.name)
+    if config.lora.merge:
+        return replace(merged(opened), settings=settings_of(of, loaded.tokenizer))
+    names_of_models = ("base_model_name_or_path", "revision")
+    options = {name: value for name, value in options_of(opened).items() if name not in names_of_models}
+    return replace(opened, base=base, settings=settings_of(of, loaded.tokenizer, options))
+
+
+def _as_base(config: BackboneConfig, loaded: Loaded) -> Base:
+    """What to remember of a model that was loaded to be tuned."""
+    folder = Path(config.model or "").expanduser()
+    return Base(
+        model=str(folder.resolve()) if folder.is_dir() else config.model or "",
+        revision=config.revision,
+        sha256=config.sha256,
+        dtype=config.dtype,
+        quantization=config.quantization,
+        seed=config.seed,
+        fingerprint=hash_tensors(sorted(loaded.model.state_dict().items())),
+    )
+
+
+def _load_base(base: Base, facts: Facts, device: torch.device) -> Loaded:
+    """A frozen model as it was before tuning.
+
+    Raises:
+        ConfigError: it is not there any more.
+        MismatchError: its weights are others.
+    """
+    fields = base.model_dump(exclude={"fingerprint"})
+    config = BackboneConfig(**fields, kind=facts.kind, tuning="lora", lora=LoraOptions(merge=False))
+    loaded = load_untrained(config, facts.label_names, device)
+    found = hash_tensors(sorted(loaded.model.state_dict().items()))
+    if found != base.fingerprint:
+        raise MismatchError(
+            f"the classifier was tuned on {base.model} with weights of SHA-256 {base.fingerprint}, but "
+            f"those there now have {found}; give the former back, or delete the classifier's folder to "
+            f"tune it again."
+        )
+    return loaded
 
 
 def base_config(config: BackboneConfig, base: Base | None) -> BackboneConfig:
@@ -219,7 +218,3 @@ def _check_whole(config: BackboneConfig, model: str, quantization: str | None) -
                 f"{option} is {value}, but {config.name} is a small part learned beside {model}, which is "
                 f"opened as it was then; leave {option} out."
             )
-
-
-def _weights(loaded: Loaded) -> str:
-    return hash_tensors(sorted(loaded.model.state_dict().items()))

@@ -1,71 +1,35 @@
-"""Models and tokenizers, loaded or made from a configuration, and checked to be of use as a classifier."""
+"""Models with their tokenizers, loaded from files or made from a configuration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
 from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from classifsae.classifier.config import BackboneConfig, Kind, TokenizerOptions
+from classifsae.classifier.loading.configuration import (
+    check_task,
+    class_names,
+    from_architecture,
+    kind_of,
+    read_configuration,
+    set_labels,
+)
+from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.new_tokenizer import train_tokenizer
-from classifsae.classifier.loading.soft_prompt import SoftPrompt
-from classifsae.errors import ConfigError, UnknownNameError
-from classifsae.hub.devices import Placement, placement
-from classifsae.hub.files import BACKBONES, folder_with, locate, only_local
+from classifsae.classifier.loading.tokenizer import check_vocabulary, load_tokenizer
+from classifsae.errors import ConfigError
+from classifsae.hub.devices import placement
+from classifsae.hub.files import folder_with, locate, only_local
+from classifsae.hub.foreign import as_config_error
 from classifsae.hub.quiet import quiet, seeded
-from classifsae.storage import Json
 
-if TYPE_CHECKING:
-    from peft import PeftModel
-
-    from classifsae.classifier.loading.frozen import Base
-
-_OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
-_UNDECLARED = {"deberta-v2": {"position_buckets", "norm_rel_ebd", "share_att_key"}}
-"""Fields that a model reads from its configuration, though the configuration's class does not list them."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model with the tokenizer that it reads with.
-
-    Attributes:
-        model: with its prompt or adapter inside, if it has one.
-        tokenizer: a fast one.
-        kind: encoder or decoder.
-        missing: names of weights that its files do not hold, which are therefore random.
-        prompt: the soft prompt in front of its tokens.
-        adapter: peft's handle on the low-rank changes inside it.
-        base: where the frozen weights are, if they are kept by reference.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
-    kind: Kind
-    missing: tuple[str, ...] = ()
-    prompt: SoftPrompt | None = None
-    adapter: "PeftModel | None" = None
-    base: "Base | None" = None
 
 
 def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
@@ -76,17 +40,15 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
             labels at once, or a regression.
     """
     with quiet():
-        hf_config = _hf_config(config)
-        kind = _kind(config, hf_config)
-        _check_task(config, hf_config)
-        where = _placement(config, device)
-        model, missing = _pretrained(config, hf_config, kind, dtype=getattr(torch, config.dtype), where=where)
-        if missing:
-            raise ConfigError(
-                f"{config.name} is no trained classifier, it lacks {missing[0]} "
-                f"(and {len(missing) - 1} more); fine-tune it first (tuning: full)."
-            )
-        return Loaded(model, _tokenizer(config, hf_config), kind)
+        hf_config = read_configuration(config)
+        check_task(hf_config, name=config.name)
+        loaded = _pretrained(config, hf_config, dtype=getattr(torch, config.dtype), device=device)
+    if missing := loaded.missing:
+        raise ConfigError(
+            f"{config.name} is no trained classifier, it lacks {missing[0]} "
+            f"(and {len(missing) - 1} more); fine-tune it first (tuning: full)."
+        )
+    return loaded
 
 
 def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: torch.device) -> Loaded:
@@ -101,81 +63,65 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: t
     Raises:
         ConfigError: no such model, or one whose blocks have no weights in the file.
     """
+    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
     with quiet(), seeded(config.seed):
-        hf_config = _hf_config(config)
-        kind = _kind(config, hf_config)
+        hf_config = read_configuration(config)
         if label_names:
-            _set_labels(hf_config, label_names)
-        dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
-        where = _placement(config, device)
-        model, missing = _pretrained(config, hf_config, kind, dtype=dtype, where=where)
-        _check_body(config, model, missing)
-        return Loaded(model, _tokenizer(config, hf_config), kind, tuple(missing))
+            set_labels(hf_config, label_names)
+        loaded = _pretrained(config, hf_config, dtype=dtype, device=device)
+    _check_body(loaded, name=config.name)
+    own, tokenizer = loaded.model.config.get_text_config(), loaded.tokenizer
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if own.pad_token_id is None:
+        own.pad_token_id = tokenizer.pad_token_id
+    return loaded
 
 
 def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str], kind: Kind) -> Loaded:
     """A model with random weights and a tokenizer trained on the prompts."""
     options = config.tokenizer or TokenizerOptions()
     tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=options.vocab_size)
-    hf_config = _architecture(config.architecture or {})
-    for name, value in {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-    }.items():
-        setattr(hf_config, name, value)
-    _set_labels(hf_config, label_names)
+    hf_config = from_architecture(config.architecture or {})
+    hf_config.vocab_size = len(tokenizer)
+    hf_config.pad_token_id = tokenizer.pad_token_id
+    hf_config.bos_token_id = None
+    hf_config.eos_token_id = tokenizer.eos_token_id
+    set_labels(hf_config, label_names)
     with quiet(), seeded(config.seed):
         model = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
     return Loaded(model, tokenizer, kind)
 
 
-def without_weights(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str]) -> Loaded:
-    """A model on the meta device, which has shapes and no weights, with the tokenizer that it would have.
+def without_weights(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+    """A model on the meta device, which has shapes and no weights, with its tokenizer.
 
-    Args:
-        prompts: of a model from scratch, whose tokenizer is trained on them.
     Raises:
         ConfigError: no such model.
     """
     with quiet():
-        made = config.architecture is not None
-        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
-        kind = _kind(config, hf_config)
-        _set_labels(hf_config, label_names)
-        if made:
-            hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
-            tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=hf_config.vocab_size)
-        else:
-            tokenizer = _tokenizer(config, hf_config)
-        return Loaded(_on_meta(hf_config, kind), tokenizer, kind)
+        hf_config = read_configuration(config)
+        kind = kind_of(config, hf_config)
+        set_labels(hf_config, label_names)
+        return Loaded(_on_meta(hf_config, kind), load_tokenizer(config, hf_config), kind)
 
 
 def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTrainedModel, Kind]:
-    """The model of a preset on the meta device, from the form that the preset states.
+    """The model of an architecture, or of a preset from the form that it states, on the meta device.
 
     Raises:
         ConfigError: it states none.
     """
-    if config.form is None:
+    form = config.architecture or config.form
+    if form is None:
         raise ConfigError(f"the form of {config.name} is not known; give a preset, or a folder.")
-    hf_config = _architecture(config.form)
-    kind = _kind(config, hf_config)
-    _set_labels(hf_config, label_names)
+    hf_config = from_architecture(form)
+    if config.architecture is not None:
+        hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
+    kind = kind_of(config, hf_config)
+    set_labels(hf_config, label_names)
     with quiet():
         return _on_meta(hf_config, kind), kind
-
-
-def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
-    with torch.device("meta"):
-        model: PreTrainedModel = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
-        return model
-
-
-def kind_of_architecture(config: BackboneConfig) -> Kind:
-    """Encoder or decoder, for a model that is made from scratch."""
-    return _kind(config, _architecture(config.architecture or {}))
 
 
 def width_of(config: BackboneConfig) -> int | None:
@@ -186,112 +132,32 @@ def width_of(config: BackboneConfig) -> int | None:
     """
     with quiet():
         made = config.architecture is not None
-        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
+        hf_config = from_architecture(config.architecture or {}) if made else read_configuration(config)
     return getattr(hf_config.get_text_config(), "hidden_size", None)
 
 
-def token_limit(loaded: Loaded, asked: int | None, *, name: str, reserved: int = 0) -> int:
-    """Tokens that a model can read, or fewer if asked.
-
-    Args:
-        reserved: tokens that come on top, those of an answer.
-    Raises:
-        ConfigError: more are asked than the model has positions, or there is no limit to take.
-    """
-    positions = n_positions(loaded.model)
-    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None) - reserved
-    if asked is not None and positions is not None and asked > positions - reserved:
-        besides = f" beside the {reserved} of an answer" if reserved else ""
-        raise ConfigError(
-            f"max_length is {asked}, but {name} reads {positions - reserved} tokens at most{besides}; "
-            f"lower it."
-        )
-    if asked is None and own > 10**9:
-        raise ConfigError(f"{name} states no limit of its own; give max_length.")
-    return asked if asked is not None else own
-
-
-def n_positions(model: PreTrainedModel) -> int | None:
-    """Positions of a model, less those that RoBERTa-like embeddings reserve for padding."""
-    total = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    for name, module in model.named_modules():
-        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
-        if is_table and module.padding_idx is not None:
-            return module.num_embeddings - module.padding_idx - 1
-    return None if total is None or total < 1 else int(total)  # XLNet says -1
-
-
-def _placement(config: BackboneConfig, device: torch.device) -> Placement:
-    return placement(quantization=config.quantization, device_map=config.device_map, device=device)
-
-
-def _hf_config(config: BackboneConfig) -> PreTrainedConfig:
-    location = locate(config.model or "", sha256=config.sha256)
-    local_only = only_local(location)
-    try:
-        found = AutoConfig.from_pretrained(location, revision=config.revision, local_files_only=local_only)
-    except (OSError, ValueError) as error:
-        if Path(location).is_dir():
-            raise ConfigError(
-                f"cannot read a model from {location}: {_first_sentence(error)}; "
-                f"it must hold config.json, model.safetensors and tokenizer.json."
-            ) from error
-        why = "the hub cannot be reached from here" if local_only else _first_sentence(error)
-        hint = f"A local folder or an id on the hub works too, but {why}."
-        raise UnknownNameError("backbone", config.model or "", BACKBONES.names(), hint=hint) from error
-    if found.is_encoder_decoder:
-        raise ConfigError(
-            f"{config.name} is an encoder-decoder ({found.model_type}); choose an encoder or a decoder."
-        )
-    return found
-
-
-def _kind(config: BackboneConfig, hf_config: PreTrainedConfig) -> Kind:
-    """The kind that is asked for, else the one the model was saved as, else the one its family is."""
-    if config.kind != "auto":
-        return config.kind
-    saved_as = (hf_config.architectures or [""])[0]
-    if saved_as.endswith("ForSequenceClassification"):
-        return "encoder"
-    if saved_as.endswith(("ForCausalLM", "LMHeadModel")):
-        return "decoder"
-    family = hf_config.model_type
-    if family in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        return "encoder"
-    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return "decoder"
-    if family in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
-        return "encoder"
-    raise ConfigError(f"{config.name} ({family}) is neither a text encoder nor a decoder; choose another.")
-
-
-def _check_task(config: BackboneConfig, hf_config: PreTrainedConfig) -> None:
-    made_for = (hf_config.architectures or [""])[0]
-    if made_for.endswith(_OTHER_HEADS):
-        # Its head may carry the names that a sequence classifier's has, and would be taken for one.
-        raise ConfigError(
-            f"{config.name} is a {made_for}, which does not label whole texts; needs a sequence "
-            f"classifier, a language model, or fine-tuning (tuning: full)."
-        )
-    task = hf_config.problem_type
-    if task in ("multi_label_classification", "regression") or hf_config.num_labels == 1:
-        raise ConfigError(
-            f"{config.name} does {(task or 'regression').replace('_', ' ')}; "
-            f"needs a model that gives one label out of several classes."
-        )
+def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
+    with torch.device("meta"):
+        model: PreTrainedModel = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
+        return model
 
 
 def _pretrained(
-    config: BackboneConfig,
-    hf_config: PreTrainedConfig,
-    kind: Kind,
-    *,
-    dtype: torch.dtype,
-    where: Placement | None = None,
-) -> tuple[PreTrainedModel, list[str]]:
-    """The model, and the names of weights that its files do not hold."""
-    location = locate(config.model or "")
-    try:
+    config: BackboneConfig, hf_config: PreTrainedConfig, *, dtype: torch.dtype, device: torch.device
+) -> Loaded:
+    """A model with weights from its files, and its tokenizer."""
+    location, kind = locate(config.model or ""), kind_of(config, hf_config)
+    names = class_names(hf_config, name=config.name) if kind == "encoder" else ()
+    tokenizer = load_tokenizer(config, hf_config)
+    where = placement(quantization=config.quantization, device_map=config.device_map, device=device)
+    files = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
+    if all(folder_with(location, file, revision=config.revision) is None for file in files):
+        raise ConfigError(
+            f"cannot load {config.name} as {kind}: {_to_convert(location, config, hf_config, kind)}; "
+            f"weights are read from safetensors files only."
+        )
+    cure = f"choose a model whose files are whole, as {kind}"
+    with as_config_error(f"cannot load {config.name} as {kind}", cure=cure):
         model, info = _AUTO[kind].from_pretrained(
             location,
             config=hf_config,
@@ -301,18 +167,35 @@ def _pretrained(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             local_files_only=only_local(location),
-            **(where or {}),
+            trust_remote_code=False,
+            **where,
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        why = _first_sentence(error)
-        files = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
-        if all(folder_with(location, file, revision=config.revision) is None for file in files):
-            why = _to_convert(location, config, hf_config, kind)
-        raise ConfigError(
-            f"cannot load {config.name} as {kind}: {why}; weights are read from safetensors files only."
-        ) from error
-    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
-    return model, sorted({*info["missing_keys"], *mismatched})
+    check_vocabulary(model, tokenizer, name=config.name)
+    _check_prefix(model, info["missing_keys"], info["unexpected_keys"], name=config.name)
+    mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
+    return Loaded(model, tokenizer, kind, names, tuple(sorted({*info["missing_keys"], *mismatched})))
+
+
+def _check_prefix(model: PreTrainedModel, missing: set[str], unexpected: set[str], *, name: str) -> None:
+    """Refuse weights whose names all begin alike, as a wrapper such as DataParallel leaves them.
+
+    Raises:
+        ConfigError: says how to take the beginning off.
+    """
+    wanted = missing | {weight.removeprefix(f"{model.base_model_prefix}.") for weight in missing}
+    found = {
+        other.removesuffix(weight)
+        for other in unexpected
+        for weight in wanted
+        if other.endswith(f".{weight}")
+    }
+    for prefix in sorted(found, key=len):
+        if 2 * sum(prefix + weight in unexpected for weight in wanted) > len(missing):
+            raise ConfigError(
+                f"the names of the weights of {name} begin with {prefix!r}, which a wrapper such as "
+                f"DataParallel leaves; save the model inside the wrapper "
+                f"(wrapped.module.save_pretrained), or take that off the names in {SAFE_WEIGHTS_NAME}."
+            )
 
 
 def _to_convert(location: str, config: BackboneConfig, hf_config: PreTrainedConfig, kind: Kind) -> str:
@@ -329,65 +212,11 @@ def _to_convert(location: str, config: BackboneConfig, hf_config: PreTrainedConf
     )
 
 
-def _check_body(config: BackboneConfig, model: PreTrainedModel, missing: list[str]) -> None:
-    body = f"{model.base_model_prefix}."
-    lost = [name for name in missing if name.startswith(body) and "pooler" not in name]
+def _check_body(loaded: Loaded, *, name: str) -> None:
+    body = f"{loaded.model.base_model_prefix}."
+    lost = [weight for weight in loaded.missing if weight.startswith(body) and "pooler" not in weight]
     if lost:
         raise ConfigError(
-            f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
+            f"{name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
             f"they are of another architecture, or damaged."
         )
-
-
-def _tokenizer(config: BackboneConfig, hf_config: PreTrainedConfig) -> PreTrainedTokenizerFast:
-    location = locate(config.model or "")
-    local_only = only_local(location)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            location, revision=config.revision, local_files_only=local_only, config=hf_config
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"cannot load the tokenizer of {config.name}: {_first_sentence(error)}.") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ConfigError(
-            f"{config.name} has no fast tokenizer (tokenizer.json); convert it, or choose another."
-        )
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up, as the files were missing
-        raise ConfigError(f"{config.name} comes without the vocabulary of its tokenizer; add tokenizer.json.")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.pad_token is None:
-        raise ConfigError(f"the tokenizer of {config.name} has neither a pad nor an end token; give it one.")
-    return tokenizer
-
-
-def _architecture(fields: dict[str, Json]) -> PreTrainedConfig:
-    """A Hugging Face configuration from its fields, which it would otherwise take whatever they are called.
-
-    Raises:
-        ConfigError: unknown model type or field, or values that the configuration refuses.
-    """
-    given = dict(fields)
-    family = str(given.pop("model_type", ""))
-    if family not in CONFIG_MAPPING:
-        raise UnknownNameError("model_type", family, CONFIG_MAPPING.keys())
-    blank = CONFIG_MAPPING[family]()
-    known = {*blank.to_dict(), *blank.attribute_map, *_UNDECLARED.get(family, ())}
-    for name in given:
-        if name not in known:
-            raise UnknownNameError(f"field of {family}", name, known)
-    try:
-        return CONFIG_MAPPING[family].from_dict(given)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"architecture: {_first_sentence(error)}.") from error
-
-
-def _set_labels(hf_config: PreTrainedConfig, label_names: Sequence[str]) -> None:
-    hf_config.id2label = dict(enumerate(label_names))
-    hf_config.label2id = {name: index for index, name in enumerate(label_names)}
-    hf_config.problem_type = "single_label_classification"
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(". ")[0].rstrip(".:")

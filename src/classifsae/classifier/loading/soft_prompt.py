@@ -4,17 +4,20 @@ Source: Lester et al. 2021 (arXiv:2104.08691). Ours and not peft's, which puts t
 padding and drops the positions, so that what a text gives would depend on the others in its batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
-from classifsae.errors import ConfigError, MismatchError, StorageError
-from classifsae.storage import read_tensors, write_tensors
+from classifsae.errors import ConfigError, MismatchError
+from classifsae.storage import read_tensors
 from classifsae.tensors import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "soft_prompt"
 FILE = f"{NAME}.safetensors"
@@ -32,7 +35,7 @@ class SoftPrompt(nn.Module):
         self.vectors = nn.Parameter(vectors)
 
     @classmethod
-    def drawn(cls, model: PreTrainedModel, n_vectors: int, *, seed: int) -> "SoftPrompt":
+    def drawn(cls, model: "PreTrainedModel", n_vectors: int, *, seed: int) -> "SoftPrompt":
         """Start from the embeddings of random tokens, which have the scale that the model is used to."""
         table = embeddings(model).weight
         rows = torch.randint(len(table), (n_vectors,), generator=torch.Generator().manual_seed(seed))
@@ -46,7 +49,7 @@ class SoftPrompt(nn.Module):
         return embedded.masked_scatter(places[..., None], vectors)
 
 
-def embeddings(model: PreTrainedModel) -> nn.Embedding:
+def embeddings(model: "PreTrainedModel") -> nn.Embedding:
     """A model's token embeddings.
 
     Raises:
@@ -58,14 +61,14 @@ def embeddings(model: PreTrainedModel) -> nn.Embedding:
     return table
 
 
-def attach(model: PreTrainedModel, prompt: SoftPrompt) -> None:
+def attach(model: "PreTrainedModel", prompt: SoftPrompt) -> None:
     """Make the prompt a part of a model, frozen but for the prompt: it moves and is hashed with it."""
     model.requires_grad_(False)
     model.add_module(NAME, prompt)
 
 
 @contextmanager
-def prepended(model: PreTrainedModel, prompt: SoftPrompt) -> Iterator[None]:
+def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
     """While this holds, a model called with tokens reads the vectors where rows have room for them."""
 
     def embed(
@@ -82,11 +85,6 @@ def prepended(model: PreTrainedModel, prompt: SoftPrompt) -> Iterator[None]:
         handle.remove()
 
 
-def write_prompt(folder: Path, prompt: SoftPrompt) -> None:
-    """Write the vectors into a classifier's folder."""
-    write_tensors(folder / FILE, {"vectors": prompt.vectors})
-
-
 def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftPrompt:
     """The vectors of a saved classifier.
 
@@ -98,21 +96,11 @@ def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftP
         StorageError: the file is missing or damaged.
         MismatchError: other vectors than the classifier's.
     """
-    if not (folder / FILE).is_file():
-        raise StorageError(
-            f"{folder} lacks {FILE}, without which {name} is another classifier; give the file back, or "
-            f"delete the folder to have it made again."
-        )
-    vectors = read_tensors(folder / FILE).get("vectors")
-    if vectors is None or tuple(vectors.shape) != (n_vectors, width):
-        found = "no tensor 'vectors'" if vectors is None else f"vectors of shape {tuple(vectors.shape)}"
+    vectors = read_tensors(folder / FILE)["vectors"]
+    if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
-            f"{folder / FILE} holds {found}, but the classifier has {n_vectors} vectors, and {name} the "
-            f"width {width}; give its own file back, or delete the folder to have it made again."
+            f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
+            f"{n_vectors} vectors, and {name} the width {width}; give its own file back, or delete the "
+            f"folder to have it made again."
         )
     return SoftPrompt(vectors.float().clone())
-
-
-def without_prompt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's weights less those of its prompt."""
-    return {name: weight for name, weight in state.items() if not name.startswith(f"{NAME}.")}

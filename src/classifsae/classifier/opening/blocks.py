@@ -8,15 +8,18 @@ without one such list, or whose head reads several positions, is opened at its n
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from classifsae.classifier.opening.neck import Neck, find_neck
 from classifsae.errors import ConfigError
 from classifsae.tensors import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Anatomy:
 
 
 @torch.enable_grad()
-def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) -> Anatomy:
+def dissect(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name: str) -> Anatomy:
     """Learn a classifier's structure from one run on one row of tokens.
 
     Args:
@@ -64,7 +67,7 @@ def dissect(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, name: str) 
 
 
 def _opened(
-    model: PreTrainedModel, inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]
+    model: "PreTrainedModel", inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]
 ) -> Anatomy | None:
     """What the blocks return, and what the head reads of it; None if no hook sees them run."""
     arities: list[int | None] = []
@@ -89,7 +92,7 @@ def _opened(
     return Anatomy(len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"]))
 
 
-def blocks_of(model: PreTrainedModel, *, name: str) -> nn.ModuleList:
+def blocks_of(model: "PreTrainedModel", *, name: str) -> nn.ModuleList:
     """The one list of as many modules as the model has layers.
 
     Raises:
@@ -104,7 +107,7 @@ def blocks_of(model: PreTrainedModel, *, name: str) -> nn.ModuleList:
     return found[0]
 
 
-def _lists_of_blocks(model: PreTrainedModel) -> list[nn.ModuleList]:
+def _lists_of_blocks(model: "PreTrainedModel") -> list[nn.ModuleList]:
     """Lists of as many modules as the model has layers, but for those inside another."""
     n_layers = model.config.get_text_config().num_hidden_layers
     found = {
@@ -151,9 +154,11 @@ def entered_at(anatomy: Anatomy, layer: int, state: Float[Tensor, "b 1 d"]) -> I
 
 
 @contextmanager
-def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]:
+def answering(model: "PreTrainedModel", tokens: tuple[int, ...]) -> Iterator[None]:
     """Multiply only the given tokens' rows of the unembedding: logits (b, t, V) become (b, t, c)."""
-    head = _unembedding(model)
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
     rows = torch.tensor(tokens, device=head.weight.device)
 
     def forward(state: Tensor) -> Tensor:
@@ -162,22 +167,6 @@ def answering(model: PreTrainedModel, tokens: tuple[int, ...]) -> Iterator[None]
 
     with replaced_forward({head: forward}):
         yield
-
-
-@contextmanager
-def last_positions(model: PreTrainedModel, n_positions: int) -> Iterator[None]:
-    """Unembed the last positions only: logits (b, t, V) become (b, n, V)."""
-    head = _unembedding(model)
-    whole = head.forward
-    with replaced_forward({head: lambda state: whole(state[:, -n_positions:])}):
-        yield
-
-
-def _unembedding(model: PreTrainedModel) -> nn.Linear:
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(f"{type(model).__name__} has no linear unembedding; choose another language model.")
-    return head
 
 
 @contextmanager

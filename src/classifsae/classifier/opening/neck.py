@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from classifsae.tensors import Float, Tensor
 
@@ -29,9 +28,7 @@ class Neck:
     width: int
 
 
-def find_neck(
-    model: PreTrainedModel, inputs: Mapping[str, Tensor], *, after: nn.Module | None
-) -> Neck | None:
+def find_neck(model: nn.Module, inputs: Mapping[str, Tensor], *, after: nn.Module | None) -> Neck | None:
     """The first module that is given one vector for one row of tokens; None if there is no such module.
 
     Args:

@@ -1,73 +1,12 @@
-"""The words by which a language model names the classes, and the scores of words that are several tokens.
+"""The words by which a language model names the classes, each one token right after the prompt."""
 
-Where every answer is one token, the class logits are those tokens' logits. Otherwise a class scores the total
-log-probability of its answer, given the prompt,
-
-    s_c = sum over j of log p(a_cj | prompt, a_c1 ... a_c,j-1)
-
-whose softmax over the classes is, for answers of one token, the same as that of their logits.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-
-import torch
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from classifsae.errors import ConfigError, UnknownNameError
-from classifsae.tensors import Float, Tensor
 
-Tokens = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The tokens of each class's answer; no classes for a model with a classification head.
-
-    Attributes:
-        tokens: one or more for each class, in the order of the classes.
-    """
-
-    tokens: tuple[Tokens, ...] = ()
-
-    @property
-    def first(self) -> "Answers":
-        """The answers' first tokens alone."""
-        return Answers(tuple(answer[:1] for answer in self.tokens))
-
-    @property
-    def n_extra(self) -> int:
-        """Tokens of the longest answer after its first."""
-        return max((len(answer) - 1 for answer in self.tokens), default=0)
-
-    @cached_property
-    def continuations(self) -> dict[Tokens, list[int]]:
-        """What is to be read after the prompt, and the classes whose answers can be scored from it.
-
-        A continuation is an answer without its last token; one that begins another is read with that one.
-        """
-        begun = {answer[:-1] for answer in self.tokens}
-        longest = sorted(a for a in begun if not any(b != a and b[: len(a)] == a for b in begun))
-        read: dict[Tokens, list[int]] = {continuation: [] for continuation in longest}
-        for index, answer in enumerate(self.tokens):
-            home = next(a for a in longest if a[: len(answer) - 1] == answer[:-1])
-            read[home].append(index)
-        return read
-
-    def total(self, after: Callable[[Tokens], Float[Tensor, "b k v"]]) -> Float[Tensor, "b c"]:
-        """Total log-probability of each answer.
-
-        Args:
-            after: a continuation of k - 1 tokens to the logits of the next token, at the last token of the
-                prompt and at each of the continuation's.
-        """
-        scores: dict[int, Tensor] = {}
-        for continuation, classes in self.continuations.items():
-            says = after(continuation).float().log_softmax(dim=-1)
-            for index in classes:
-                answer = self.tokens[index]
-                scores[index] = says[:, list(range(len(answer))), list(answer)].sum(dim=1)
-        return torch.stack([scores[index] for index in range(len(self.tokens))], dim=1)
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def answer_words(
@@ -101,16 +40,32 @@ def _by_label(given: Mapping[str, str], label_names: Sequence[str]) -> tuple[str
     return tuple(given[name] for name in label_names if name in given)
 
 
-def check_distinct(tokens: Sequence[Tokens], words: Sequence[str]) -> None:
-    """Refuse an answer that begins another: the longer one could never be the more probable.
+def answer_tokens(
+    tokenizer: "PreTrainedTokenizerFast", prompt: str, words: Sequence[str], *, name: str
+) -> tuple[int, ...]:
+    """The token that each word is right after the prompt.
 
+    Args:
+        prompt: what stands around an empty text.
+        name: what to call the model in messages.
     Raises:
-        ConfigError: names the two.
+        ConfigError: a word is several tokens, is merged with the end of the prompt, or is the same token as
+            another.
     """
-    for one, short in zip(tokens, words, strict=True):
-        for other, long in zip(tokens, words, strict=True):
-            if one is not other and other[: len(one)] == one:
-                raise ConfigError(
-                    f"answer {short!r} is the beginning of {long!r}, which can never be more probable; "
-                    f"choose other words."
-                )
+    asked = tokenizer(prompt, verbose=False)["input_ids"]
+    tokens: dict[int, str] = {}
+    for word in words:
+        answered = tokenizer(prompt + word, verbose=False)["input_ids"]
+        if answered[:-1] != asked:
+            found = tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"])
+            raise ConfigError(
+                f"the answer {word!r} is not one token right after the prompt in the tokenizer of {name} "
+                f"(alone it is {found}); choose words of one token as answers, and let them, not the "
+                f"template, bring the space between."
+            )
+        if (other := tokens.setdefault(answered[-1], word)) != word:
+            raise ConfigError(
+                f"the answers {other!r} and {word!r} are the same token in the tokenizer of {name}; "
+                f"choose other words."
+            )
+    return tuple(tokens)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from classifsae.classifier.reading.padding import Row
 from classifsae.classifier.reading.reader import Reader
 from classifsae.errors import ConfigError
 
@@ -10,24 +11,33 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Windowed:
-    """Texts as rows: one for a text that fits, several for a long one, in order.
+class TextRows:
+    """Texts as the rows that the model reads: one for each, but several for a long one in windows; in order.
 
     Attributes:
-        ids: token ids of each row, template and special tokens included.
+        rows: their tokens, template and special tokens included.
         owners: number of the text that each row is of.
-        spans: first character of each row in its text, and the one after its last.
+        spans: first character of each row in its text, and the one after its last; None where long texts
+            are cut.
+        n_long: texts that are longer than the model reads.
     """
 
-    ids: list[list[int]]
+    rows: list[Row]
     owners: list[int]
-    spans: list[Span]
+    spans: list[Span] | None
+    n_long: int
 
 
-def windowed(reader: Reader, texts: Sequence[str], *, overlap: int) -> Windowed:
+def cut(reader: Reader, texts: Sequence[str]) -> TextRows:
+    """Read texts, each in one row, the long ones cut."""
+    encoded = reader.encode(texts)
+    return TextRows(encoded.rows, list(range(len(texts))), None, encoded.n_cut)
+
+
+def windowed(reader: Reader, texts: Sequence[str], *, overlap: int) -> TextRows:
     """Read texts, the long ones in windows, each with the template and special tokens around it.
 
-    A row's token ids are those of its characters as a text of its own, so a window is exactly what the
+    A row's tokens are those of its characters as a text of its own, so a window is exactly what the
     classifier would read if it were given that part of the text alone.
 
     Args:
@@ -36,10 +46,11 @@ def windowed(reader: Reader, texts: Sequence[str], *, overlap: int) -> Windowed:
         ConfigError: the overlap leaves a window no step to make.
     """
     planned = _spans(reader, texts, overlap=overlap)
-    owners = [owner for owner, spans in enumerate(planned) for _ in spans]
-    spans = [span for spans in planned for span in spans]
+    owners = [owner for owner, own in enumerate(planned) for _ in own]
+    spans = [span for own in planned for span in own]
     parts = [texts[owner][start:end] for owner, (start, end) in zip(owners, spans, strict=True)]
-    return Windowed(reader.encode(parts).ids, owners, spans)
+    n_long = sum(len(own) > 1 for own in planned)
+    return TextRows(reader.encode(parts).rows, owners, spans, n_long)
 
 
 def places(n_tokens: int, room: int, overlap: int) -> list[int]:
@@ -55,19 +66,15 @@ def places(n_tokens: int, room: int, overlap: int) -> list[int]:
 
 def _spans(reader: Reader, texts: Sequence[str], *, overlap: int) -> list[list[Span]]:
     """The windows of each text in characters; the whole of a text that fits."""
-    before, after = reader.around
-    rows = reader.tokenizer(
-        [before + text + after for text in texts],
-        truncation=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    before = len(reader.around[0])
+    prompts = [reader.filled(text) for text in texts]
+    rows = reader.tokenizer(prompts, truncation=False, return_offsets_mapping=True, verbose=False)
     found = []
     for text, offsets in zip(texts, rows["offset_mapping"], strict=True):
         if len(offsets) <= reader.room:
             found.append([(0, len(text))])
             continue
-        own = _own_tokens(offsets, start=len(before), end=len(before) + len(text))
+        own = _own_tokens(offsets, start=before, end=before + len(text))
         room = reader.room - (len(offsets) - len(own))
         found.append(_fitting(reader, text, own, room=room, overlap=overlap))
     return found

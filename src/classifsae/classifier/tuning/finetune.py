@@ -3,29 +3,27 @@
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from transformers import PreTrainedModel, TrainingArguments
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
-from classifsae.classifier.loading.frozen import finished, started
-from classifsae.classifier.loading.models import Loaded, kind_of_architecture, load_untrained, make
 from classifsae.classifier.opening.blocks import replaced_forward
-from classifsae.classifier.reading.answers import answer_words
-from classifsae.classifier.reading.reader import template_of
-from classifsae.classifier.tuning.trainer import ClassifierTrainer, last_whole_checkpoint, plan_batches
-from classifsae.data.prompt import fill
+from classifsae.classifier.tuning.batches import plan_batches
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainingArguments
 
 CHECKPOINTS = "checkpoints"
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
@@ -66,14 +64,16 @@ def finetune(
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
         _check_texts(train)
-        trained = _tuned(
-            config,
-            train,
-            folder=folder,
-            device=device,
-            on_step=on_step,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        seconds = None if folder is None else checkpoint_seconds
+        with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
+            trained = _tuned(
+                config,
+                train,
+                Path(checkpoints),
+                device=pick_device(device),
+                on_step=on_step,
+                checkpoint_seconds=seconds,
+            )
     if folder is not None:
         own = fingerprint(config.model_dump(mode="json"), train.identity)
         trained.save(folder, inputs=inputs or own)
@@ -84,30 +84,50 @@ def finetune(
 def _tuned(
     config: BackboneConfig,
     train: Texts,
+    checkpoints: Path,
     *,
-    folder: Path | None,
-    device: torch.device | str | None,
+    device: torch.device,
     on_step: OnStep | None,
-    checkpoint_seconds: float,
+    checkpoint_seconds: float | None,
 ) -> Classifier:
-    check_training(precision=config.precision, optimizer=config.optimizer, device=pick_device(device))
-    loaded = start(config, train, pick_device(device))
-    place(loaded.model, pick_device(device), name=config.name)
+    from classifsae.classifier.loading.adapters import merged
+    from classifsae.classifier.loading.frozen import start
+    from classifsae.classifier.tuning.trainer import ClassifierTrainer, last_whole_checkpoint
+
+    check_training(precision=config.precision, optimizer=config.optimizer, device=device)
+    loaded = start(config, train, device)
+    place(loaded.model, device, name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
-    untrained = _classifier(config, loaded, train)
+    untrained = Classifier.of(config, loaded, train.label_names)
     for weight in trainable:
         weight.requires_grad_(True)
-    with _run_folder(folder) as run, _isolated(loaded.model, config.seed), untrained.prompting():
-        trainer = _trainer(
-            config, untrained, train, run, on_step=on_step, seconds=checkpoint_seconds if folder else None
+    n_steps = _n_steps(config, len(train))
+    plan = plan_batches(
+        [len(text) for text in train.texts],
+        batch_size=config.batch_size,
+        n_batches=n_steps * config.gradient_accumulation,
+        seed=config.seed,
+    )
+    with _isolated(loaded.model, config.seed), untrained.opened.prompting():
+        trainer = ClassifierTrainer(
+            untrained,
+            _arguments(config, checkpoints, n_steps=n_steps, device=untrained.device),
+            texts=train,
+            plan=plan,
+            class_weights=_class_weights(train) if config.class_weights else None,
+            inputs=_fingerprint(config, train, untrained),
+            on_step=on_step,
+            checkpoint_seconds=checkpoint_seconds,
         )
-        checkpoint = last_whole_checkpoint(run, trainer.inputs)
+        checkpoint = last_whole_checkpoint(checkpoints, trainer.inputs)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return _classifier(config, finished(config, loaded), train)
+    if config.tuning == "lora" and config.lora.merge:
+        loaded = merged(loaded)
+    return Classifier.of(config, loaded, train.label_names)
 
 
 @contextmanager
-def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
+def _isolated(model: "PreTrainedModel", seed: int) -> Iterator[None]:
     """Training that leaves nothing behind but the weights: no gradients, no wrapper of mixed precision."""
     with quiet(), seeded(seed), replaced_forward({model: model.forward}):
         try:
@@ -116,74 +136,19 @@ def _isolated(model: PreTrainedModel, seed: int) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
-    """The model before training, its new weights seeded, and frozen where it is not to be trained."""
-    if config.architecture is None:
-        return started(config, load_untrained(config, train.label_names, device))
-    kind = kind_of_architecture(config)
-    template = template_of(kind, config.template)
-    names, words = train.label_names, answer_words(config.answers, train.label_names)
-    prompts = [text if template is None else fill(template, text, names, words) for text in train.texts]
-    return started(config, make(config, train.label_names, prompts, kind))
-
-
-def _classifier(config: BackboneConfig, loaded: Loaded, train: Texts) -> Classifier:
-    return Classifier(
-        loaded,
-        name=config.name,
-        label_names=train.label_names,
-        layer=config.layer,
-        template=config.template,
-        answers=config.answers,
-        max_length=config.max_length,
-    )
-
-
-def _trainer(
-    config: BackboneConfig,
-    untrained: Classifier,
-    train: Texts,
-    run: Path,
-    *,
-    on_step: OnStep | None,
-    seconds: float | None,
-) -> ClassifierTrainer:
-    n_steps = _n_steps(config, len(train))
-    plan = plan_batches(
-        [len(text) for text in train.texts],
-        batch_size=config.batch_size,
-        n_batches=n_steps * config.gradient_accumulation,
-        seed=config.seed,
-    )
-    return ClassifierTrainer(
-        untrained.model,
-        _arguments(config, run, n_steps=n_steps, device=untrained.device),
-        folder=run,
-        rows=train,
-        reader=untrained.reader,
-        plan=plan,
-        class_logits=untrained.class_logits,
-        class_weights=_class_weights(train) if config.class_weights else None,
-        inputs=_fingerprint(config, train, untrained),
-        on_step=on_step,
-        checkpoint_seconds=seconds,
-    )
-
-
-def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch.device) -> TrainingArguments:
+def _arguments(
+    config: BackboneConfig, checkpoints: Path, *, n_steps: int, device: torch.device
+) -> "TrainingArguments":
     """Hugging Face's options for ours."""
-    line = _line(config)
+    from transformers import TrainingArguments
+
     arguments = TrainingArguments(
-        output_dir=str(run),
+        **_schedule(config),
+        output_dir=str(checkpoints),
         max_steps=n_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
         weight_decay=config.weight_decay,
-        learning_rate=_peak(config),
-        # A soft prompt's rate falls in a straight line from the first step on.
-        lr_scheduler_type="polynomial" if line else "cosine",
-        lr_scheduler_kwargs=line,
-        warmup_steps=0 if line else config.warmup,
         max_grad_norm=config.clip,
         optim=_OPTIMIZERS[config.optimizer],
         bf16=computes_in_half(config, device) and config.precision != "fp16",
@@ -203,17 +168,14 @@ def _arguments(config: BackboneConfig, run: Path, *, n_steps: int, device: torch
     return arguments
 
 
-def _peak(config: BackboneConfig) -> float:
-    """The largest learning rate: each way of tuning has its own."""
-    rates = {"soft_prompt": config.soft_prompt.learning_rate, "lora": config.lora.learning_rate}
-    return rates.get(config.tuning, config.learning_rate)
-
-
-def _line(config: BackboneConfig) -> dict[str, float] | None:
-    """A straight line of the learning rate, as a polynomial; None for the cosine."""
-    if config.tuning != "soft_prompt":
-        return None
-    return {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
+def _schedule(config: BackboneConfig) -> dict[str, Any]:
+    """The peak and the course of the learning rate: each way of tuning has its own."""
+    if config.tuning == "soft_prompt":  # a straight line from the first step on, in Hugging Face's words
+        line = {"lr_end": config.soft_prompt.final_learning_rate, "power": 1.0}
+        peak, course = config.soft_prompt.learning_rate, "polynomial"
+        return {"learning_rate": peak, "lr_scheduler_type": course, "lr_scheduler_kwargs": line}
+    peak = config.lora.learning_rate if config.tuning == "lora" else config.learning_rate
+    return {"learning_rate": peak, "lr_scheduler_type": "cosine", "warmup_steps": config.warmup}
 
 
 def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
@@ -244,19 +206,8 @@ def _check_texts(train: Texts) -> None:
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
     """Everything that the trained weights depend on."""
     return fingerprint(
-        config.model_dump(
-            mode="json", exclude={"preset", "layer", "dtype", "max_tokens", "long_texts", "overlap"}
-        ),
+        config.training_fields(),
         train.identity,
         hash_tensors(sorted(untrained.model.state_dict().items())),
-        [torch.__version__, transformers.__version__, untrained.device.type],
+        [torch.__version__, version("transformers"), untrained.device.type],
     )
-
-
-@contextmanager
-def _run_folder(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        yield folder / CHECKPOINTS
-        return
-    with TemporaryDirectory() as temporary:
-        yield Path(temporary)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_models import LIMIT, SENTENCES, texts
 
 from classifsae.activations import Activations, window_ids
-from classifsae.classifier.capture import capture, n_cut_of
+from classifsae.classifier.capture import capture
 from classifsae.classifier.reading.windows import places, windowed
 from classifsae.data.prompt import fill
 from classifsae.data.texts import Texts
@@ -51,7 +51,7 @@ def test_a_row_is_what_the_model_makes_of_its_part_of_the_text(tiny, family):
 def test_windows_fit_cover_the_text_and_overlap(tiny, family):
     reader = tiny(family).reader
     found = windowed(reader, TEXTS, overlap=8)
-    assert max(map(len, found.ids)) <= LIMIT
+    assert max(len(row.ids) for row in found.rows) <= LIMIT
     for owner, text in enumerate(TEXTS):
         spans = [s for s, o in zip(found.spans, found.owners, strict=True) if o == owner]
         assert (spans[0][0], spans[-1][1]) == (0, len(text))
@@ -72,16 +72,16 @@ def test_windows_fit_cover_the_text_and_overlap(tiny, family):
 def test_every_window_of_a_decoder_has_the_whole_template_around_it(tiny, template, words):
     reader = dataclasses.replace(tiny("gpt_neox").reader, template=template, words=words)
     found = windowed(reader, TEXTS, overlap=8)
-    assert len(found.ids) > len(TEXTS)
-    for ids, owner, (start, end) in zip(found.ids, found.owners, found.spans, strict=True):
+    assert len(found.rows) > len(TEXTS)
+    for row, owner, (start, end) in zip(found.rows, found.owners, found.spans, strict=True):
         prompt = fill(reader.template, TEXTS[owner][start:end], reader.label_names, words)
-        assert ids == reader.tokenizer(prompt)["input_ids"]
+        assert list(row.ids) == reader.tokenizer(prompt)["input_ids"]
 
 
 def test_a_text_that_fits_is_read_as_when_long_ones_are_cut(tiny):
     for family in ("bert", "gpt_neox"):
         reader = tiny(family).reader
-        assert windowed(reader, SENTENCES, overlap=8).ids == reader.encode(SENTENCES).ids
+        assert windowed(reader, SENTENCES, overlap=8).rows == reader.encode(SENTENCES).rows
 
 
 def test_rows_know_their_text_label_and_id(tiny):
@@ -119,7 +119,7 @@ def test_a_killed_capture_of_windows_resumes_to_the_same_bits(tiny, tmp_path, ca
     for name in ("hidden", "logits", "labels", "documents", "spans"):
         assert torch.equal(getattr(resumed, name), getattr(whole, name))
     assert manifest_of(tmp_path / "whole").record["n_split"] == 2
-    assert n_cut_of(tmp_path / "whole") == 0
+    assert "n_cut" not in manifest_of(tmp_path / "whole").record
     assert caplog.messages[0] == "2 of 4 texts were split into windows at 96 tokens"
     whole.save(tmp_path / "copy")
     assert torch.equal(Activations.load(tmp_path / "copy").spans, whole.spans)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import N_LAYERS, NAMES, SENTENCES, build, texts
+from tiny_models import N_LAYERS, NAMES, SENTENCES, build, ids_of, texts
 from transformers import LlamaConfig, LlamaForTokenClassification
 
 from classifsae.classifier.capture import capture
@@ -37,14 +37,13 @@ def opened():
 )
 def test_the_sentence_vector_and_the_head_are_the_whole_model(opened, family, reads):
     model = opened(family)
-    assert model.reader.reads == reads
+    assert model.opened.anatomy.reads == reads
     states = model.states(model.batch(SENTENCES[:8]))
     assert states.hidden.shape == (8, model.width)
     assert states.logits.std(dim=0).min() > 1e-3
     torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
     for row, text in enumerate(SENTENCES[:3]):  # what Hugging Face says of one text, unpadded
-        ids = torch.tensor(model.reader.encode([text]).ids)
-        own = model.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        own = model.model(**model.reader.tokenizer(text, return_tensors="pt")).logits[0]
         torch.testing.assert_close(states.logits[row], own, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(states.hidden[row], model.hidden([text])[0], atol=1e-4, rtol=1e-4)
 
@@ -61,7 +60,7 @@ def test_gradients_flow_from_a_pooled_head_to_its_vector(opened, family):
 def test_a_mean_pooled_vector_is_the_mean_of_the_normed_states_over_the_tokens(opened):
     model = opened("modernbert mean")
     for text, hidden in zip(SENTENCES[:4], model.hidden(SENTENCES[:4]), strict=True):
-        ids = torch.tensor(model.reader.encode([text]).ids)
+        ids = ids_of(model, text)
         normed = model.model.model(input_ids=ids).last_hidden_state[0]
         torch.testing.assert_close(hidden, normed.mean(dim=0), atol=1e-5, rtol=1e-4)
 
@@ -70,7 +69,7 @@ def test_a_mean_pooled_vector_is_the_mean_of_the_normed_states_over_the_tokens(o
 def test_a_first_or_last_state_is_what_such_heads_are_given(opened, family):
     model = opened(family)
     for text, hidden in zip(SENTENCES[:4], model.hidden(SENTENCES[:4]), strict=True):
-        ids = torch.tensor(model.reader.encode([text]).ids)
+        ids = ids_of(model, text)
         states = model.model.base_model(input_ids=ids).last_hidden_state[0]
         torch.testing.assert_close(hidden, states[0 if family == "albert" else -1], atol=1e-5, rtol=1e-4)
 

@@ -7,9 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from test_finetune import DECODER, ENCODER, FIELDS, KilledError, killed_at
-from tiny_models import DECODERS, LIMIT, N_LAYERS, NAMES, SENTENCES, build, texts
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from tiny_models import (
+    DECODER,
+    DECODERS,
+    ENCODER,
+    FIELDS,
+    LIMIT,
+    N_LAYERS,
+    NAMES,
+    SENTENCES,
+    KilledError,
+    build,
+    ids_of,
+    killed_at,
+    texts,
+)
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
@@ -42,12 +54,12 @@ def test_states_equal_those_of_vectors_and_embeddings_put_together_by_hand(famil
     model = prompted(family, layer=2)
     states = model.states(model.batch(SENTENCES[:5]))
     vectors = model.model.soft_prompt.vectors
-    for row, ids in enumerate(model.reader.encode(SENTENCES[:5]).ids):
-        embedded = torch.cat([vectors, model.model.get_input_embeddings()(torch.tensor(ids))])[None]
+    for row, text in enumerate(SENTENCES[:5]):
+        embedded = torch.cat([vectors, model.model.get_input_embeddings()(ids_of(model, text)[0])])[None]
         with torch.no_grad():
             own = model.model(inputs_embeds=embedded, output_hidden_states=True)
         torch.testing.assert_close(states.hidden[row], own.hidden_states[2][0, -1], atol=1e-5, rtol=1e-4)
-        answers = own.logits[0, -1, [token for (token,) in model.answers.tokens]]
+        answers = own.logits[0, -1, list(model.opened.answers)]
         torch.testing.assert_close(states.logits[row], answers, atol=1e-5, rtol=1e-4)
 
 
@@ -65,9 +77,9 @@ def test_the_vectors_matter_and_the_tail_after_the_last_block_is_the_whole_model
 def test_texts_are_cut_on_the_left_so_that_vectors_and_tokens_fit():
     model = prompted("gpt_neox", n_vectors=10, max_length=60)
     encoded = model.reader.encode([" ".join(SENTENCES)])
-    assert (len(encoded.ids[0]), encoded.n_cut) == (50, 1)
-    assert model.batch([" ".join(SENTENCES)]).inputs["input_ids"].shape == (1, 60)
-    assert model.reader.tokenizer.decode(encoded.ids[0]).endswith("2(Business)\n")
+    assert (len(encoded.rows[0].ids), encoded.n_cut) == (50, 1)
+    assert model.batch([" ".join(SENTENCES)])["input_ids"].shape == (1, 60)
+    assert model.reader.tokenizer.decode(encoded.rows[0].ids).endswith("2(Business)\n")
     with pytest.raises(
         ConfigError, match=rf"max_length is {LIMIT}, but what is put around a text takes 1\d\d"
     ):
@@ -77,46 +89,10 @@ def test_texts_are_cut_on_the_left_so_that_vectors_and_tokens_fit():
 def test_windows_leave_room_for_the_vectors():
     model = prompted("gpt_neox", max_length=70)
     found = windowed(model.reader, [" ".join(SENTENCES)], overlap=4)
-    assert len(found.ids) > 1
-    assert max(map(len, found.ids)) <= 67
-    for ids, (start, end) in zip(found.ids, found.spans, strict=True):
-        assert model.reader.encode([" ".join(SENTENCES)[start:end]]).ids == [ids]
-
-
-@pytest.mark.parametrize("family", ["gpt_neox", "gpt2", "llama"])
-def test_answers_of_several_tokens_are_read_behind_the_vectors(family):
-    words = ("oil prices", "team match", "oil team")
-    model = prompted(family, layer=2, answers=words)
-    found = model.logits(SENTENCES[:3])
-    for row, ids in enumerate(model.reader.encode(SENTENCES[:3]).ids):
-        for c, answer in enumerate(model.answers.tokens):
-            logits = behind_the_vectors(model, [*ids, *answer]).logits[0, -1 - len(answer) :]
-            by_hand = sum(logits[j].log_softmax(dim=0)[token] for j, token in enumerate(answer))
-            torch.testing.assert_close(found[row, c], by_hand, atol=1e-4, rtol=1e-4)
-
-
-def test_the_tail_takes_an_answers_tokens_as_after_the_vectors_and_an_empty_text():
-    model = prompted("gpt_neox", layer=2, answers=("oil prices", "team match", "oil team"))
-    prompt = model.reader.ids_before_answer()
-    tokens = model.answers.tokens[0][:-1]
-    own = behind_the_vectors(model, [*prompt, *tokens]).hidden_states[2][:, -len(tokens) :]
-    torch.testing.assert_close(model._states_of(tokens, 2), own, atol=1e-5, rtol=1e-4)
-
-
-def behind_the_vectors(model: Classifier, ids: list[int]) -> CausalLMOutputWithPast:
-    """What the bare model makes of the vectors and one row of tokens."""
-    embedded = model.model.get_input_embeddings()(torch.tensor(ids))
-    with torch.no_grad():
-        together = torch.cat([model.model.soft_prompt.vectors, embedded])[None]
-        return model.model(inputs_embeds=together, output_hidden_states=True)
-
-
-def test_words_are_tuned_with_a_soft_prompt_and_opened_again(tmp_path):
-    words = ["a goal", "the news", "a price"]
-    tuned = finetune(PROMPTED, texts(12), folder=tmp_path, answers=words, n_steps=2)
-    assert tuned.answers.n_extra > 0
-    loaded = Classifier.load(tmp_path)
-    torch.testing.assert_close(loaded.logits(SENTENCES[:4]), tuned.logits(SENTENCES[:4]), atol=0, rtol=0)
+    assert len(found.rows) > 1
+    assert max(len(row.ids) for row in found.rows) <= 67
+    for row, (start, end) in zip(found.rows, found.spans, strict=True):
+        assert model.reader.encode([" ".join(SENTENCES)[start:end]]).rows == [row]
 
 
 def test_a_dry_run_shows_what_the_vectors_leave_room_for(decoder_folder, tmp_path):
@@ -259,7 +235,7 @@ def test_a_missing_file_of_vectors_is_an_error(saved):
     with pytest.raises(StorageError, match=r"soft_prompt.safetensors is missing or was changed"):
         Classifier.load(saved)
     finish(saved, inputs="", record={})
-    with pytest.raises(StorageError, match=r"lacks soft_prompt.safetensors, without which .* is another"):
+    with pytest.raises(StorageError, match=r"cannot read .*soft_prompt.safetensors"):
         Classifier.load(saved)
 
 

@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_finetune import DECODER, ENCODER, KilledError, killed_at, topical
-from tiny_models import NAMES, SENTENCES, own_adapter, texts
+from tiny_models import (
+    DECODER,
+    ENCODER,
+    NAMES,
+    SENTENCES,
+    KilledError,
+    killed_at,
+    own_adapter,
+    texts,
+    topical,
+)
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
@@ -93,8 +102,8 @@ def test_an_adapter_of_pefts_own_is_opened_captured_and_saved(
     )
     batch = model.batch(SENTENCES[:6])
     with torch.no_grad():
-        logits = own(**batch.inputs).logits
-    expected = logits[:, -1, [token for (token,) in model.answers.tokens]] if kind == "CAUSAL_LM" else logits
+        logits = own(**batch).logits
+    expected = logits[:, -1, list(model.opened.answers)] if kind == "CAUSAL_LM" else logits
     torch.testing.assert_close(model.logits(SENTENCES[:6]), expected, atol=2e-4, rtol=1e-4)
     activations = capture(model, texts(16))
     torch.testing.assert_close(model.tail(activations.hidden), activations.logits, atol=1e-4, rtol=1e-4)
@@ -123,7 +132,7 @@ def changed(folder: Path, **fields: object) -> Path:
         ({"peft_type": "WITCHCRAFT"}, "is no adapter of a known kind"),
         ({"r": 8}, "the adapter in .* does not fit"),
         ({"target_modules": ["dense"]}, "the adapter in .* does not fit"),
-        ({"target_modules": ["nowhere"]}, "LoRA cannot be set up: .* set lora.target_modules"),
+        ({"target_modules": ["nowhere"]}, "LoRA cannot be set up .*; set lora.target_modules"),
     ],
 )
 def test_adapters_that_cannot_be_are_one_clear_line(own, fields, said):
@@ -218,5 +227,5 @@ def test_peft_is_named_where_it_is_missing(monkeypatch):
 
 
 def test_maps_that_peft_does_not_know_are_asked_for(tmp_path):
-    with pytest.raises(ConfigError, match=r"LoRA cannot be set up: .*; set lora.target_modules"):
+    with pytest.raises(ConfigError, match=r"LoRA cannot be set up .*; set lora.target_modules"):
         finetune({**DECODER, **LORA}, texts(8), lora={"target_modules": ["nowhere"]})

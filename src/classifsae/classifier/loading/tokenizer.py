@@ -1,0 +1,85 @@
+"""The tokenizer of a model from its files, checked to be of use with the model."""
+
+import json
+
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from classifsae.classifier.config import BackboneConfig
+from classifsae.errors import ConfigError
+from classifsae.hub.files import locate, only_local
+from classifsae.hub.foreign import as_config_error
+from classifsae.storage import Json, fingerprint
+
+
+def load_tokenizer(config: BackboneConfig, hf_config: PreTrainedConfig) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a model, here or on the hub.
+
+    Raises:
+        ConfigError: its files are missing, damaged, or not for the installed libraries.
+    """
+    location = locate(config.model or "")
+    cure = "give a tokenizer.json that the installed transformers and tokenizers can read, or update them"
+    with as_config_error(f"cannot load the tokenizer of {config.name}", cure=cure):
+        tokenizer = AutoTokenizer.from_pretrained(
+            location,
+            revision=config.revision,
+            local_files_only=only_local(location),
+            config=hf_config,
+            trust_remote_code=False,
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(
+            f"{config.name} has no fast tokenizer (tokenizer.json); convert it, or choose another."
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up, as the files were missing
+        raise ConfigError(f"{config.name} comes without the vocabulary of its tokenizer; add tokenizer.json.")
+    return tokenizer
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for, but for the one that pads.
+
+    Raises:
+        ConfigError: names the last such token.
+    """
+    table = model.get_input_embeddings()
+    if not isinstance(table, nn.Embedding):
+        return
+    tokens = {index: token for token, index in tokenizer.get_vocab().items() if token != tokenizer.pad_token}
+    last = max(tokens)
+    if last >= table.num_embeddings:
+        raise ConfigError(
+            f"the tokenizer of {name} has tokens up to number {last} ({tokens[last]!r}), but the model has "
+            f"embeddings for {table.num_embeddings} tokens only; give the tokenizer that it was trained with."
+        )
+
+
+def settings_of(config: BackboneConfig, tokenizer: PreTrainedTokenizerFast, adapter: Json = None) -> str:
+    """Fingerprint of what decides a foreign model's answers beside its weights.
+
+    Args:
+        config: where its files are; of its configuration, what stands in the file.
+        adapter: options of an adapter that is not merged.
+    """
+    location = locate(config.model or "")
+    written, _ = PreTrainedConfig.get_config_dict(
+        location, revision=config.revision, local_files_only=only_local(location)
+    )
+    pipeline: dict[str, Json] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return fingerprint(
+        {
+            key: value
+            for key, value in written.items()
+            if key not in ("transformers_version", "_name_or_path")
+        },
+        # How to cut and pad is set anew by each call.
+        {key: value for key, value in pipeline.items() if key not in ("truncation", "padding")},
+        [tokenizer.truncation_side, tokenizer.model_max_length, list(tokenizer.model_input_names)],
+        adapter,
+    )

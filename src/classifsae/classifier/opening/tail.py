@@ -1,0 +1,161 @@
+"""A model read at one of its layers, and continued from there: the hook and the tail."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from classifsae.classifier.loading.loaded import Loaded
+from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
+from classifsae.classifier.opening.blocks import Anatomy, answering, captured, dissect, entered_at
+from classifsae.classifier.opening.neck import given_at, read_at
+from classifsae.classifier.reading.padding import Padding, on_a_side_that_works, padding_of
+from classifsae.errors import ConfigError
+from classifsae.hub.foreign import as_config_error
+from classifsae.tensors import Float, Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ModelCall = Callable[[Mapping[str, Tensor]], Tensor]
+"""From a model's arguments to its logits."""
+
+N_PROBED = 4
+ROWS_PER_TAIL = 8192
+
+
+@dataclass(frozen=True)
+class States:
+    """What one pass over a batch gives.
+
+    Attributes:
+        hidden: sentence vectors at the hook layer, in the model's precision.
+        logits: class logits, float32.
+    """
+
+    hidden: Float[Tensor, "b d"]
+    logits: Float[Tensor, "b c"]
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that has been looked into.
+
+    Attributes:
+        model: the Hugging Face model.
+        padding: how it is given rows of tokens.
+        anatomy: where it can be read and entered.
+        prompt: the soft prompt in front of its tokens.
+        answers: the tokens whose logits are those of the classes; none for a classification head.
+    """
+
+    model: "PreTrainedModel"
+    padding: Padding
+    anatomy: Anatomy
+    prompt: SoftPrompt | None
+    answers: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Width d of the states."""
+        neck = self.anatomy.neck
+        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
+
+    def prompting(self) -> AbstractContextManager[None]:
+        """While this holds, the model reads batches behind the soft prompt, if there is one."""
+        return nullcontext() if self.prompt is None else prepended(self.model, self.prompt)
+
+    def class_logits(self, run: ModelCall, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+        """Logits of the classes, float32.
+
+        Args:
+            run: the model itself, or a wrapper of it.
+            arguments: the model's.
+        """
+        with answering(self.model, self.answers) if self.answers else nullcontext():
+            logits = run(arguments)
+        return (logits if logits.ndim == 2 else logits[:, -1]).float()
+
+    def own_logits(self, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+        """Logits of the classes as the model itself gives them."""
+        device = self.model.device
+        given = {name: value.to(device, non_blocking=True) for name, value in arguments.items()}
+        return self.class_logits(lambda given: self.model(**given).logits, given).to(device)
+
+    def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
+        """Sentence vectors at a layer and class logits of a batch, in one pass."""
+        if self.anatomy.neck is not None:
+            with read_at(self.anatomy.neck) as given:
+                logits = self.own_logits(arguments)
+            return States(given[0].to(logits.device), logits)
+        with self.prompting(), captured(self.anatomy.blocks[layer - 1]) as states:
+            logits = self.own_logits(arguments)
+        hidden = states[0]
+        positions = self._positions(arguments).to(hidden.device)
+        rows = torch.arange(len(positions), device=hidden.device)
+        return States(hidden[rows, positions].to(logits.device), logits)
+
+    def tail(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
+        """Class logits, float32, of states at a layer, each a sequence of length 1."""
+        parts = [self._tail_of(part, layer) for part in hidden.split(ROWS_PER_TAIL)]
+        return torch.cat(parts).to(hidden.device)
+
+    def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
+        device, neck = self.model.device, self.anatomy.neck
+        hidden = hidden.to(device, self.model.dtype)
+        entered = (
+            entered_at(self.anatomy, layer, hidden[:, None, :]) if neck is None else given_at(neck, hidden)
+        )
+        with entered:
+            return self.own_logits(self.padding.dummy(len(hidden), 1, device))
+
+    def _positions(self, arguments: Mapping[str, Tensor]) -> Tensor:
+        """Where the head looks in each row: at the first token, or at the last that it does not ignore."""
+        if self.anatomy.reads == 0:
+            return torch.zeros(len(arguments["input_ids"]), dtype=torch.long)
+        return self.padding.last(arguments)
+
+
+def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
+    """Look into a model by running it on one short row of tokens.
+
+    Raises:
+        ConfigError: it breaks, it holds NaN, padding changes its logits, or it has no sentence vector.
+    """
+    model, n_slots = loaded.model, 0 if loaded.prompt is None else len(loaded.prompt.vectors)
+    with opening(model, f"a row of {N_PROBED} tokens", name=name):
+        model.config.get_text_config().use_cache = False
+        padding = padding_of(loaded, n_slots=n_slots)
+        probe = padding.dummy(1, N_PROBED, model.device)
+        _check_numbers(model, probe, name=name)
+        if loaded.kind == "encoder":
+            padding = on_a_side_that_works(padding, model, name=name)
+        return OpenedModel(model, padding, dissect(model, probe, name=name), loaded.prompt)
+
+
+def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextManager[None]:
+    """Say of a model that breaks where it is tried that it does."""
+    return as_config_error(
+        f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model"
+    )
+
+
+@torch.no_grad()
+def _check_numbers(model: "PreTrainedModel", probe: Mapping[str, Tensor], *, name: str) -> None:
+    """Refuse a model that answers with NaN or infinity.
+
+    Raises:
+        ConfigError: names a weight that holds such, or the precision that is too low.
+    """
+    logits = model(**probe).logits
+    if not (logits.isnan() | logits.isposinf()).any():
+        return
+    broken = [weight for weight, values in model.named_parameters() if not values.isfinite().all()]
+    if broken:
+        raise ConfigError(
+            f"{name}: the weight {broken[0]} (and {len(broken) - 1} more) holds NaN or infinity, so that its "
+            f"training diverged or its file is damaged; choose another model."
+        )
+    raise ConfigError(f"{name}: its logits are NaN or infinite in {model.dtype}; set dtype to float32.")
