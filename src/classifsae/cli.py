@@ -163,8 +163,8 @@ def doctor(
     points = load_experiment(experiment, settings or []) if experiment else ()
     chosen = points if index is None else (point_of(points, index, where=str(experiment)),)
     console.print(machine_report())
-    for part in sweep_report(chosen) if len(chosen) > 1 else map(experiment_report, chosen):
-        console.print(part)
+    if chosen:
+        console.print(sweep_report(chosen) if len(chosen) > 1 else experiment_report(chosen[0]))
 
 
 @app.command("list")

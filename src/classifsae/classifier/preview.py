@@ -35,9 +35,7 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
         n_slots = config.soft_prompt.n_vectors
     config = base_config(config, None if facts is None else facts.base)
     made = config.architecture is not None
-    loaded = (
-        start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names, ())
-    )
+    loaded = start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names)
     reader, answers = with_answers(
         _reader(config, loaded, texts, n_slots), loaded, asked=config.max_length, name=config.name
     )

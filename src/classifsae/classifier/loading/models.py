@@ -131,36 +131,31 @@ def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[s
     return Loaded(model, tokenizer, kind)
 
 
-def without_weights(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str]) -> Loaded:
-    """A model on the meta device, which has shapes and no weights, with the tokenizer that it would have.
+def without_weights(config: BackboneConfig, label_names: Sequence[str]) -> Loaded:
+    """A model on the meta device, which has shapes and no weights, with its tokenizer.
 
-    Args:
-        prompts: of a model from scratch, whose tokenizer is trained on them.
     Raises:
         ConfigError: no such model.
     """
     with quiet():
-        made = config.architecture is not None
-        hf_config = _architecture(config.architecture or {}) if made else _hf_config(config)
+        hf_config = _hf_config(config)
         kind = _kind(config, hf_config)
         _set_labels(hf_config, label_names)
-        if made:
-            hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
-            tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=hf_config.vocab_size)
-        else:
-            tokenizer = _tokenizer(config, hf_config)
-        return Loaded(_on_meta(hf_config, kind), tokenizer, kind)
+        return Loaded(_on_meta(hf_config, kind), _tokenizer(config, hf_config), kind)
 
 
 def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTrainedModel, Kind]:
-    """The model of a preset on the meta device, from the form that the preset states.
+    """The model of an architecture, or of a preset from the form that it states, on the meta device.
 
     Raises:
         ConfigError: it states none.
     """
-    if config.form is None:
+    form = config.architecture or config.form
+    if form is None:
         raise ConfigError(f"the form of {config.name} is not known; give a preset, or a folder.")
-    hf_config = _architecture(config.form)
+    hf_config = _architecture(form)
+    if config.architecture is not None:
+        hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
     kind = _kind(config, hf_config)
     _set_labels(hf_config, label_names)
     with quiet():
