@@ -164,4 +164,5 @@ def test_the_form_that_a_preset_states_has_the_published_number_of_parameters(na
 
 
 def test_every_preset_on_the_hub_states_its_form():
-    assert {*PUBLISHED, "minilm"} == set(BACKBONES.names())
+    packaged = {"minilm"}
+    assert [n for n in BACKBONES.names() if n not in packaged and "form" not in BACKBONES.fields(n)] == []
