@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from classifsae.doctor.estimate import estimate
+from classifsae.doctor import needs
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run import run
 
@@ -51,8 +51,9 @@ class Peaks:
         Path("/proc/self/clear_refs").write_text("5")
         yield
         lines = Path("/proc/self/status").read_text().splitlines()
-        peak = next(line for line in lines if line.startswith("VmHWM"))
-        self.found[name.partition(" seed")[0]] = 1024 * int(peak.split()[1])
+        peak = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        stage = name.partition(" ")[0]
+        self.found[stage] = max(peak, self.found.get(stage, 0))
 
     def kept(self, name: str, /) -> None:
         """Nothing is."""
@@ -67,7 +68,7 @@ def child(what: str, name: str) -> None:
     """Print the bytes of each stage as JSON."""
     with TemporaryDirectory() as folder:
         if what == "expected":
-            found = {cost.stage: cost.memory for cost in estimate(experiment(name, folder)).costs}
+            found = {stage: cost.memory for stage, cost in needs(experiment(name, folder)).stages.items()}
         else:
             peaks = Peaks()
             run(experiment(name, folder), until="score", watch=peaks)

@@ -166,8 +166,8 @@ def doctor(
 
     chosen = _points(experiment, settings, index) if experiment else ()
     console.print(machine_report())
-    for part in sweep_report(chosen) if len(chosen) > 1 else map(experiment_report, chosen):
-        console.print(part)
+    if chosen:
+        console.print(sweep_report(chosen) if len(chosen) > 1 else experiment_report(chosen[0]))
 
 
 @app.command("list")

@@ -154,7 +154,7 @@ def test_the_doctor_knows_the_runs_of_the_paper_without_the_hub(
     few = ("methods=[random]", "metrics=[completeness]", "device=cpu")
     status, said = call(monkeypatch, capsys, "doctor", str(PAPER), "--index", "14", *few)
     assert status == 0
-    assert "bert on imdb, in runs/imdb/bert (cpu)" in said
+    assert "bert on imdb, in runs/imdb/bert" in said
     assert "25,000 training and 25,000 test texts" in " ".join(said.split())
     assert "Assumed: bert" in " ".join(said.split())
     assert call(monkeypatch, capsys, "doctor", str(PAPER), "--index", "29")[0] == 2
@@ -292,7 +292,7 @@ def test_the_doctor_says_what_a_run_would_take_in_80_columns(
         "switched off",
         "offline",
         "finetune",
-        "score random",
+        "score",
         "total",
         "120 training",
     ):

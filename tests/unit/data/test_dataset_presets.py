@@ -6,8 +6,9 @@ from classifsae.data import DatasetConfig
 from classifsae.data.sources import PRESETS, resolve
 
 
-def test_presets_are_the_four_data_sets_and_planted():
-    assert PRESETS.names() == ["agnews", "imdb", "planted", "tweeteval_offensive", "tweeteval_sentiment"]
+def test_the_four_data_sets_and_planted_are_presets():
+    ours = {"agnews", "imdb", "planted", "tweeteval_offensive", "tweeteval_sentiment"}
+    assert ours <= set(PRESETS.names())
 
 
 @pytest.mark.parametrize(

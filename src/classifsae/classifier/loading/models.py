@@ -124,18 +124,6 @@ def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTr
         return _on_meta(hf_config, kind), kind
 
 
-def width_of(config: BackboneConfig) -> int | None:
-    """Width d of a model's hidden states by its configuration alone; None where that does not say.
-
-    Raises:
-        ConfigError: no such model.
-    """
-    with quiet():
-        made = config.architecture is not None
-        hf_config = from_architecture(config.architecture or {}) if made else read_configuration(config)
-    return getattr(hf_config.get_text_config(), "hidden_size", None)
-
-
 def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
     with torch.device("meta"):
         model: PreTrainedModel = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
