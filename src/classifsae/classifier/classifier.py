@@ -56,9 +56,9 @@ class Classifier:
         self._loaded = loaded
         self.model = loaded.model.eval().requires_grad_(False)
         opened = open_model(loaded, name=name)
-        self.n_layers, self.width = opened.anatomy.n_layers, opened.width
+        self.n_layers, self.width = opened.structure.n_layers, opened.width
         self.layer = checked_layer(layer, self.n_layers, self.kind, name=name)
-        if opened.anatomy.neck is not None and self.layer < self.n_layers:
+        if opened.structure.neck is not None and self.layer < self.n_layers:
             raise ConfigError(
                 f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
                 f"vector per text: it pools the tokens, or shares blocks between layers; "

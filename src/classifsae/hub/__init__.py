@@ -1,1 +1,1 @@
-"""Devices, files of models, quiet loading and one probe of the Hub, all in plain arguments."""
+"""Devices, files of models, whether the Hub can be reached, and quiet loading, all in plain arguments."""

@@ -99,7 +99,7 @@ def place(model: "PreTrainedModel", device: torch.device, *, name: str) -> None:
     """
     if any(weight.is_meta for weight in model.parameters()):
         raise ConfigError(
-            f"{name} does not fit on the devices here, part of it would be read anew at each pass; "
+            f"{name} does not fit on the devices here, part of it would be read from the disk at each pass; "
             f"use more GPUs, dtype bfloat16, or quantization 8bit."
         )
     if getattr(model, "hf_device_map", None) is None:

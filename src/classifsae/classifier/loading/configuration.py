@@ -119,7 +119,7 @@ def class_names(hf_config: PreTrainedConfig, *, name: str) -> tuple[str, ...]:
     if len(set(names)) < len(given):
         raise ConfigError(
             f"id2label in the config.json of {name} is {given}, but must give 0 to {len(given) - 1} a name "
-            f"each, all different; mend it there."
+            f"each, all different; correct it there."
         )
     return names
 

@@ -184,8 +184,8 @@ def _load_base(base: Base, facts: Facts, device: torch.device) -> Loaded:
     if found != base.fingerprint:
         raise MismatchError(
             f"the classifier was tuned on {base.model} with weights of SHA-256 {base.fingerprint}, but "
-            f"those there now have {found}; give the former back, or delete the classifier's folder to "
-            f"tune it again."
+            f"those there now have {found}; restore the former, or delete the classifier's folder to tune "
+            f"it again."
         )
     return loaded
 
@@ -215,6 +215,6 @@ def _check_whole(config: BackboneConfig, model: str, quantization: str | None) -
     for option, was in (("quantization", quantization), ("device_map", None)):
         if (value := getattr(config, option)) not in (None, was):
             raise ConfigError(
-                f"{option} is {value}, but {config.name} is a small part learned beside {model}, which is "
-                f"opened as it was then; leave {option} out."
+                f"{option} is {value}, but {config.name} was tuned beside the frozen {model}, which "
+                f"is loaded as it was then; leave {option} out."
             )

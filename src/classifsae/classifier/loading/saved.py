@@ -64,7 +64,7 @@ def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
 def _facts(folder: Path) -> Facts:
     if (broken := broken_file(folder)) is not None:
         raise StorageError(
-            f"{folder / broken} is missing or was changed; give it back, or run the finetune stage again."
+            f"{folder / broken} is missing or was changed; restore it, or run the finetune stage again."
         )
     manifest = manifest_of(folder)
     if manifest is None:

@@ -78,11 +78,8 @@ def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
         embedded = embeddings(model)(options["input_ids"])
         return arguments, {**others, "inputs_embeds": prompt(embedded, options["attention_mask"])}
 
-    handle = model.register_forward_pre_hook(embed, with_kwargs=True)
-    try:
+    with model.register_forward_pre_hook(embed, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftPrompt:
@@ -100,7 +97,7 @@ def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftP
     if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
             f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
-            f"{n_vectors} vectors, and {name} the width {width}; give its own file back, or delete the "
+            f"{n_vectors} vectors, and {name} the width {width}; restore its own file, or delete the "
             f"folder to have it made again."
         )
     return SoftPrompt(vectors.float().clone())

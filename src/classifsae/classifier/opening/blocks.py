@@ -6,7 +6,7 @@ without one such list, or whose head reads several positions, is opened at its n
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Structure:
     """Where a model can be opened.
 
     Attributes:
@@ -43,7 +43,7 @@ class Anatomy:
 
 
 @torch.enable_grad()
-def dissect(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name: str) -> Anatomy:
+def structure_of(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name: str) -> Structure:
     """Learn a classifier's structure from one run on one row of tokens.
 
     Args:
@@ -63,12 +63,12 @@ def dissect(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name: str
             f"{name}: its head reads no one position of {type(model).__name__} and is never given one vector "
             f"per text, so that there is no sentence vector: choose another model or pooling."
         )
-    return Anatomy(n_layers, (), (), reads=None, neck=neck)
+    return Structure(n_layers, (), (), reads=None, neck=neck)
 
 
 def _opened(
     model: "PreTrainedModel", inputs: Mapping[str, Tensor], blocks: tuple[nn.Module, ...]
-) -> Anatomy | None:
+) -> Structure | None:
     """What the blocks return, and what the head reads of it; None if no hook sees them run."""
     arities: list[int | None] = []
     leaf: list[Tensor] = []
@@ -80,16 +80,16 @@ def _opened(
         leaf.append(_state(output).detach().requires_grad_())
         return _returned(leaf[0], arities[-1])
 
-    handles = [block.register_forward_hook(note) for block in blocks]
-    handles.append(blocks[-1].register_forward_hook(cut))
-    try:
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.enter_context(block.register_forward_hook(note))
+        hooks.enter_context(blocks[-1].register_forward_hook(cut))
         logits: Tensor = model(**inputs).logits
-    finally:
-        for handle in handles:
-            handle.remove()
     if not leaf:
         return None
-    return Anatomy(len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"]))
+    return Structure(
+        len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"])
+    )
 
 
 def blocks_of(model: "PreTrainedModel", *, name: str) -> nn.ModuleList:
@@ -138,17 +138,14 @@ def _position_read(
 def captured(block: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
     """Collect what a block returns while the model runs."""
     states: list[Tensor] = []
-    handle = block.register_forward_hook(lambda _, __, output: states.append(_state(output)))
-    try:
+    with block.register_forward_hook(lambda _, __, output: states.append(_state(output))):
         yield states
-    finally:
-        handle.remove()
 
 
 @contextmanager
-def entered_at(anatomy: Anatomy, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
+def entered_at(structure: Structure, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
     """Let the model start at block ``layer`` from a given state; the blocks before it cost nothing."""
-    skipped = zip(anatomy.blocks[:layer], anatomy.arities, strict=False)
+    skipped = zip(structure.blocks[:layer], structure.arities, strict=False)
     with replaced_forward({block: _constant(_returned(state, arity)) for block, arity in skipped}):
         yield
 

@@ -6,7 +6,7 @@ run, never by name.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -43,15 +43,12 @@ def find_neck(model: nn.Module, inputs: Mapping[str, Tensor], *, after: nn.Modul
         if passed[0] and given is not None and given.shape[0] == 1:
             found.append(Neck(module, given.shape[1]))
 
-    handles = [module.register_forward_pre_hook(look) for module in model.modules()]
-    if after is not None:
-        handles.append(after.register_forward_hook(lambda *_: passed.append(passed.pop() or True)))
-    try:
-        with torch.no_grad():
-            model(**inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in model.modules():
+            hooks.enter_context(module.register_forward_pre_hook(look))
+        if after is not None:
+            hooks.enter_context(after.register_forward_hook(lambda *_: passed.append(passed.pop() or True)))
+        model(**inputs)
     return found[0] if found else None
 
 
@@ -64,11 +61,8 @@ def read_at(neck: Neck) -> Iterator[list[Float[Tensor, "b d"]]]:
         vectors = _vectors(arguments)
         given.extend([] if vectors is None else [vectors])
 
-    handle = neck.module.register_forward_pre_hook(look)
-    try:
+    with neck.module.register_forward_pre_hook(look):
         yield given
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -80,11 +74,8 @@ def given_at(neck: Neck, hidden: Float[Tensor, "b d"]) -> Iterator[None]:
         # Once: a dropout may well be called again further down in the head.
         return (waiting.pop(), *arguments[1:]) if waiting and _vectors(arguments) is not None else arguments
 
-    handle = neck.module.register_forward_pre_hook(swap)
-    try:
+    with neck.module.register_forward_pre_hook(swap):
         yield
-    finally:
-        handle.remove()
 
 
 def _vectors(arguments: tuple[object, ...]) -> Float[Tensor, "b d"] | None:

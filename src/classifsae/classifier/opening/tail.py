@@ -9,7 +9,7 @@ import torch
 
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
-from classifsae.classifier.opening.blocks import Anatomy, answering, captured, dissect, entered_at
+from classifsae.classifier.opening.blocks import Structure, answering, captured, entered_at, structure_of
 from classifsae.classifier.opening.neck import given_at, read_at
 from classifsae.classifier.reading.padding import Padding, on_a_side_that_works, padding_of
 from classifsae.errors import ConfigError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ModelCall = Callable[[Mapping[str, Tensor]], Tensor]
 """From a model's arguments to its logits."""
 
-N_PROBED = 4
+N_TRIED = 4
 ROWS_PER_TAIL = 8192
 
 
@@ -46,21 +46,21 @@ class OpenedModel:
     Attributes:
         model: the Hugging Face model.
         padding: how it is given rows of tokens.
-        anatomy: where it can be read and entered.
+        structure: where it can be read and entered.
         prompt: the soft prompt in front of its tokens.
         answers: the tokens whose logits are those of the classes; none for a classification head.
     """
 
     model: "PreTrainedModel"
     padding: Padding
-    anatomy: Anatomy
+    structure: Structure
     prompt: SoftPrompt | None
     answers: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
         """Width d of the states."""
-        neck = self.anatomy.neck
+        neck = self.structure.neck
         return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
 
     def prompting(self) -> AbstractContextManager[None]:
@@ -86,11 +86,11 @@ class OpenedModel:
 
     def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
         """Sentence vectors at a layer and class logits of a batch, in one pass."""
-        if self.anatomy.neck is not None:
-            with read_at(self.anatomy.neck) as given:
+        if self.structure.neck is not None:
+            with read_at(self.structure.neck) as given:
                 logits = self.own_logits(arguments)
             return States(given[0].to(logits.device), logits)
-        with self.prompting(), captured(self.anatomy.blocks[layer - 1]) as states:
+        with self.prompting(), captured(self.structure.blocks[layer - 1]) as states:
             logits = self.own_logits(arguments)
         hidden = states[0]
         positions = self._positions(arguments).to(hidden.device)
@@ -103,17 +103,17 @@ class OpenedModel:
         return torch.cat(parts).to(hidden.device)
 
     def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
-        device, neck = self.model.device, self.anatomy.neck
+        device, neck = self.model.device, self.structure.neck
         hidden = hidden.to(device, self.model.dtype)
         entered = (
-            entered_at(self.anatomy, layer, hidden[:, None, :]) if neck is None else given_at(neck, hidden)
+            entered_at(self.structure, layer, hidden[:, None, :]) if neck is None else given_at(neck, hidden)
         )
         with entered:
             return self.own_logits(self.padding.dummy(len(hidden), 1, device))
 
     def _positions(self, arguments: Mapping[str, Tensor]) -> Tensor:
         """Where the head looks in each row: at the first token, or at the last that it does not ignore."""
-        if self.anatomy.reads == 0:
+        if self.structure.reads == 0:
             return torch.zeros(len(arguments["input_ids"]), dtype=torch.long)
         return self.padding.last(arguments)
 
@@ -125,14 +125,15 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
         ConfigError: it breaks, it holds NaN, padding changes its logits, or it has no sentence vector.
     """
     model, n_slots = loaded.model, 0 if loaded.prompt is None else len(loaded.prompt.vectors)
-    with opening(model, f"a row of {N_PROBED} tokens", name=name):
+    with opening(model, f"a row of {N_TRIED} tokens", name=name):
         model.config.get_text_config().use_cache = False
         padding = padding_of(loaded, n_slots=n_slots)
-        probe = padding.dummy(1, N_PROBED, model.device)
-        _check_numbers(model, probe, name=name)
+        row = padding.dummy(1, N_TRIED, model.device)
+        _check_numbers(model, row, name=name)
+        structure = structure_of(model, row, name=name)
         if loaded.kind == "encoder":
-            padding = on_a_side_that_works(padding, model, name=name)
-        return OpenedModel(model, padding, dissect(model, probe, name=name), loaded.prompt)
+            padding = on_a_side_that_works(padding, model, reads=structure.reads, name=name)
+        return OpenedModel(model, padding, structure, loaded.prompt)
 
 
 def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextManager[None]:
@@ -143,19 +144,19 @@ def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextM
 
 
 @torch.no_grad()
-def _check_numbers(model: "PreTrainedModel", probe: Mapping[str, Tensor], *, name: str) -> None:
+def _check_numbers(model: "PreTrainedModel", row: Mapping[str, Tensor], *, name: str) -> None:
     """Refuse a model that answers with NaN or infinity.
 
     Raises:
         ConfigError: names a weight that holds such, or the precision that is too low.
     """
-    logits = model(**probe).logits
+    logits = model(**row).logits
     if not (logits.isnan() | logits.isposinf()).any():
         return
     broken = [weight for weight, values in model.named_parameters() if not values.isfinite().all()]
     if broken:
         raise ConfigError(
-            f"{name}: the weight {broken[0]} (and {len(broken) - 1} more) holds NaN or infinity, so that its "
+            f"{name}: the weight {broken[0]} (and {len(broken) - 1} more) holds NaN or infinity, as its "
             f"training diverged or its file is damaged; choose another model."
         )
     raise ConfigError(f"{name}: its logits are NaN or infinite in {model.dtype}; set dtype to float32.")

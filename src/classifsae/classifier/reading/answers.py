@@ -60,8 +60,8 @@ def answer_tokens(
             found = tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"])
             raise ConfigError(
                 f"the answer {word!r} is not one token right after the prompt in the tokenizer of {name} "
-                f"(alone it is {found}); choose words of one token as answers, and let them, not the "
-                f"template, bring the space between."
+                f"(alone it is {found}); choose words of one token as answers (a space before a word "
+                f"belongs to the word, not to the end of the template)."
             )
         if (other := tokens.setdefault(answered[-1], word)) != word:
             raise ConfigError(

@@ -116,18 +116,24 @@ def padding_of(loaded: Loaded, *, n_slots: int = 0) -> Padding:
 
 
 @torch.no_grad()
-def on_a_side_that_works(padding: Padding, model: "PreTrainedModel", *, name: str) -> Padding:
+def on_a_side_that_works(
+    padding: Padding, model: "PreTrainedModel", *, reads: int | None, name: str
+) -> Padding:
     """The padding of a sequence classifier on the right, else on the left, where the logits stay as they are.
 
+    A head that reads the last token whatever it is can be padded on the left only.
+
+    Args:
+        reads: position that the head reads, 0 or -1; None: it reads a vector made from all tokens.
     Raises:
         ConfigError: padding changes the logits on either side, as the model mixes it into the text.
     """
-    probe = padding.dummy(1, 4, model.device)
-    alone = model(**probe).logits
-    for left in (False, True):
+    row = padding.dummy(1, 4, model.device)
+    alone = model(**row).logits
+    for left in (True,) if reads == -1 and padding.ignored is None else (False, True):
         tried, beside = replace(padding, left=left), (2, 0) if left else (0, 2)
-        tokens = functional.pad(probe["input_ids"], beside, value=padding.token)
-        mask = functional.pad(probe["attention_mask"], beside, value=0)
+        tokens = functional.pad(row["input_ids"], beside, value=padding.token)
+        mask = functional.pad(row["attention_mask"], beside, value=0)
         if is_close(model(**tried.arguments(tokens, mask)).logits, alone):
             return tried
     raise ConfigError(

@@ -98,7 +98,7 @@ class Reader:
         """
         found = self._tokens([self.filled(text) for text in texts])
         if not all(found["input_ids"]):
-            raise DataError("a text is empty, and the template puts nothing around it; remove it.")
+            raise DataError("a text is empty and the template puts nothing around it; remove that text.")
         rows = _rows(found)
         cut = [number for number, row in enumerate(found.encodings or ()) if row.overflowing]
         if cut and self._keeps_template:

@@ -90,8 +90,8 @@ def _fitting(reader: Reader, text: str, tokens: list[Span], *, room: int, overla
     """Windows that fit when they are read alone, which may take a token more at an edge inside a word."""
     if room <= overlap:
         raise ConfigError(
-            f"overlap is {overlap}, but a window holds {max(room, 0)} tokens of text beside what is put "
-            f"around it (max_length is {reader.max_length}); lower overlap further, or raise max_length."
+            f"overlap is {overlap}, but a window holds {max(room, 0)} tokens of text beside the template "
+            f"(max_length is {reader.max_length}); lower overlap, or raise max_length."
         )
     starts = places(len(tokens), room, overlap)
     spans = [(tokens[start][0], tokens[start + room - 1][1]) for start in starts]

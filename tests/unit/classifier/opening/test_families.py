@@ -37,7 +37,7 @@ def opened():
 )
 def test_the_sentence_vector_and_the_head_are_the_whole_model(opened, family, reads):
     model = opened(family)
-    assert model.opened.anatomy.reads == reads
+    assert model.opened.structure.reads == reads
     states = model.states(model.batch(SENTENCES[:8]))
     assert states.hidden.shape == (8, model.width)
     assert states.logits.std(dim=0).min() > 1e-3

@@ -77,7 +77,7 @@ def test_answers_that_cannot_work_are_refused(tiny, answers, message):
 def test_answers_that_merge_with_the_prompt_are_refused(tiny):
     tokenizer = tiny("gpt2").reader.tokenizer
     merged = next(w for w in ("prices", "team", "match") if len(tokenizer(f": {w}")["input_ids"]) < 3)
-    with pytest.raises(ConfigError, match="let them, not the template, bring the space between"):
+    with pytest.raises(ConfigError, match="belongs to the word, not to the end of the template"):
         tiny("gpt2", answers=(merged, "1", "2"), template="{text}: ")
     tiny("gpt2", answers=(f" {merged}", "1", "2"), template="{text}:", layer=1)
 

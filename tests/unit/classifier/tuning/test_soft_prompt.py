@@ -105,7 +105,7 @@ def test_a_dry_run_shows_what_the_vectors_leave_room_for(decoder_folder, tmp_pat
 
 @pytest.mark.parametrize("option", [{"quantization": "8bit"}, {"device_map": "auto"}])
 def test_a_part_learned_beside_a_frozen_model_is_not_opened_otherwise(saved, option):
-    with pytest.raises(ConfigError, match=r"is a small part learned beside .*; leave \w+ out"):
+    with pytest.raises(ConfigError, match=r"was tuned beside the frozen .*; leave \w+ out"):
         Classifier.load(saved, **option)
 
 
