@@ -46,9 +46,7 @@ Index = Annotated[
     int | None,
     typer.Option(help="Number of one run of a sweep, as listed by 'show'.", show_default=False),
 ]
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
-]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
 TextFile = Annotated[
     str | None,
@@ -65,7 +63,7 @@ ShowPrompt = Annotated[
     bool,
     typer.Option("--prompt", help="Print the prompt of the first training text instead."),
 ]
-RunFolders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
+RunPaths = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
 
@@ -100,7 +98,7 @@ def score(experiment: ExperimentFile, settings: Settings = None, index: Index = 
 
 
 @app.command()
-def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
+def report(runs: RunPaths, to: TablesFolder = Path("report")) -> None:
     """Compare finished runs in one table: Markdown, LaTeX, CSV and JSON."""
     from classifsae.pipeline.run_folder import RunFolder
     from classifsae.reporting import group_runs, save_tables
@@ -115,7 +113,7 @@ def report(runs: RunFolders, to: TablesFolder = Path("report")) -> None:
 
 @app.command()
 def explain(
-    run: RunFolder,
+    run: RunPath,
     texts: GivenTexts = None,
     *,
     file: TextFile = None,

@@ -7,7 +7,9 @@ in the options of methods and metrics, which their classes check, come next.
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -30,7 +32,7 @@ from pydantic import (
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import anchored, resolve
-from classifsae.errors import ClassifSAEError, ConfigError, one_line
+from classifsae.errors import ClassifSAEError, ConfigError, one_line, setting
 from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
 from classifsae.registry import canonical, known_name
@@ -45,6 +47,7 @@ T = TypeVar("T")
 NAMED = {"backbone": "model", "dataset": "name"}
 """Options that may be a name or a mapping, and the field of the mapping that holds the name."""
 
+_EXAMPLE = setting("seeds", [1, 2, 3])
 COMPOSITION = ("extends", "sweep", "exceptions")
 _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
@@ -260,16 +263,16 @@ def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experim
     """
     if not 1 <= index <= len(points):
         raise ConfigError(
-            f"index is {index}, but {where} has {len(points)} points; give 1 to {len(points)}, as "
-            f"'classifsae show {where}' numbers them."
+            f"index is {index}, but {where} has {len(points)} runs; give 1 to {len(points)}, as numbered by "
+            f"classifsae show {shlex.quote(where)}."
         )
     return points[index - 1]
 
 
-def _change(setting: str) -> tuple[str, JsonValue]:
-    key, found, value = setting.partition("=")
+def _change(given: str) -> tuple[str, JsonValue]:
+    key, found, value = given.partition("=")
     if not found or not key:
-        raise ConfigError(f"setting {setting!r} is not of the form key=value, such as seeds=[1,2,3].")
+        raise ConfigError(f"setting {given!r} is not of the form key=value, such as {_EXAMPLE}.")
     return key, _parse(value, where=f"setting {key}")
 
 
@@ -415,23 +418,17 @@ def _known_options(point: Tree, error: ValidationError) -> list[str]:
     options = list(Experiment.model_fields)
     for part, kind in _MAPPINGS.items():
         options += [f"{part}.{field.alias or name}" for name, field in kind.model_fields.items()]
-    explained = {option.rpartition(".")[2] for option in options}
+    known = {option.rpartition(".")[2] for option in options}
     unknown = [str(detail["loc"][0]) for detail in error.errors() if detail["type"] == "extra_forbidden"]
-    if all(name in explained or get_close_matches(name, Experiment.model_fields) for name in unknown):
-        return options
-    return options + _method_options(point["methods"])
+    methods = point["methods"]
+    if isinstance(methods, dict) and any(
+        name not in known and not get_close_matches(name, Experiment.model_fields) for name in unknown
+    ):
+        from classifsae.concepts.base import METHODS
 
-
-def _method_options(methods: JsonValue) -> list[str]:
-    """Options of the methods of an experiment, as far as these are known."""
-    from classifsae.concepts.base import METHODS
-
-    options = []
-    for label in methods if isinstance(methods, dict | list) else ():
-        own = methods[str(label)] if isinstance(methods, dict) else None
-        name = own.get("method", label) if isinstance(own, dict) else label
-        if canonical(str(name)) in map(canonical, METHODS.names()):
-            options += [f"methods.{label}.{option}" for option in METHODS.load(str(name)).model_fields]
+        for label in methods:
+            with suppress(ConfigError):  # that is said once all other options are right
+                options += [f"methods.{label}.{name}" for name in METHODS.load(label).model_fields]
     return options
 
 

@@ -58,17 +58,6 @@ class Watch(Protocol):
         """A stage is up to date, and nothing is done for it."""
 
 
-class Silence:
-    """Watches and says nothing."""
-
-    def stage(self, name: str, /) -> AbstractContextManager[OnStep | None]:
-        """Nothing to say."""
-        return nullcontext()
-
-    def kept(self, name: str, /) -> None:
-        """Nothing to say."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a run leaves behind.
@@ -108,7 +97,7 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
         folder.require_same_subject(experiment)
         folder.check_own_names(experiment)
         folder.write_experiment(experiment)
-        return _Run(Work(experiment, data, folder, device), until, watch or Silence()).through()
+        return _Run(Work(experiment, data, folder, device), until, watch).through()
 
 
 @dataclass(eq=False)
@@ -117,7 +106,7 @@ class _Run:
 
     work: Work
     until: Stop
-    watch: Watch
+    watch: Watch | None
     n_done: int = 0
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
@@ -168,11 +157,13 @@ class _Run:
         """The artefact of a stage, which is made unless its folder holds it."""
         if stage.is_done:
             self.n_kept += 1
-            self.watch.kept(stage.name)
+            if self.watch:
+                self.watch.kept(stage.name)
         else:
             if manifest_of(stage.folder) is not None:
                 clear(stage.folder)
-            with self.watch.stage(stage.name) as on_step, warnings.catch_warnings():
+            watched = self.watch.stage(stage.name) if self.watch else nullcontext()
+            with watched as on_step, warnings.catch_warnings():
                 # What they say is in the notes, also of a run that finds the artefact made.
                 warnings.simplefilter("ignore", ClassifSAEWarning)
                 stage.make(stage.inputs, on_step)

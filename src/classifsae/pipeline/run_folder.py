@@ -12,6 +12,7 @@ as ``Concepts``, which reads and writes it.
 
 import logging
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -297,7 +298,7 @@ class RunFolder:
         found = [
             str(file.parent) for depth in ("*", "*/*") for file in sorted(self.path.glob(f"{depth}/{name}"))
         ]
-        return f" did you mean {' '.join(found)}?" if found else " run its experiment to the end first."
+        return f" did you mean {shlex.join(found)}?" if found else " run its experiment to the end first."
 
     # --------------------------------------------------------------- names
 

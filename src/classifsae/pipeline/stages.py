@@ -7,7 +7,7 @@ which are imported when they are first called: a run that is up to date does not
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
 
+@cache
 def versions() -> dict[str, Json]:
     """Versions of the libraries that decide the numbers; every stage depends on them."""
     return {name: version(name) for name in ("classifsae", "torch", "transformers")}

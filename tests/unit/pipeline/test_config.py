@@ -129,6 +129,16 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
     ("changes", "said"),
     [
         ({"seed": [1]}, r"unknown option 'seed'. Did you mean 'seeds'\?"),
+        ({"label_column": "team"}, r"unknown option 'label_column'. Did you mean 'dataset.label_column'\?"),
+        ({"words": {"langage": "de"}}, r"unknown option 'words.langage'. Did you mean 'words.language'\?"),
+        (
+            {"top_k": 3},
+            r"unknown option 'top_k'. Did you mean 'methods.classifsae.top_k' or 'methods.sae.top_k'\?",
+        ),
+        (
+            {"dataset": {"name": "a.csv", "label_names": [True, False]}},
+            r"YAML reads a bare yes or no as true",
+        ),
         ({"methods": {"clasifsae": {}}}, r"methods.clasifsae: unknown method .*Did you mean 'classifsae'\?"),
         (
             {"methods": {"sae": {"topk": 3}}},
@@ -152,6 +162,28 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict[str, ob
     with pytest.raises(ConfigError, match=said) as caught:
         load(tmp_path, **changes)
     assert "\n" not in str(caught.value)
+
+
+def test_paths_are_absolute_in_a_run_and_presets_stay_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("minilm", "planted", "clf"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a.csv").touch()
+    (preset,) = load(tmp_path)
+    assert preset.anchored() == preset
+    (own,) = load(tmp_path, "backbone=./minilm", "dataset=a.csv")
+    assert own.backbone.preset is None
+    assert own.anchored().backbone.model == str(tmp_path / "minilm")
+    assert own.anchored().dataset.name == str(tmp_path / "a.csv")
+    monkeypatch.chdir(tmp_path / "clf")
+    (here,) = load(tmp_path, "backbone=.", dataset={"name": "planted", "train": "../a.csv"})
+    assert here.anchored().backbone.name == "clf"
+    assert (here.anchored().dataset.name, here.anchored().dataset.train) == (
+        "planted",
+        f"{tmp_path}/clf/../a.csv",
+    )
 
 
 @pytest.mark.parametrize("missing", ["backbone", "dataset", "methods"])

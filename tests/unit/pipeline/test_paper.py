@@ -126,9 +126,7 @@ def test_points_are_numbered_from_one():
     assert point_of(points, 1, where="paper.yaml") == points[0]
     assert point_of(points, 28, where="paper.yaml") == points[27]
     for wrong in (0, -1, 29):
-        with pytest.raises(
-            ConfigError, match=f"index is {wrong}, but paper.yaml has 28 points; give 1 to 28"
-        ):
+        with pytest.raises(ConfigError, match=f"index is {wrong}, but paper.yaml has 28 runs; give 1 to 28"):
             point_of(points, wrong, where="paper.yaml")
 
 

@@ -1,13 +1,15 @@
 """The folder of a run: one run at a time, one subject, and a user's names of concepts that there are."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from classifsae.errors import ConfigError, StorageError
-from classifsae.pipeline.config import Experiment
+from classifsae.pipeline.config import Experiment, load_experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder
 from classifsae.storage import finish, write_text
 
@@ -61,6 +63,18 @@ def test_another_model_or_data_set_of_the_same_name_is_refused(
     folder.require_same_subject(experiment(**first))
     with pytest.raises(ConfigError, match=f"holds the run of another {kind}, .*/a/.*; this one, of .*/b/"):
         folder.require_same_subject(experiment(**second))
+
+
+def test_the_folder_that_is_proposed_instead_can_be_pasted(tmp_path: Path):
+    folder = RunFolder(tmp_path / "my runs, [old]")
+    folder.write_experiment(experiment(backbone="a/clf"))
+    with pytest.raises(ConfigError) as caught:
+        folder.require_same_subject(experiment(backbone="b/clf"))
+    (typed,) = shlex.split(str(caught.value).partition("such as ")[2].rpartition(", or delete")[0])
+    file = tmp_path / "e.yaml"
+    file.write_text(yaml.safe_dump(BASE))
+    (other,) = load_experiment(file, [typed])
+    assert other.run_dir == f"{folder.path}-2"
 
 
 def test_a_model_that_was_moved_is_the_same(tmp_path: Path):
