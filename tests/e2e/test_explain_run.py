@@ -13,9 +13,8 @@ import classifsae as cs
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.errors import StorageError
-from classifsae.meaning.descriptions import load_descriptions
 from classifsae.pipeline.config import load_experiment
-from classifsae.pipeline.finished import Finished
+from classifsae.pipeline.finished import Finished, descriptions_of
 from classifsae.pipeline.run import run
 from e2e.conftest import TINY, write_experiment
 from e2e.test_cli import call
@@ -59,8 +58,7 @@ def test_json_is_one_object_a_line_and_the_same_as_in_python(
     found, other = lines(printed)
     concepts = Concepts.load(finished / "concepts" / "mine" / "seed-3")  # no yardstick, though it comes first
     model = Classifier.load(finished / "classifier", device="cpu")
-    described = load_descriptions(finished, "mine", 3)
-    assert described is not None
+    described = descriptions_of(finished, "mine", 3)
     expected = cs.explain(model, concepts, TEXT, descriptions=described)
     assert found == json.loads(json.dumps(expected.as_json()))
     assert not expected.concepts[0].name.startswith("concept ")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from classifsae.meaning.descriptions import MAX_DESCRIBED, load_descriptions
+from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.finished import descriptions_of
 from classifsae.pipeline.run import run
 from classifsae.tensors import OnStep
 from e2e.conftest import SMALL, TINY, write_experiment
@@ -141,8 +142,8 @@ def test_a_process_killed_among_the_pictures_goes_on_and_leaves_none_of_other_me
 def test_concepts_too_many_to_read_have_scores_and_a_row_but_no_words_and_names(finished: Path):
     folder = finished.parent / "run"
     assert WIDE["architecture"]["hidden_size"] > MAX_DESCRIBED
-    assert load_descriptions(folder, "classifsae", 1)
-    assert load_descriptions(folder, "identity", 1) is None
+    assert descriptions_of(folder, "classifsae", 1)
+    assert descriptions_of(folder, "identity", 1) == ()
     for kind in ("descriptions", "named"):
         assert [p.name for p in (folder / kind).iterdir()] == ["classifsae"]
     assert (folder / "scores" / "identity" / "seed-1" / "scores.json").is_file()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from classifsae.meaning.descriptions import load_descriptions
 from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.finished import descriptions_of
 from classifsae.pipeline.run import Stop, run
 from classifsae.storage import write_text
 from classifsae.tensors import OnStep
@@ -64,15 +64,13 @@ def test_the_scores_hold_every_number_with_its_unit_and_each_concept(finished: P
 
 
 def test_every_method_is_described_and_ones_own_names_are_kept(finished: Path, tmp_path: Path):
-    ours = load_descriptions(finished / "run", "classifsae", 1)
-    assert ours is not None
+    ours = descriptions_of(finished / "run", "classifsae", 1)
     assert any(d.sentences for d in ours)
     assert all(d.words for d in ours if d.sentences)  # others are named by their training sentences
     names = finished / "run" / "names" / "classifsae" / "seed-1.yaml"
     write_text(names, f"{ours[0].latent}: what pays\n")
-    named = load_descriptions(finished / "run", "classifsae", 1)
+    named = descriptions_of(finished / "run", "classifsae", 1)
     names.unlink()
-    assert named is not None
     assert [d.name for d in named] == ["what pays", *(d.name for d in ours[1:])]
 
 

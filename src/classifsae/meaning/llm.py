@@ -41,7 +41,7 @@ Maker = Literal["words", "endpoint", "local"]
 
 
 class AskError(ClassifSAEError):
-    """A question that got no answer; asking others would be in vain."""
+    """A question without an answer; further questions would have none either."""
 
 
 class NameOptions(BaseModel):
@@ -91,7 +91,7 @@ class NameOptions(BaseModel):
         return self.model_dump(mode="json", include={"source", "model", "url"})
 
     def ask(self, device: str | None = None) -> Ask | None:
-        """Whom to ask; None for names from words.
+        """The language model to ask; None for names from words.
 
         Raises:
             ConfigError: there is no such local model.
@@ -112,7 +112,7 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    """The part that is read of what an OpenAI-compatible endpoint answers."""
+    """The part of the answer of an OpenAI-compatible endpoint that is read."""
 
     choices: Annotated[list[_Choice], Field(min_length=1)]
 
@@ -151,10 +151,10 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _sent(request: Request, timeout: float, retries: int) -> bytes:
-    """What is answered, after some attempts.
+    """The body of the answer, after as many attempts as it takes.
 
     Raises:
-        AskError: nothing is, or the endpoint refuses.
+        AskError: there is no answer, or the endpoint refuses.
     """
     for attempt in range(retries + 1):
         if attempt:
