@@ -7,7 +7,7 @@ from collections.abc import Callable
 from email.message import Message
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import IO, Annotated, Literal, Self
+from typing import IO, Literal, Self
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -19,7 +19,6 @@ from pydantic import (
     JsonValue,
     NonNegativeInt,
     PositiveFloat,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -103,20 +102,6 @@ class NameOptions(BaseModel):
         return endpoint(url=self.url, model=self.model, timeout=self.timeout, retries=self.retries)
 
 
-class _Message(BaseModel):
-    content: str
-
-
-class _Choice(BaseModel):
-    message: _Message
-
-
-class _Completion(BaseModel):
-    """The part of the answer of an OpenAI-compatible endpoint that is read."""
-
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-
-
 def endpoint(*, url: str, model: str, timeout: float, retries: int) -> Ask:
     """A model behind an OpenAI-compatible endpoint.
 
@@ -177,12 +162,16 @@ def _sent(request: Request, timeout: float, retries: int) -> bytes:
 
 
 def _content(body: bytes, url: str) -> str:
+    """The text in an answer of an OpenAI-compatible endpoint."""
     try:
-        return _Completion.model_validate_json(body).choices[0].message.content
-    except ValidationError as error:
+        content = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        content = None
+    if not isinstance(content, str):
         raise AskError(
             f"it answered {body[:60]!r}, not as /chat/completions of OpenAI does; check the url {url}"
-        ) from error
+        )
+    return content
 
 
 def local(*, model: str, device: str | None = None) -> Ask:
