@@ -7,7 +7,7 @@ import pytest
 
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError
-from classifsae.meaning import llm
+from classifsae.meaning import llm, words
 from classifsae.meaning.llm import KEY
 from classifsae.meaning.names import load_names
 from classifsae.pipeline.config import load_experiment
@@ -132,5 +132,18 @@ def test_names_that_cannot_be_read_are_said_before_the_first_stage(tmp_path: Pat
     own.parent.mkdir(parents=True)
     own.write_text("gold: metals\n")
     with pytest.raises(ConfigError, match="'gold' is no latent's number"):
+        run(point)
+    assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_a_missing_splitter_of_words_is_said_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(words, "find_spec", lambda name: None)
+    data = tmp_path / "oil.csv"
+    data.write_text("text,label\n" + "".join(f"石油价格{i},{i % 2}\n" for i in range(20)))
+    file = write_experiment(tmp_path, dataset=str(data), words={"language": "none"}, metrics=["completeness"])
+    (point,) = load_experiment(file)
+    with pytest.raises(ConfigError, match=r'without spaces .* pip install "classifsae\[text\]"'):
         run(point)
     assert not (tmp_path / "run" / "classifier").exists()

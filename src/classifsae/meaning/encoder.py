@@ -1,4 +1,4 @@
-"""Sentence encoders: raw texts to unit-norm embeddings, in which a product says how alike two texts are."""
+"""Sentence encoders: texts to unit-norm embeddings, whose products say how alike two texts are."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from email.message import Message
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import IO, Annotated, Literal, Self
+from typing import IO, Literal, Self
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -19,7 +19,6 @@ from pydantic import (
     JsonValue,
     NonNegativeInt,
     PositiveFloat,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -41,7 +40,7 @@ Maker = Literal["words", "endpoint", "local"]
 
 
 class AskError(ClassifSAEError):
-    """A question that got no answer; asking others would be in vain."""
+    """A question without an answer; further questions would have none either."""
 
 
 class NameOptions(BaseModel):
@@ -91,7 +90,7 @@ class NameOptions(BaseModel):
         return self.model_dump(mode="json", include={"source", "model", "url"})
 
     def ask(self, device: str | None = None) -> Ask | None:
-        """Whom to ask; None for names from words.
+        """The language model to ask; None for names from words.
 
         Raises:
             ConfigError: there is no such local model.
@@ -101,20 +100,6 @@ class NameOptions(BaseModel):
         if self.url is None:
             return local(model=self.model, device=device)
         return endpoint(url=self.url, model=self.model, timeout=self.timeout, retries=self.retries)
-
-
-class _Message(BaseModel):
-    content: str
-
-
-class _Choice(BaseModel):
-    message: _Message
-
-
-class _Completion(BaseModel):
-    """The part that is read of what an OpenAI-compatible endpoint answers."""
-
-    choices: Annotated[list[_Choice], Field(min_length=1)]
 
 
 def endpoint(*, url: str, model: str, timeout: float, retries: int) -> Ask:
@@ -151,10 +136,10 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _sent(request: Request, timeout: float, retries: int) -> bytes:
-    """What is answered, after some attempts.
+    """The body of the answer, after as many attempts as it takes.
 
     Raises:
-        AskError: nothing is, or the endpoint refuses.
+        AskError: there is no answer, or the endpoint refuses.
     """
     for attempt in range(retries + 1):
         if attempt:
@@ -177,12 +162,16 @@ def _sent(request: Request, timeout: float, retries: int) -> bytes:
 
 
 def _content(body: bytes, url: str) -> str:
+    """The text in an answer of an OpenAI-compatible endpoint."""
     try:
-        return _Completion.model_validate_json(body).choices[0].message.content
-    except ValidationError as error:
+        content = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        content = None
+    if not isinstance(content, str):
         raise AskError(
             f"it answered {body[:60]!r}, not as /chat/completions of OpenAI does; check the url {url}"
-        ) from error
+        )
+    return content
 
 
 def local(*, model: str, device: str | None = None) -> Ask:

@@ -59,7 +59,7 @@ class ConceptName:
     Attributes:
         latent: of the concept in the method's dictionary.
         name: unique among the concepts named together.
-        made_by: who made it; "words" also where a language model was asked in vain.
+        made_by: who made it; "words" also where a language model gave none.
         from_words: the name that its words alone give.
         keywords: its strongest words on the training split.
         failure: why a model's name was not taken; "" where it was, or none was asked.
@@ -98,7 +98,7 @@ def name_concepts(
         texts: of the training split, which the descriptions' rows count.
         label_names: of the classes.
         ask: a language model; None: words.
-        made_by: what to call it in the record.
+        made_by: what the language model is called in the record.
         on_step: told how many concepts have a name.
     """
     names = [_by_words(d) for d in descriptions]

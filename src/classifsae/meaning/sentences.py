@@ -1,4 +1,4 @@
-"""Sentences and where they stand in a space of meaning: what interpretability is measured with."""
+"""Sentences with their embeddings: what interpretability is measured with."""
 
 from dataclasses import dataclass
 from pathlib import Path
