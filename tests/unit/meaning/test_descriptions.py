@@ -12,6 +12,7 @@ from classifsae.meaning.descriptions import (
     N_SENTENCES,
     ActiveSentence,
     Description,
+    Origin,
     Word,
     default_names,
     describe,
