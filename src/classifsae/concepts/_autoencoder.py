@@ -4,9 +4,10 @@ Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:240
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from classifsae.activations import Activations
@@ -176,28 +177,39 @@ class SparseMethod(ConceptMethod):
         final_learning_rate: Adam's at the last step, reached by a half cosine.
     """
 
+    remedy: ClassVar[str] = "raise top_k or train longer (n_vectors)"
+
     n_concepts: PositiveInt = 20
     n_latents: PositiveInt | None = None
     top_k: PositiveInt = 10
     n_vectors: PositiveInt = 10_000_000
     batch_size: PositiveInt = 500
     learning_rate: PositiveFloat = 5e-5
-    final_learning_rate: PositiveFloat = Field(default=5e-7)
+    final_learning_rate: PositiveFloat = 5e-7
 
-    def start(self, train: Activations) -> SparseCoder:
-        """The autoencoder before training.
+    @model_validator(mode="after")
+    def _fits_its_latents(self) -> Self:
+        if self.n_latents is not None:
+            self._require_latents(self.n_latents)
+        return self
 
-        Raises:
-            ConfigError: fewer latents than concepts or than k.
-        """
-        width = train.hidden.shape[1]
-        n_latents = self.n_latents or 2 * width
+    def check(self, *, n_sentences: int, width: int) -> None:
+        """Refuse also more concepts, or a larger k, than there are latents."""
+        super().check(n_sentences=n_sentences, width=width)
+        self._require_latents(self.n_latents or 2 * width)
+
+    def _require_latents(self, n_latents: int) -> None:
         for name, value in (("n_concepts", self.n_concepts), ("top_k", self.top_k)):
             if value > n_latents:
                 raise ConfigError(
                     f"{self.method_name()}: {name} is {value}, but there are only {n_latents} latents; "
                     f"lower {name} or raise n_latents."
                 )
+
+    def start(self, train: Activations) -> SparseCoder:
+        """The autoencoder before training."""
+        width = train.hidden.shape[1]
+        n_latents = self.n_latents or 2 * width
         coder = SparseCoder.initial(width=width, n_latents=n_latents, top_k=self.top_k, seed=self.seed)
         return coder.to(train.hidden.device)
 

@@ -6,7 +6,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -25,6 +25,9 @@ CURVES = "curves.json"
 _CURVES = TypeAdapter(dict[str, list[float]])
 _CHUNK = 8192
 _TINY = 1e-9
+
+Role = Literal["method", "ceiling", "floor"]
+"""What a method is in a table of scores: one that competes, or a yardstick for those that do."""
 
 
 class Coder(nn.Module, ABC):
@@ -192,9 +195,14 @@ class ConceptMethod(BaseModel, ABC):
     Attributes:
         n_concepts: m, concepts to keep at most; None where the method has no such choice.
         seed: of everything random.
+        role: of the method in a table of scores.
+        remedy: which options keep more of its concepts alive, as the end of a sentence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: ClassVar[Role] = "method"
+    remedy: ClassVar[str] = "change the options that decide how often a concept is active"
 
     n_concepts: PositiveInt | None = 20
     seed: NonNegativeInt = 42
@@ -241,22 +249,41 @@ class ConceptMethod(BaseModel, ABC):
             At most ``n_concepts`` concepts, fewer if some are dead.
         Raises:
             ConfigError: more concepts than sentences or latents.
-            DataError: NaN or infinite states, one predicted class only, or every concept dead.
+            DataError: states that are NaN or infinite, one predicted class only, or every concept dead.
         """
         run = run or Run()
-        self._check(train)
+        n_sentences, width = train.hidden.shape
+        self.check(n_sentences=n_sentences, width=width)
+        self._check_activations(train)
         coder = self.learn(train.to(train.hidden.device), tail, run)
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)
 
-    def _check(self, train: Activations) -> None:
-        check_finite(train.hidden, train.ids)
-        if self.n_concepts is not None and self.n_concepts > len(train):
+    def check(self, *, n_sentences: int, width: int) -> None:
+        """Refuse options that cannot work, from two numbers that are known before a classifier is trained.
+
+        Args:
+            n_sentences: of the training split.
+            width: d of the hidden states.
+        Raises:
+            ConfigError: more concepts than there are sentences, or than states of this width can hold.
+        """
+        if self.n_concepts is not None and self.n_concepts > n_sentences:
             raise ConfigError(
-                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {len(train)} "
+                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {n_sentences} "
                 f"training sentences; lower n_concepts or add sentences."
             )
+
+    def notes(self, concepts: Concepts) -> tuple[str, ...]:
+        """What a reader should know of concepts that this recipe learned, one sentence each."""
+        n_missing = (self.n_concepts or len(concepts)) - len(concepts)
+        if not n_missing:
+            return ()
+        return (f"{n_missing} of {self.n_concepts} concepts are dead and left out; to keep more, {self.remedy}.",)
+
+    def _check_activations(self, train: Activations) -> None:
+        check_finite(train.hidden, train.ids)
         if len(torch.bincount(train.predictions).nonzero()) < 2:
             raise DataError(
                 f"{self.method_name()}: the classifier predicts one class only for all {len(train)} training "
@@ -280,8 +307,8 @@ class ConceptMethod(BaseModel, ABC):
         alive = overall > ALIVE
         if not alive.any():
             raise DataError(
-                f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |z| at most {ALIVE:g}); "
-                f"let codes be denser (a lower threshold or activation-rate weight), or train longer."
+                f"{self.method_name()}: all {len(chosen)} concepts are dead (mean |activation| at most "
+                f"{ALIVE:g}); {self.remedy}."
             )
         return Concepts(
             coder=coder,
@@ -342,6 +369,12 @@ def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float
 
 
 METHODS: ClassRegistry[ConceptMethod] = ClassRegistry("method", "classifsae.concepts", ConceptMethod)
+
+
+def role_of(method: str) -> Role:
+    """The role of a method by its name; that of a competitor for a name that is not registered."""
+    return METHODS.load(method).role if method in METHODS.names() else "method"
+
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share in [0, 1)."""

@@ -3,7 +3,7 @@
 Source: Le Bail et al. 2025 (arXiv:2506.23951).
 """
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from pydantic import NonNegativeFloat
@@ -75,6 +75,8 @@ class ClassifSAE(SparseMethod):
         imitation_weight: w_cls.
         free_rate: r, share of a batch on which a latent may fire without penalty.
     """
+
+    remedy: ClassVar[str] = "raise top_k or free_rate, lower rate_weight, or train longer (n_vectors)"
 
     reconstruction_weight: NonNegativeFloat = 0.02
     rate_weight: NonNegativeFloat = 0.02

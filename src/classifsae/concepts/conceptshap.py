@@ -4,7 +4,7 @@ Source: Yeh et al. 2020 (arXiv:1910.07969), as configured by Le Bail et al. 2025
 Their Shapley values are a score, which any method may be given.
 """
 
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
@@ -82,6 +82,8 @@ class ConceptSHAP(ConceptLayerMethod):
         threshold: t in [-1, 1), the cosine above which a state has a concept; 0.2 or 0.1 for the
             Mistral and Llama pairs named in the paper.
     """
+
+    remedy: ClassVar[str] = "lower threshold or train longer (n_epochs)"
 
     threshold: Annotated[float, Field(ge=-1, lt=1)] = 0.3
 

@@ -3,7 +3,7 @@
 Source: Zhao et al. 2023 (arXiv:2305.02160), as configured by Le Bail et al. 2025 (arXiv:2506.23951).
 """
 
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field, NonNegativeFloat
@@ -125,6 +125,8 @@ class HIConcept(ConceptLayerMethod):
         flip_weight: w_flip.
         keep_probability: in (0, 1), with which a concept survives a removal.
     """
+
+    remedy: ClassVar[str] = "lower n_concepts or train longer (n_epochs)"
 
     n_concepts: Annotated[int, Field(ge=2)] = 20
     reconstruction_weight: NonNegativeFloat = 1.0

@@ -42,17 +42,21 @@ class ICA(ConceptMethod):
     max_iterations: PositiveInt = 1000
     tolerance: PositiveFloat = 1e-4
 
+    def check(self, *, n_sentences: int, width: int) -> None:
+        """Refuse also more concepts than the states can span directions."""
+        super().check(n_sentences=n_sentences, width=width)
+        most = min(n_sentences, width)
+        self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")
+
     def learn(self, train: Activations, tail: Tail, run: Run) -> LinearCoder:
         """FastICA of scikit-learn (parallel, logcosh, unit variance), kept as tensors.
 
         Raises:
             ConfigError: the states span fewer than m directions.
         """
-        n, d = train.hidden.shape
-        self._require(min(n, d), f"{n} sentences of width {d} span at most {min(n, d)}")
         found = self._fast_ica(train.hidden)
         n_wide = _n_wide(torch.from_numpy(found.whitening_))
-        self._require(n_wide, f"the {n} hidden states vary in {n_wide}")
+        self._require(n_wide, f"the {len(train)} hidden states vary in {n_wide}")
         parts = {"mean": found.mean_, "encoder": found.components_.T, "decoder": found.mixing_.T}
         return LinearCoder(**{name: torch.from_numpy(a.copy()).to(train.hidden) for name, a in parts.items()})
 

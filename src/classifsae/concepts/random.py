@@ -1,5 +1,7 @@
 """Random unit directions under TopK: the floor of each table, what any directions would give."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import PositiveInt
 
@@ -7,7 +9,7 @@ from classifsae.activations import Activations
 from classifsae.concepts._autoencoder import SparseCoder
 from classifsae.concepts._losses import unit_rows
 from classifsae.concepts._optimise import Run, generator
-from classifsae.concepts.base import ConceptMethod
+from classifsae.concepts.base import ConceptMethod, Role
 from classifsae.tensors import Tail
 
 
@@ -17,6 +19,9 @@ class Random(ConceptMethod):
     Attributes:
         top_k: k; all of the projections where there are fewer.
     """
+
+    role: ClassVar[Role] = "floor"
+    remedy: ClassVar[str] = "raise top_k"
 
     n_concepts: PositiveInt = 20
     top_k: PositiveInt = 10
