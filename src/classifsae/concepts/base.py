@@ -280,7 +280,8 @@ class ConceptMethod(BaseModel, ABC):
         n_missing = (self.n_concepts or len(concepts)) - len(concepts)
         if not n_missing:
             return ()
-        return (f"{n_missing} of {self.n_concepts} concepts are dead and left out; to keep more, {self.remedy}.",)
+        asked = f"{n_missing} of {self.n_concepts} concepts"
+        return (f"{asked} are dead and left out; to keep more, {self.remedy}.",)
 
     def _check_activations(self, train: Activations) -> None:
         check_finite(train.hidden, train.ids)

@@ -13,8 +13,6 @@ from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownN
 from classifsae.explaining.explainer import Explainer, names_of
 from classifsae.meaning.descriptions import load_descriptions
 from classifsae.pipeline.config import Experiment
-from classifsae.registry import canonical
-from classifsae.reporting.tables.table import ROLES
 from classifsae.storage import manifest_of, read_json
 
 EXPERIMENT, SCORES = "experiment.json", "scores.json"
@@ -115,9 +113,9 @@ class Finished:
             if asked not in labels:
                 raise UnknownNameError("method", asked, labels, hint=f"These have concepts in {self.folder}.")
             return asked
-        methods = {label: self._method_of(label) for label in labels}
-        ours = [label for label, method in methods.items() if method == "classifsae"]
-        real = [label for label, method in methods.items() if method not in ROLES]
+        recipes = {label: self.experiment.recipe(label, self.experiment.seeds[0]) for label in labels}
+        ours = [label for label, recipe in recipes.items() if recipe.method_name() == "classifsae"]
+        real = [label for label, recipe in recipes.items() if recipe.role == "method"]
         return [*ours, *real, *labels][0]
 
     def seed(self, label: str, asked: int | None) -> int:
@@ -136,9 +134,6 @@ class Finished:
 
     def _has(self, label: str, seed: int) -> bool:
         return manifest_of(place_of(self.folder, "concepts", label, seed)) is not None
-
-    def _method_of(self, label: str) -> str:
-        return canonical(str(self.experiment.methods[label].get("method", label)))
 
     def _label_names(self) -> tuple[str, ...] | None:
         """What the run's scores, or its data, call the classes; a trained classifier knows its own names."""

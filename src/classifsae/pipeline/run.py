@@ -39,7 +39,8 @@ from classifsae.metrics import score
 from classifsae.metrics.base import number
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.finished import EXPERIMENT, open_classifier, place_of
-from classifsae.reporting.page.build import About, Fit, build
+from classifsae.reporting.page.build import Fit, build
+from classifsae.reporting.page.content import About
 from classifsae.reporting.page.page import fingerprint_of_templates
 from classifsae.reporting.save import FIGURES, save_report
 from classifsae.reporting.tables.table import Record, markdown
@@ -406,13 +407,14 @@ class _Stages:
         if lost:
             names = ", ".join(self.data.label_names[int(str(c))] for c in lost)
             self.notes.append(f"{label} seed {seed}: the concepts alone hardly ever answer {names}.")
-        asked = self.experiment.recipe(label, seed).n_concepts
+        recipe = self.experiment.recipe(label, seed)
         return {
             "dataset": self.data.name,
             "backbone": self.experiment.backbone.name,
             "method": label,
             "seed": seed,
-            "n_concepts": asked or flat["n_alive"],
+            "role": recipe.role,
+            "n_concepts": recipe.n_concepts or flat["n_alive"],
             **flat,
         }
 

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifsae.activations import Activations
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
 from classifsae.reporting.figures.figures import figures
-from classifsae.reporting.page.build import About, Fit, build
-from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.page.build import Fit, build
+from classifsae.reporting.page.content import About, RunReport
 from classifsae.reporting.page.page import page
 from classifsae.reporting.tables.formats import save_tables
 from classifsae.reporting.tables.runs import RunGroup
-from classifsae.reporting.tables.table import ROLES, Record, caption
+from classifsae.reporting.tables.table import Record, caption
 from classifsae.storage import write_bytes, write_text
 from classifsae.tensors import OnStep, Tail
 
@@ -90,7 +90,7 @@ def report(
 
 def _described(concepts: Concepts, test: Activations, texts: Texts) -> tuple[Description, ...]:
     """Descriptions of concepts that will be listed."""
-    if len(concepts) > MAX_DESCRIBED or concepts.method in ROLES:
+    if len(concepts) > MAX_DESCRIBED or role_of(concepts.method) != "method":
         return ()
     return describe(concepts, test, texts.texts)
 
@@ -102,6 +102,7 @@ def _record(fit: Fit, scores: Scores, about: About) -> Record:
         "backbone": about.backbone,
         "method": fit.label,
         "seed": fit.seed,
+        "role": role_of(fit.concepts.method),
         "n_concepts": len(fit.concepts),
         **flat,
     }
@@ -118,7 +119,7 @@ def save_report(content: RunReport, folder: Path, *, on_step: OnStep | None = No
         StorageError: the folder cannot be written.
     """
     records = content.records
-    save_tables([RunGroup((), records, caption(records), content.notes)], folder)
+    save_tables([RunGroup((), records, caption(records), tuple(content.about.notes))], folder)
     for name, picture in figures(content, on_step=on_step):
         write_bytes(folder / FIGURES / name, picture)
     write_text(folder / PAGE, page(content))

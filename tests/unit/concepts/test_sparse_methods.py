@@ -35,7 +35,7 @@ def test_latents_by_the_width_of_the_states_are_checked_before_anything_is_learn
 
 
 def test_a_probe_on_too_few_sentences_for_its_folds_is_refused():
-    with pytest.raises(ConfigError, match="sae: n_probe: .*greater than 3, got 3"):
+    with pytest.raises(ConfigError, match=r"sae: n_probe: .*greater than 3, got 3"):
         SAE(n_probe=3)
 
 
@@ -60,7 +60,7 @@ def test_a_probe_of_latents_that_never_fire_gives_none_a_weight():
 def test_a_probe_on_one_class_is_refused_in_words(train: Activations, tail: nn.Linear):
     recipe = SAE(**QUICK, n_probe=5)
     coder = recipe.learn(train, tail, loop.Run())
-    with pytest.raises(DataError, match="5 of the 5 sentences of the probe .* are of one class"):
+    with pytest.raises(DataError, match=r"5 of the 5 sentences of the probe .* are of one class"):
         recipe.choose(coder, train, torch.zeros_like(train.predictions))
 
 

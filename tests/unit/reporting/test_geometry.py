@@ -1,13 +1,10 @@
 """Axes, ticks and pies by hand."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from classifsae.reporting.layout.geometry import Axis, padded, pie, tick_label, ticks
-from classifsae.reporting.layout.projection import Projection
 
 
 def test_an_axis_maps_its_ends_and_its_middle():
@@ -64,19 +61,6 @@ def test_a_pie_of_one_share_is_a_whole_circle_and_nothing_is_no_path():
 def test_room_is_left_at_both_ends():
     assert padded(0, 10) == pytest.approx((-0.6, 10.6))
     assert padded(2, 2) == (1.5, 2.5)
-
-
-def test_the_projection_finds_the_two_axes_that_vary():
-    import torch
-
-    angles = torch.linspace(0, 2 * math.pi, 41)[:-1]
-    plane = torch.stack([2 * angles.cos(), angles.sin(), torch.zeros(40)], dim=1) + 7
-    projection = Projection.fitted(plane)
-    assert sum(projection.explained) == pytest.approx(1)
-    seen = projection(plane)
-    # Standardised, the ellipse is a circle of radius sqrt(2), whichever way it is turned.
-    assert torch.allclose(seen.norm(dim=1), torch.full((40,), math.sqrt(2)), atol=1e-4)
-    assert torch.equal(Projection.fitted(plane)(plane), seen)
 
 
 def test_counts_are_marked_at_whole_numbers():

@@ -15,7 +15,6 @@ from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import QUIET, colour, hatch, marker, series
 from classifsae.reporting.layout.short import short_names, shortened
 from classifsae.reporting.page.content import ConceptCard, ConceptMap, MethodReport, RunReport
-from classifsae.reporting.tables.columns import curve_title
 from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _drawings_of(method: MethodReport, report: RunReport) -> Iterator[tuple[str,
     found = method.map
     if found is not None:
         yield "map", lambda: concept_map(found, method, classes)
-    if any(card.tvd is not None for card in method.concepts):
+    if any(card.scores.tvd is not None for card in method.concepts):
         yield "effects", lambda: effects(method, classes)
     if any(card.words for card in method.concepts):
         yield "words", lambda: word_clouds(method, classes)
@@ -93,8 +92,8 @@ def sentence_sim(report: RunReport) -> "Figure":
     """SentenceSim(k) of every method over k, with the confidence interval over seeds; yardsticks in grey."""
     figure, axes = _one(6.4, 3.6)
     sims = report.sentence_sims
-    names = short_names(list(sims), _CLASS)
-    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
+    names, colours = short_names(list(sims), _CLASS), series(sims, report.yardsticks)
+    for i, (by_k, own) in enumerate(zip(sims.values(), colours, strict=True)):
         halves = [half or 0.0 for _, half in by_k.values()]
         # A little aside, so that the intervals of two methods do not lie on each other.
         shared = [k + 0.04 * (i - (len(sims) - 1) / 2) for k in by_k]
@@ -246,12 +245,12 @@ def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
 
 def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """What taking each concept away does where it fires: decisions that change, probability that moves."""
-    cards = sorted(method.concepts, key=lambda card: card.tvd or 0)
+    cards = sorted(method.concepts, key=lambda card: card.scores.tvd or 0)
     figure, axes = _one(6.4, 1.2 + 0.24 * len(cards))
     for i, card in enumerate(cards):
-        axes.barh(i, 100 * (card.tvd or 0), color=colour(card.class_index), hatch=hatch(card.class_index),
-                  edgecolor=_INK, linewidth=0.5, height=0.7)  # fmt: skip
-    flips = [100 * (card.flip_rate or 0) for card in cards]
+        c, moved = card.class_index, 100 * (card.scores.tvd or 0)
+        axes.barh(i, moved, color=colour(c), hatch=hatch(c), edgecolor=_INK, linewidth=0.5, height=0.7)
+    flips = [100 * (card.scores.flip_rate or 0) for card in cards]
     axes.plot(flips, range(len(cards)), "o", color="white", markeredgecolor=_INK, markersize=5,
               clip_on=False, zorder=5)  # fmt: skip
     axes.set_yticks(range(len(cards)), [_name(card) for card in cards])
@@ -289,11 +288,11 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     bars = axes.bar(card.histogram.edges[:-1], card.histogram.counts, _widths(card.histogram.edges),
                     align="edge", color=_RULE)  # fmt: skip
-    if card.threshold is not None:
+    if (threshold := card.scores.threshold) is not None:
         for bar in bars:
-            if bar.get_x() + bar.get_width() / 2 > card.threshold:
+            if bar.get_x() + bar.get_width() / 2 > threshold:
                 bar.set_color(colour(0))
-        axes.axvline(card.threshold, color=_INK, linestyle="--", linewidth=0.8)
+        axes.axvline(threshold, color=_INK, linestyle="--", linewidth=0.8)
 
 
 def _widths(edges: Sequence[float]) -> list[float]:
@@ -303,9 +302,9 @@ def _widths(edges: Sequence[float]) -> list[float]:
 def training(method: MethodReport) -> "Figure":
     """Every training curve of a method, over the share of the training that is done."""
     figure, grid = _grid(len(method.curves), width=_CELL, height=1.4)
-    for axes, (name, values) in zip(grid, method.curves.items(), strict=True):
+    for axes, (title, values) in zip(grid, method.curves.items(), strict=True):
         axes.plot([100 * i / max(1, len(values) - 1) for i in range(len(values))], values, color=colour(0))
-        axes.set_title(curve_title(name), fontsize=8)
+        axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
     figure.supxlabel("training done (%)", fontsize=9)
     return figure

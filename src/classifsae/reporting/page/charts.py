@@ -1,14 +1,13 @@
 """Charts of the page, laid out to the pixel; the templates only write them down."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from classifsae.reporting.layout.geometry import Axis, padded, pie
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import series
-from classifsae.reporting.page.content import ConceptCard, MethodReport
-from classifsae.reporting.tables.columns import curve_title
+from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 
 _WIDTH, _HEIGHT = 640, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
@@ -38,13 +37,19 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class MapChart:
-    """The map of one method."""
+class Chart:
+    """What every chart has: a size in pixels and two axes."""
 
     width: int
     height: int
     x: Axis
     y: Axis
+
+
+@dataclass(frozen=True)
+class MapChart(Chart):
+    """The map of one method."""
+
     pies: tuple[Pie, ...]
     prototypes: tuple[Dot, ...]
     sentences: tuple[Dot, ...]
@@ -63,13 +68,9 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class HistogramChart:
+class HistogramChart(Chart):
     """The activations of one concept."""
 
-    width: int
-    height: int
-    x: Axis
-    y: Axis
     bars: tuple[Bar, ...]
     threshold: float | None
 
@@ -90,13 +91,9 @@ class Line:
 
 
 @dataclass(frozen=True)
-class LineChart:
+class LineChart(Chart):
     """Several curves over the same axes, and what they are compared with."""
 
-    width: int
-    height: int
-    x: Axis
-    y: Axis
     lines: tuple[Line, ...]
     baseline: float | None = None
 
@@ -166,7 +163,7 @@ def _square(xs: Sequence[float], ys: Sequence[float]) -> tuple[Axis, Axis]:
 
 def histogram_chart(card: ConceptCard) -> HistogramChart | None:
     """Bars of the activations, those above the natural break marked."""
-    found = card.histogram
+    found, threshold = card.histogram, card.scores.threshold
     if found is None:
         return None
     width, height = 420, 170
@@ -178,19 +175,17 @@ def histogram_chart(card: ConceptCard) -> HistogramChart | None:
             y=y(n),
             width=round(x(right) - x(left), 1),
             height=round(y(0) - y(n), 1),
-            strong=card.threshold is not None and (left + right) / 2 > card.threshold,
+            strong=threshold is not None and (left + right) / 2 > threshold,
         )
         for left, right, n in zip(found.edges, found.edges[1:], found.counts, strict=False)
     )
-    shown = card.threshold is not None and found.edges[0] <= card.threshold <= found.edges[-1]
-    at = x(card.threshold) if shown and card.threshold is not None else None
+    at = x(threshold) if threshold is not None and x.low <= threshold <= x.high else None
     return HistogramChart(width, height, x, y, bars, at)
 
 
-def similarity_chart(
-    sims: Mapping[str, Mapping[int, tuple[float, float | None]]], baseline: float | None = None
-) -> LineChart | None:
+def similarity_chart(report: RunReport) -> LineChart | None:
     """SentenceSim(k) of every method over k, and the mean cosine of any two sentences."""
+    sims, baseline = report.sentence_sims, report.baseline
     values = [(m, h or 0.0) for by_k in sims.values() for m, h in by_k.values()]
     if not values:
         return None
@@ -200,21 +195,22 @@ def similarity_chart(
     x = Axis(shared[0] - 0.2, shared[-1] + 0.2, _LEFT, 440)
     y = Axis(max(-1.0, low), min(1.0, high), 300 - _BOTTOM, _TOP)
     lines = []
-    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
+    colours = series(sims, report.yardsticks)
+    for i, ((label, by_k), own) in enumerate(zip(sims.items(), colours, strict=True)):
         aside = 0.03 * (i - (len(sims) - 1) / 2)  # so that no interval lies on another
         points = tuple((x(k + aside), y(mean)) for k, (mean, _) in by_k.items())
         spans = tuple((x(k + aside), y(m - h), y(m + h)) for k, (m, h) in by_k.items() if h is not None)
-        lines.append(Line(list(sims)[i], points, spans, own))
+        lines.append(Line(label, points, spans, own))
     return LineChart(460, 300, x, y, tuple(lines), None if baseline is None else y(baseline))
 
 
 def curve_charts(method: MethodReport) -> list[LineChart]:
     """One small chart per training curve, over the share of the training that is done."""
-    return [_curve(name, values) for name, values in method.curves.items() if len(values) > 1]
+    return [_curve(title, values) for title, values in method.curves.items() if len(values) > 1]
 
 
-def _curve(name: str, values: Sequence[float]) -> LineChart:
+def _curve(title: str, values: Sequence[float]) -> LineChart:
     x, y = Axis(0, 100, 56, 284), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
-    return LineChart(300, 155, x, y, (Line(curve_title(name), points),))
+    return LineChart(300, 155, x, y, (Line(title, points),))

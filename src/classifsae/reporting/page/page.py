@@ -6,12 +6,22 @@ from importlib import resources
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from classifsae.activity import GLOSSARY
+from classifsae.meaning.descriptions import Origin
 from classifsae.reporting.layout.palette import COLOURS
 from classifsae.reporting.page import charts
 from classifsae.reporting.page.content import RunReport
-from classifsae.reporting.tables.columns import explained, name_origin
-from classifsae.reporting.tables.table import columns_of, footnotes, rows
+from classifsae.reporting.tables.columns import columns_of
+from classifsae.reporting.tables.table import footnotes, rows
 from classifsae.storage import Json
+
+_MADE_BY = {
+    "words": "its strongest words in the training sentences; the words below are those of test sentences",
+    "endpoint": "from a language model that was shown training sentences",
+    "local": "from a language model that was shown training sentences",
+    "user": "given by hand",
+}
+"""Where the name of a concept comes from."""
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _TEMPLATES = "templates"
@@ -29,11 +39,11 @@ def page(report: RunReport) -> str:
         .render(
             report=report,
             columns=columns,
-            explained=explained(columns, report.meanings),
             rows=rows(report.records, columns),
             footnotes=footnotes(report.records),
-            settings=as_yaml(report.settings),
+            settings=as_yaml(report.about.settings),
             charts=charts,
+            glossary=GLOSSARY,
             palette=COLOURS,
             css=_asset("page.css"),
             script=_asset("page.js"),
@@ -72,6 +82,22 @@ def signed(value: float | None, digits: int = 1) -> str:
 def as_yaml(settings: Json) -> str:
     """Settings as people read them."""
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100) if settings else ""
+
+
+def name_origin(origin: Origin | None) -> str:
+    """Where the name of a concept comes from and how well it fits, in a sentence or two."""
+    if origin is None:
+        return "its strongest words in the test sentences."
+    made = f"{_MADE_BY[origin.made_by]}."
+    if origin.made_by == "user":
+        return f"{made} Its fit is not measured."
+    if origin.auroc is None:
+        return f"{made} Its fit is NaN: the concept is strongly active on no test sentence, or on all."
+    chance = "better" if origin.better_than_chance else "no better"
+    return (
+        f"{made} It picks the concept's test sentences out of all with AUROC {origin.auroc:.2f} "
+        f"(chance: 0.50), {chance} than chance."
+    )
 
 
 def _environment() -> Environment:

@@ -5,12 +5,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from classifsae.reporting.tables.columns import Column, columns_of
 from classifsae.reporting.tables.runs import RunGroup, all_notes, pair
 from classifsae.reporting.tables.table import (
     Cell,
-    Column,
     Row,
-    columns_of,
     escaped,
     markdown_cells,
     markdown_lines,
@@ -33,8 +32,6 @@ _LATEX = str.maketrans(
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
-
-_BETTER = {"↑": "higher", "↓": "lower", "": "neither"}
 
 
 def save_tables(groups: Sequence[RunGroup], folder: Path) -> None:
@@ -104,7 +101,7 @@ def as_json(groups: Sequence[RunGroup]) -> dict[str, Json]:
     """The same with nested names, and the meaning of every column."""
     columns = _columns(groups)
     about: list[Json] = [
-        {"name": c.name, "title": c.title, "unit": c.unit, "better": _BETTER[c.arrow]} for c in columns
+        {"name": c.name, "title": c.title, "unit": c.unit, "better": c.better} for c in columns
     ]
     return {
         "columns": about,

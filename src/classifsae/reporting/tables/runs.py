@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from classifsae.concepts.base import Role, role_of
 from classifsae.errors import StorageError
 from classifsae.reporting.tables.table import BOLD, Record, caption, footnotes
 
@@ -14,7 +15,10 @@ SUMMARY, SCORES = "summary.json", "scores.json"
 
 
 class SummaryEntry(BaseModel):
-    """One record of ``summary.json``; all fields beside these are scores, null where undefined."""
+    """One record of ``summary.json``; all fields beside these are scores, null where undefined.
+
+    A summary that does not say the role of a method is older; its label is then taken for the method's name.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, int | float | None]
@@ -22,6 +26,7 @@ class SummaryEntry(BaseModel):
     dataset: str
     backbone: str
     method: str
+    role: Role | None = None
     seed: int
 
 
@@ -105,7 +110,8 @@ def load_run(folder: Path) -> FinishedRun:
             f"the results in {folder} are damaged ({_first_line(error)}); `classifsae run` with the run's "
             f"experiment file writes them again from its finished stages."
         ) from error
-    return FinishedRun(str(folder), tuple(entry.model_dump() for entry in entries), page)
+    records = tuple(e.model_dump() | {"role": e.role or role_of(e.method)} for e in entries)
+    return FinishedRun(str(folder), records, page)
 
 
 def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
