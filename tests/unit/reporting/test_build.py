@@ -157,7 +157,7 @@ def test_yardsticks_and_methods_of_many_concepts_are_not_listed(
     report = build([Fit("lowest", 1, random, {}), Fit("wide", 1, wide, {})], [], test, texts, tail)
     assert report.listed == ()
     assert [m.left_out for m in report.methods] == [
-        "it is the floor: what random directions give",
+        "it is the floor (what random directions give)",
         "it has 51 concepts, and at most 50 are listed",
     ]
 
@@ -176,7 +176,7 @@ def test_only_a_method_with_directions_has_a_map(
 
 def test_a_yardstick_of_ones_own_is_known_by_its_record(concepts: Concepts, test: Activations, texts: Texts):
     report = build([Fit("mine", 1, concepts, {})], [record(role="ceiling")], test, texts)
-    assert report.methods[0].left_out == "it is the ceiling: what is recovered with nothing left out"
+    assert report.methods[0].left_out == "it is the ceiling (what is recovered with nothing left out)"
     assert report.yardsticks == {"mine"}
 
 

@@ -116,8 +116,8 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),)))
     assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
     assert "AUROC 0.75 (chance: 0.50), better than chance." in html
-    assert "Its name: given by hand." in html
-    assert "Its name: its strongest words in the test sentences." in html
+    assert "Name: given by hand." in html
+    assert "Name: its strongest words in the test sentences." in html
     assert html.count("(name fits no better than chance)") == 1
 
 

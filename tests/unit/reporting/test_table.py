@@ -50,7 +50,7 @@ def test_a_yardstick_is_one_whatever_its_label():
                record("sae", recovery_accuracy=0.9), record("ica", recovery_accuracy=0.8)]  # fmt: skip
     assert [row.method for row in rows(records)] == ["identity", "sae", "ica", "floor"]
     assert best(records, "recovery_accuracy") == {"sae"}
-    assert footnotes(records)[0] == "floor is the floor: what random directions give."
+    assert footnotes(records)[0] == "floor is the floor (what random directions give)."
 
 
 def test_one_seed_has_no_interval():

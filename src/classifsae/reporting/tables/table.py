@@ -17,8 +17,8 @@ Record = dict[str, Json]
 """All scores of one method and seed, by name, beside what they are scores of."""
 
 YARDSTICKS = {
-    "ceiling": "the ceiling: what is recovered with nothing left out",
-    "floor": "the floor: what random directions give",
+    "ceiling": "the ceiling (what is recovered with nothing left out)",
+    "floor": "the floor (what random directions give)",
 }
 """What stands below the table of a method that has one of these roles."""
 
