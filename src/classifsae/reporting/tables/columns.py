@@ -81,7 +81,8 @@ COLUMNS = (
     ),
     Column(
         "c_v", "C_V", "cos", "↑",
-        "Topic coherence: how alike the contexts are in which the ten words of a concept stand.", optional=True,
+        "Topic coherence: how alike the contexts are in which the ten words of a concept stand.",
+        optional=True,
     ),
     Column(
         "control_flip_rate", "control flip", "0-1", "",
