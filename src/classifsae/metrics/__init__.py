@@ -1,12 +1,14 @@
-"""Scores of fitted concepts on a test set: one file per metric, each a pure function of one view."""
+"""Scores of fitted concepts on a test set: one file per metric, each a pure function of one evaluation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
+from classifsae.errors import ConfigError
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
@@ -21,6 +23,11 @@ DEFAULT: Mapping[str, Metric] = MappingProxyType(
 )
 """What is measured unless something else is asked; the last only where there are sentences."""
 
+LITTLE = 0.9
+"""A recovery accuracy below this is worth a note."""
+
+R = TypeVar("R", bound=Result)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -31,31 +38,50 @@ class Scores:
     @property
     def completeness(self) -> CompletenessResult:
         """Do the concepts suffice?"""
-        result = self.results["completeness"]
-        assert isinstance(result, CompletenessResult)
-        return result
+        return self._measured(CompletenessResult)
 
     @property
     def causality(self) -> CausalityResult:
         """Do the concepts cause the decisions?"""
-        result = self.results["causality"]
-        assert isinstance(result, CausalityResult)
-        return result
+        return self._measured(CausalityResult)
 
     @property
     def interpretability(self) -> InterpretabilityResult:
         """Do the concepts mean something?"""
-        result = self.results["interpretability"]
-        assert isinstance(result, InterpretabilityResult)
-        return result
+        return self._measured(InterpretabilityResult)
 
     @property
     def lost_classes(self) -> list[int]:
-        """Classes that the concepts alone answer less than a tenth as often as they occur."""
-        result = self.results.get("completeness")
-        if not isinstance(result, CompletenessResult):
-            return []
-        return [c.class_index for c in result.classes if 10 * c.predicted < c.support]
+        """Classes that the concepts alone predict less than a tenth as often as they occur."""
+        result = self._found(CompletenessResult)
+        return [c.class_index for c in result.classes if 10 * c.predicted < c.support] if result else []
+
+    def notes(self, label_names: Sequence[str] = ()) -> tuple[str, ...]:
+        """What a reader of the numbers should know, one sentence each; nothing where all is well.
+
+        Args:
+            label_names: of the classes; without them a class is called by its number.
+        """
+        found = []
+        if lost := [label_names[c] if label_names else f"class {c}" for c in self.lost_classes]:
+            found.append(f"the concepts alone hardly ever predict {', '.join(lost)}.")
+        complete, causal = self._found(CompletenessResult), self._found(CausalityResult)
+        if complete and complete.recovery_accuracy < LITTLE:
+            share = f"{100 * complete.recovery_accuracy:.1f} %"
+            found.append(f"the concepts alone recover only {share} of the classifier's decisions.")
+        if causal and causal.n_firing < causal.n_alive:
+            silent = causal.n_alive - causal.n_firing
+            found.append(f"{silent} of {causal.n_alive} concepts fire on no test sentence.")
+        return tuple(found)
+
+    def _found(self, kind: type[R]) -> R | None:
+        return next((result for result in self.results.values() if isinstance(result, kind)), None)
+
+    def _measured(self, kind: type[R]) -> R:
+        if (found := self._found(kind)) is None:
+            name = kind.__module__.rpartition(".")[2]
+            raise ConfigError(f"{name} was not measured, only {', '.join(self.results)}; add it to metrics.")
+        return found
 
     def flat(self) -> list[Score]:
         """Every number of every metric."""
@@ -91,5 +117,8 @@ def score(
         metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
     elif not isinstance(metrics, Mapping):
         metrics = {name: METRICS.load(name)() for name in metrics}
-    view = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
-    return Scores({name: metric.measure(view) for name, metric in metrics.items()})
+    for metric in metrics.values():
+        if metric.needs_sentences:
+            metric.require(sentences)
+    evaluation = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
+    return Scores({name: metric.measure(evaluation) for name, metric in metrics.items()})
