@@ -143,7 +143,7 @@ def conditional_control(evaluation: Evaluation, drawn: Draws) -> list[ControlEff
     """For each concept, what its matched random changes do to as many random sentences."""
     rows, columns = firings(evaluation)
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
-    removals = evaluation.states_without_one(rows, columns)
+    removals = evaluation.without_one(rows, columns, through=evaluation.bottleneck.states)
     sizes = [relative_change(drawn.states[rows[part]], after) for part, after in removals]
     shifts = torch.cat([drawn.states.new_empty(0), *sizes])
     # Concept by concept, as rows and columns are. The sentences come in random order, so that which of the
@@ -161,7 +161,8 @@ def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
     total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
     for segment in filter(None, evaluation.concepts.segments):
-        shifts = relative_change(drawn.states, evaluation.states_without_many(segment))[drawn.sentences]
+        without = evaluation.without_many(segment, through=evaluation.bottleneck.states)
+        shifts = relative_change(drawn.states, without)[drawn.sentences]
         for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
     flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()

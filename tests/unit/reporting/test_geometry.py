@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifsae.reporting.layout.geometry import Axis, padded, pie, tick_label, ticks
+from classifsae.reporting.layout.geometry import Axis, areas, padded, pie, tick_label, ticks
 
 
 def test_an_axis_maps_its_ends_and_its_middle():
@@ -36,10 +36,6 @@ def test_ticks_lie_inside_and_are_neither_too_few_nor_too_many(low: float, lengt
     assert len(found) <= 9
 
 
-def test_whole_ticks_are_the_whole_numbers():
-    assert [tick.label for tick in Axis(0.8, 4.2, 0, 100).whole_ticks] == ["1", "2", "3", "4"]
-
-
 def test_labels_of_ticks():
     assert [tick_label(v) for v in (0.25, 1200, 0, -2, 3e-5)] == [
         "0.25", "1200", "0", "\N{MINUS SIGN}2", "3e-05",
@@ -64,5 +60,14 @@ def test_room_is_left_at_both_ends():
 
 
 def test_counts_are_marked_at_whole_numbers():
+    assert [tick.label for tick in Axis(0.8, 4.2, 0, 100).counts] == ["1", "2", "3", "4"]
+    assert [tick.label for tick in Axis(0.8, 1.2, 0, 100).counts] == ["1"]
     assert [tick.label for tick in Axis(0, 2, 100, 0).counts] == ["0", "1", "2"]
     assert [tick.label for tick in Axis(0, 40, 100, 0).counts] == ["0", "10", "20", "30", "40"]
+
+
+def test_areas_and_not_radii_grow_with_sizes():
+    none, half, whole = areas([0, 1, 2], smallest=3, largest=5)
+    assert (none, whole) == (3, 5)
+    assert half**2 == pytest.approx((3**2 + 5**2) / 2)
+    assert areas([], smallest=3, largest=5) == []

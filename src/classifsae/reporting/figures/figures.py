@@ -7,10 +7,10 @@ import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from classifsae.reporting.layout.clouds import cloud
+from classifsae.reporting.layout.geometry import areas
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import QUIET, colour, hatch, marker, series
 from classifsae.reporting.layout.short import short_names, shortened
@@ -130,7 +130,7 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
         )
     figure.draw_without_rendering()  # from here on the axes stay where they are
     figure.set_layout_engine("none")
-    radii = _radii([card.mean_activation for card in method.concepts])
+    radii = areas([card.mean_activation for card in method.concepts], smallest=5, largest=12)
     point = _point(figure, axes)
     pies = sorted(zip(radii, method.concepts, found.concepts, strict=True), key=lambda pie: -pie[0])
     for i, (radius, card, (x, y)) in enumerate(pies):  # the largest first, so that none hides a smaller one
@@ -146,12 +146,6 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
     for label, (x, y), ink in zip(names + numbers, places, inks, strict=True):
         _written(axes, label, x * point, y * point, ink)
     return figure
-
-
-def _radii(sizes: Sequence[float]) -> list[float]:
-    """Radii of circles in points, whose areas grow with the sizes."""
-    largest = max(sizes, default=0.0) or 1.0
-    return [(5**2 + (12**2 - 5**2) * size / largest) ** 0.5 for size in sizes]
 
 
 def _point(figure: "Figure", axes: "Axes") -> float:
@@ -286,17 +280,13 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
         return
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    bars = axes.bar(card.histogram.edges[:-1], card.histogram.counts, _widths(card.histogram.edges),
-                    align="edge", color=_RULE)  # fmt: skip
+    edges, counts = card.histogram.edges, card.histogram.counts
+    bars = axes.bar(edges[:-1], counts, edges[1] - edges[0], align="edge", color=_RULE)
     if (threshold := card.scores.threshold) is not None:
         for bar in bars:
             if bar.get_x() + bar.get_width() / 2 > threshold:
                 bar.set_color(colour(0))
         axes.axvline(threshold, color=_INK, linestyle="--", linewidth=0.8)
-
-
-def _widths(edges: Sequence[float]) -> list[float]:
-    return [right - left for left, right in pairwise(edges)]
 
 
 def training(method: MethodReport) -> "Figure":

@@ -1,16 +1,17 @@
 """Charts of the page, laid out to the pixel; the templates only write them down."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from classifsae.reporting.layout.geometry import Axis, padded, pie
+from classifsae.reporting.layout.geometry import Axis, areas, padded, pie
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import series
 from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 
 _WIDTH, _HEIGHT = 640, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
+_WITHIN = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
+"""Where a label of the map may stand, y pointing up."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Pie:
     radius: float
     slices: tuple[str, ...]
     anchor: str
-    label: tuple[float, float] = (0.0, 0.0)
+    label: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -106,49 +107,33 @@ def map_chart(method: MethodReport, label_names: Sequence[str]) -> MapChart | No
     dots = [(x, y) for x, y, _ in found.sentences]
     everything = [*found.concepts, *dots, *(p for p in found.prototypes if p is not None)]
     x, y = _square([x for x, _ in everything], [y for _, y in everything])
-    radii = pie_radii([card.mean_activation for card in method.concepts])
-    pies = [
-        _pie(card, x(at[0]), y(at[1]), r)
-        for card, at, r in zip(method.concepts, found.concepts, radii, strict=True)
-    ]
-    prototypes = [Dot(x(p[0]), y(p[1]), c) for c, p in enumerate(found.prototypes) if p is not None]
-    labelled = _labelled(prototypes, sorted(pies, key=lambda p: -p.radius), label_names)
+    radii = areas([card.mean_activation for card in method.concepts], smallest=7, largest=20)
+    concepts = zip(method.concepts, found.concepts, radii, strict=True)
+    circles = [(card, x(at[0]), y(at[1]), round(r, 1)) for card, at, r in concepts]
+    circles.sort(key=lambda circle: -circle[3])
+    diamonds = [(c, x(p[0]), y(p[1])) for c, p in enumerate(found.prototypes) if p is not None]
+    # The most important names first. Labels point up where pixels point down; 4: down to the base line.
+    names = [Label(label_names[c], px, -py, 9, 12) for c, px, py in diamonds]
+    names += [Label(str(card.latent), px, -py, r, 11) for card, px, py, r in circles]
+    placed = iter([(round(px, 1), round(4 - py, 1)) for px, py in place(names, _WITHIN)])
     return MapChart(
         width=_WIDTH,
         height=_HEIGHT,
         x=x,
         y=y,
-        pies=labelled[1],
-        prototypes=labelled[0],
+        prototypes=tuple(Dot(px, py, c, next(placed)) for c, px, py in diamonds),
+        pies=tuple(
+            Pie(card, px, py, r, tuple(pie(card.class_shares, px, py, r)), _anchor(px), next(placed))
+            for card, px, py, r in circles
+        ),
         sentences=tuple(Dot(x(at[0]), y(at[1]), at[2]) for at in found.sentences),
         explained=found.explained,
     )
 
 
-def _labelled(
-    prototypes: Sequence[Dot], pies: Sequence[Pie], label_names: Sequence[str]
-) -> tuple[tuple[Dot, ...], tuple[Pie, ...]]:
-    """Classes and concepts with the places of their labels, which point up where pixels point down."""
-    classes = [Label(label_names[dot.class_index], dot.x, -dot.y, 9, 12) for dot in prototypes]
-    numbers = [Label(str(pie.card.latent), pie.x, -pie.y, pie.radius, 11) for pie in pies]
-    within = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
-    placed = place(classes + numbers, within)
-    places = [(round(x, 1), round(4 - y, 1)) for x, y in placed]  # 4: down to the base line
-    return (
-        tuple(replace(dot, label=at) for dot, at in zip(prototypes, places, strict=False)),
-        tuple(replace(pie, label=at) for pie, at in zip(pies, places[len(prototypes) :], strict=True)),
-    )
-
-
-def _pie(card: ConceptCard, x: float, y: float, radius: float) -> Pie:
-    anchor = "start" if x < _WIDTH / 3 else "end" if x > 2 * _WIDTH / 3 else "middle"
-    return Pie(card, x, y, radius, tuple(pie(card.class_shares, x, y, radius)), anchor)
-
-
-def pie_radii(sizes: Sequence[float], *, smallest: float = 7, largest: float = 20) -> list[float]:
-    """Radii in pixels whose squares grow with the sizes."""
-    top = max(sizes, default=0.0) or 1.0
-    return [round(math.sqrt(smallest**2 + (largest**2 - smallest**2) * s / top), 1) for s in sizes]
+def _anchor(x: float) -> str:
+    """Where a name begins that stands above a circle, so that it does not leave the chart."""
+    return "start" if x < _WIDTH / 3 else "end" if x > 2 * _WIDTH / 3 else "middle"
 
 
 def _square(xs: Sequence[float], ys: Sequence[float]) -> tuple[Axis, Axis]:
