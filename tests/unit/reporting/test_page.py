@@ -8,7 +8,7 @@ import pytest
 
 from classifsae.meaning.descriptions import Origin
 from classifsae.reporting.page.content import About, MisleadingConcept, RunReport
-from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
+from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, points
 from classifsae.reporting.page.stored_scores import ConceptScores
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
@@ -168,7 +168,7 @@ def test_curves_over_seeds_have_a_mean_and_an_interval(report: RunReport):
 def test_numbers_are_written_for_people():
     assert [fixed(v) for v in (None, 0.126, -1)] == ["\N{EN DASH}", "0.13", "\N{MINUS SIGN}1.00"]
     assert [percent(v) for v in (None, 0.1234)] == ["\N{EN DASH}", "12.3 %"]
-    assert [signed(v) for v in (None, 0.05, -0.4)] == ["\N{EN DASH}", "+5.0", "\N{MINUS SIGN}40.0"]
+    assert [points(v, sign="+") for v in (None, 0.05, -0.4)] == ["\N{EN DASH}", "+5.0", "\N{MINUS SIGN}40.0"]
 
 
 def test_settings_are_yaml():

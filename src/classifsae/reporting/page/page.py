@@ -7,21 +7,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from classifsae.activity import GLOSSARY
-from classifsae.meaning.descriptions import Origin
 from classifsae.reporting.layout.palette import COLOURS
 from classifsae.reporting.page import charts
 from classifsae.reporting.page.content import RunReport
 from classifsae.reporting.tables.columns import columns_of
 from classifsae.reporting.tables.table import footnotes, rows
 from classifsae.storage import Json
-
-_MADE_BY = {
-    "words": "its strongest words in the training sentences; the words below are those of test sentences",
-    "endpoint": "from a language model that was shown training sentences",
-    "local": "from a language model that was shown training sentences",
-    "user": "given by hand",
-}
-"""Where the name of a concept comes from."""
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _TEMPLATES = "templates"
@@ -62,42 +53,19 @@ def fixed(value: float | None, digits: int = 2) -> str:
     return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def points(value: float | None, digits: int = 1, sign: str = "") -> str:
+    """A fraction in percentage points, with its sign if that is "+", a dash for none."""
+    return DASH if value is None else f"{100 * value:{sign}.{digits}f}".replace("-", MINUS)
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as percent, a dash for none."""
-    return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
-
-
-def points(value: float | None, digits: int = 1) -> str:
-    """A fraction as percent without the sign, for a column that names its unit."""
-    return fixed(None if value is None else 100 * value, digits)
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """A change of a fraction in percentage points, with its sign."""
-    if value is None:
-        return DASH
-    return f"{100 * value:+.{digits}f}".replace("-", MINUS)
+    return DASH if value is None else f"{points(value, digits)} %"
 
 
 def as_yaml(settings: Json) -> str:
     """Settings as people read them."""
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100) if settings else ""
-
-
-def name_origin(origin: Origin | None) -> str:
-    """Where the name of a concept comes from and how well it fits, in a sentence or two."""
-    if origin is None:
-        return "its strongest words in the test sentences."
-    made = f"{_MADE_BY[origin.made_by]}."
-    if origin.made_by == "user":
-        return f"{made} Its fit is not measured."
-    if origin.auroc is None:
-        return f"{made} Its fit is NaN: the concept is strongly active on no test sentence, or on all."
-    chance = "better" if origin.better_than_chance else "no better"
-    return (
-        f"{made} It picks the concept's test sentences out of all with AUROC {origin.auroc:.2f} "
-        f"(chance: 0.50), {chance} than chance."
-    )
 
 
 def _environment() -> Environment:
@@ -108,8 +76,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"fixed": fixed, "percent": percent, "points": points, "signed": signed}
-    environment.filters |= {"name_origin": name_origin}
+    environment.filters |= {"fixed": fixed, "percent": percent, "points": points}
     return environment
 
 

@@ -77,6 +77,21 @@ class RunGroup:
     title: str
     notes: tuple[str, ...]
 
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.records[0]["dataset"])
+
+    @property
+    def backbone(self) -> str:
+        """Name of the model."""
+        return str(self.records[0]["backbone"])
+
+    @property
+    def pair(self) -> str:
+        """What the group is about in few words: which model on which data set."""
+        return f"{self.backbone} on {self.dataset}"
+
 
 def load_groups(folders: Sequence[Path]) -> list[RunGroup]:
     """Read finished runs and group them by data set and backbone, in the order given.
@@ -123,9 +138,8 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
     groups = []
     for subject, by_folder in by_subject.items():
         same = list(by_folder.values())
-        alone = pairs.count(subject[:2]) == 1
         if _agree(same):
-            groups.append(_group(same, named=not alone))
+            groups.append(_group(same, named=pairs.count(subject[:2]) > 1))
         else:
             groups += [_group([run], named=True) for run in same]
     return groups
@@ -159,13 +173,8 @@ def all_notes(groups: Sequence[RunGroup]) -> list[str]:
     common = sorted((line for group in groups for line in footnotes(group.records)), key=BOLD.__eq__)
     if len(groups) == 1:
         return [*common, *groups[0].notes]
-    notes = [f"{pair(group)}: {note}" for group in groups for note in group.notes]
+    notes = [f"{group.pair}: {note}" for group in groups for note in group.notes]
     return list(dict.fromkeys([*common, *notes]))
-
-
-def pair(group: RunGroup) -> str:
-    """What a group is about in few words: which model on which data set."""
-    return f"{group.records[0]['backbone']} on {group.records[0]['dataset']}"
 
 
 def _key(record: Record) -> tuple[str, str]:
@@ -178,12 +187,12 @@ def _page(folder: Path) -> Page:
 
 
 def _runs_below(folder: Path) -> str:
-    found = sorted(str(path.parent) for path in folder.glob(f"*/{SUMMARY}"))
-    found += sorted(str(path.parent) for path in folder.glob(f"*/*/{SUMMARY}"))
+    found = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{SUMMARY}"))
     return f" did you mean {' '.join(found)}?" if found else " run its experiment to the end first."
 
 
 def _first_line(error: Exception) -> str:
+    """The first complaint alone, without what was given: that may be the whole file."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -42,15 +42,15 @@ class Cell:
     best: bool = False
 
     @property
-    def interval(self) -> tuple[float, float | None]:
-        """Mean and half of the confidence interval."""
-        return interval(self.values)
+    def interval(self) -> tuple[float | None, float | None]:
+        """Mean and half of the confidence interval, None where undefined."""
+        return interval(self.values) if self.values else (None, None)
 
     def __str__(self) -> str:
         """Mean and confidence interval; a dash where it is undefined."""
-        if not self.values:
-            return "-"
         mean, half = self.interval
+        if mean is None:
+            return "-"
         if self.column.name == "n_alive" and half in (None, 0.0):
             return f"{mean:.0f}"
         text = f"{mean:.{self.column.digits}f}"
@@ -62,6 +62,7 @@ class Row:
     """All scores of one method."""
 
     method: str
+    n_seeds: int
     cells: tuple[Cell, ...]
 
 
@@ -88,7 +89,10 @@ def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> 
     by_label = {label: [r for r in records if r["method"] == label] for label in labels}
     competing = [roles[label] == "method" for label in labels]
     marked = [_with_best([_cell(by_label[label], c) for label in labels], competing) for c in columns]
-    return [Row(label, tuple(column[k] for column in marked)) for k, label in enumerate(labels)]
+    return [
+        Row(label, len({str(r["seed"]) for r in by_label[label]}), tuple(column[k] for column in marked))
+        for k, label in enumerate(labels)
+    ]
 
 
 def _cell(records: Sequence[Record], column: Column) -> Cell:
@@ -101,7 +105,7 @@ def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
     column = cells[0].column
     sign = {"higher": 1, "lower": -1, "neither": 0}[column.better]
     means = {
-        k: sign * round(cell.interval[0], column.digits)
+        k: sign * round(statistics.fmean(cell.values), column.digits)
         for k, (cell, competes) in enumerate(zip(cells, competing, strict=True))
         if cell.values and competes
     }
