@@ -49,6 +49,7 @@ class SparseCoder(Coder):
     @classmethod
     def initial(cls, *, width: int, n_latents: int, top_k: int, seed: int) -> "SparseCoder":
         """Decoder Kaiming uniform, encoder its transpose, decoder rows then scaled to length 1."""
+        # The encoder starts as the transpose of the decoder before its rows are scaled, as published.
         W_dec = torch.empty(n_latents, width)
         nn.init.kaiming_uniform_(W_dec, generator=generator(seed))
         return cls(
@@ -134,8 +135,9 @@ class SparseObjective(Objective):
         """Encode, decode and compare; the decoder's gradient stops at the first ``n_detached`` codes."""
         pre_codes = self.coder.pre_codes(hidden)
         codes = self.coder.top(pre_codes)
+        # Dead by the steps before this one, as published: counted before this batch is.
         dead = self.dead
-        self._count(codes)
+        self.silent_steps = torch.where((codes.detach() > 0).any(dim=0), 0, self.silent_steps + 1)
         seen = torch.cat([codes[:, :n_detached].detach(), codes[:, n_detached:]], dim=1)
         rebuilt = self.coder.decode(seen) / input_scale(hidden)
         return Pass(
@@ -143,10 +145,6 @@ class SparseObjective(Objective):
             reconstruction=reconstruction(rebuilt, hidden),
             ghost=ghost(rebuilt, hidden, pre_codes, self.coder.W_dec, dead),
         )
-
-    def _count(self, codes: Float[Tensor, "b p"]) -> None:
-        fired = (codes.detach() > 0).any(dim=0)
-        self.silent_steps = torch.where(fired, 0, self.silent_steps + 1)
 
     @torch.no_grad()
     def before_step(self) -> None:

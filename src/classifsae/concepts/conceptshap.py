@@ -24,15 +24,8 @@ class ThresholdCoder(ConceptCoder):
         threshold: t.
     """
 
-    def __init__(
-        self,
-        *,
-        concepts: Float[Tensor, "d m"],
-        decoder_1: Float[Tensor, "m w"],
-        decoder_2: Float[Tensor, "w d"],
-        threshold: float,
-    ) -> None:
-        super().__init__(concepts=concepts, decoder_1=decoder_1, decoder_2=decoder_2)
+    def __init__(self, *, threshold: float, **weights: Tensor) -> None:
+        super().__init__(**weights)
         self.threshold = threshold
 
     @property

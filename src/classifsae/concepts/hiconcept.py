@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field, NonNegativeFloat
-from torch.nn.functional import normalize
+from torch.nn.functional import mse_loss, normalize
 
 from classifsae.activations import Activations
 from classifsae.concepts._concept_layer import (
@@ -18,7 +18,7 @@ from classifsae.concepts._concept_layer import (
     shared_terms,
     shares,
 )
-from classifsae.concepts._losses import flip, squared_error
+from classifsae.concepts._losses import flip
 from classifsae.concepts._optimise import Objective, Run, generator, optimise
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
@@ -86,7 +86,7 @@ class HIConceptObjective(Objective):
         outputs = self.coder.outputs(hidden)
         logits = self._task.logits(outputs.rebuilt, hidden)
         return {
-            "reconstruction": squared_error(outputs.rebuilt, normalize(hidden, dim=1)),
+            "reconstruction": mse_loss(outputs.rebuilt, normalize(hidden, dim=1)),
             "flip": logits.new_zeros(()) if keep is None else self._flip(hidden, outputs, logits, keep),
             **shared_terms(self.coder, outputs, logits, predictions),
         }
