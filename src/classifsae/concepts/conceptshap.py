@@ -83,11 +83,7 @@ class ConceptSHAP(ConceptLayerMethod):
     def learn(self, train: Activations, tail: Tail, run: Run) -> ThresholdCoder:
         """Train the concepts and their decoder; the classifier stays as it is."""
         coder = ThresholdCoder(**self.start(train), threshold=self.threshold)
-        weights = {
-            "imitation": 1.0,
-            "similarity": self.similarity_weight,
-            "distance": self.distance_weight,
-        }
+        weights = {"imitation": 1.0, "similarity": self.similarity_weight, "distance": self.distance_weight}
         objective = ConceptSHAPObjective(coder, self.task(train, tail), weights=weights)
         optimise(objective, *self.plan(train), run)
         return coder

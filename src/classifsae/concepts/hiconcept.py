@@ -77,10 +77,7 @@ class HIConceptObjective(Objective):
         return self.terms(self._task.hidden[rows], self._task.predictions[rows], keep)
 
     def terms(
-        self,
-        hidden: Float[Tensor, "b d"],
-        predictions: Int[Tensor, " b"],
-        keep: Bool[Tensor, "b m"] | None,
+        self, hidden: Float[Tensor, "b d"], predictions: Int[Tensor, " b"], keep: Bool[Tensor, "b m"] | None
     ) -> dict[str, Float[Tensor, ""]]:
         """The five terms for given removals; without removals flip is 0."""
         outputs = self.coder.outputs(hidden)

@@ -58,8 +58,7 @@ class CompletenessResult(Result):
         Quantity("sentences on which a concept is active, mean over concepts", "lower", "percent", high=100),
     ]
     max_activation_rate: Annotated[
-        float,
-        Quantity("sentences on which the most active concept is active", unit="percent", high=100),
+        float, Quantity("sentences on which the most active concept is active", unit="percent", high=100)
     ]
     n_documents: Annotated[int, Quantity.count("texts that the sentences are windows of, or as many")]
     document_accuracy: Annotated[float, Quantity("the classifier's own accuracy on whole texts", "higher")]

@@ -58,8 +58,7 @@ class ShapleyResult(Result):
         float, Quantity("Shapley value of the concept that is worth most", low=-inf, high=inf)
     ]
     shapley_standard_error: Annotated[
-        float,
-        Quantity("standard error of a Shapley value, the largest over concepts", "lower", high=inf),
+        float, Quantity("standard error of a Shapley value, the largest over concepts", "lower", high=inf)
     ]
     n_sentences: int
     chance: float

@@ -42,7 +42,7 @@ from classifsae.pipeline.finished import EXPERIMENT, open_classifier, place_of
 from classifsae.reporting.page.build import Fit, build
 from classifsae.reporting.page.content import About
 from classifsae.reporting.page.page import fingerprint_of_templates
-from classifsae.reporting.save import FIGURES, save_report
+from classifsae.reporting.save import FIGURES, Report
 from classifsae.reporting.tables.table import Record, markdown
 from classifsae.storage import (
     Json,
@@ -497,7 +497,7 @@ class _Stages:
             ]
             test, texts = self.activations("test"), self.rows("test")
             content = build(fits, records, test, texts, self.tail, about=about)
-            save_report(content, folder, on_step=on_step)
+            Report(content).save(folder, on_step=on_step)
             finish(folder, inputs=made_from, record={}, subfolders=[FIGURES])
 
         self._stage("report", self.folder / REPORT, made_from, make)

@@ -1,7 +1,7 @@
 """A report from fitted concepts, and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifsae.activations import Activations
@@ -34,14 +34,21 @@ class Report:
 
     content: RunReport
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``index.html``, the tables and the pictures into a folder; returns the page's path.
+    def save(self, folder: str | Path, *, on_step: OnStep | None = None) -> Path:
+        """Write ``index.html``, ``table.*`` and the pictures in ``figures/``; returns the page's path.
 
+        Args:
+            folder: of the report.
+            on_step: told how many of the pictures are drawn.
         Raises:
             StorageError: the folder cannot be written.
         """
-        save_report(self.content, Path(folder))
-        return Path(folder) / PAGE
+        folder, records = Path(folder), self.content.records
+        save_tables([RunGroup((), records, caption(records), tuple(self.content.about.notes))], folder)
+        for name, picture in figures(self.content, on_step=on_step):
+            write_bytes(folder / FIGURES / name, picture)
+        write_text(folder / PAGE, page(self.content))
+        return folder / PAGE
 
 
 def report(
@@ -77,7 +84,9 @@ def report(
             f"report: got concepts of {', '.join(by_label)} and scores of {', '.join(scored)}; "
             f"give one score per label, such as scores={{'sae': cs.score(...)}}."
         )
+    notes = [f"{label}: {note}" for label, own in scored.items() for note in own.notes(texts.label_names)]
     about = about or About()
+    about = replace(about, notes=(*about.notes, *notes))
     fits = []
     for label, fitted in by_label.items():
         given = None if descriptions is None else descriptions.get(label, ())
@@ -106,20 +115,3 @@ def _record(fit: Fit, scores: Scores, about: About) -> Record:
         "n_concepts": len(fit.concepts),
         **flat,
     }
-
-
-def save_report(content: RunReport, folder: Path, *, on_step: OnStep | None = None) -> None:
-    """Write ``index.html``, ``table.*`` and the pictures in ``figures/``.
-
-    Args:
-        content: what is shown.
-        folder: of the report.
-        on_step: told how many of the pictures are drawn.
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    records = content.records
-    save_tables([RunGroup((), records, caption(records), tuple(content.about.notes))], folder)
-    for name, picture in figures(content, on_step=on_step):
-        write_bytes(folder / FIGURES / name, picture)
-    write_text(folder / PAGE, page(content))

@@ -119,14 +119,14 @@ def test_mistakes_are_the_surest_first_and_name_what_moves_them(
     view = evaluate(concepts, tail, test)
     mistake = report.mistakes[0]
     row = texts.texts.index(mistake.text)
-    for behind in mistake.behind["mine"]:
+    for behind in mistake.misleading["mine"]:
         codes = view.codes[row : row + 1].clone()
         codes[0, concepts.kept.tolist().index(behind.latent)] = 0
         after = view.bottleneck.logits(codes, view.norms[row : row + 1]).softmax(dim=1)[0]
         before = view.rebuilt[row].softmax(dim=0)
         change = (after - before)[mistake.prediction].item()
         assert behind.change == pytest.approx(change, abs=1e-6)
-    sizes = [abs(behind.change) for behind in mistake.behind["mine"]]
+    sizes = [abs(behind.change) for behind in mistake.misleading["mine"]]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -244,6 +244,9 @@ def test_one_line_writes_a_report(
     report = cs.report(concepts, test, scores, texts=texts, tail=tail, descriptions={}, about=About("news"))
     assert report.content.records[0]["method"] == "classifsae"
     assert report.content.about.dataset == "news"
+    assert report.content.about.notes == tuple(
+        f"classifsae: {note}" for note in scores.notes(texts.label_names)
+    )  # fmt: skip
     again = cs.report({"mine": concepts}, test, {"mine": scores}, texts=texts, descriptions={})
     assert again.content.methods[0].label == "mine"
 

@@ -125,8 +125,8 @@ def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
     slight = MisleadingConcept(1, "slight", -0.003)
     strong = replace(slight, name="strong", change=-0.3)
     mistakes = tuple(
-        replace(report.mistakes[0], behind={"classifsae": behind})
-        for behind in ((slight, strong), (slight,), ())
+        replace(report.mistakes[0], misleading={"classifsae": found})
+        for found in ((slight, strong), (slight,), ())
     )
     html = page(replace(report, methods=report.methods[:1], mistakes=mistakes))
     html = html[html.index('<ol class="mistakes">') :]

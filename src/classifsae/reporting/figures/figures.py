@@ -64,7 +64,7 @@ def figures(report: RunReport, *, on_step: OnStep | None = None) -> Iterator[tup
 def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
     """The pictures that there are."""
     if report.sentence_sims:
-        yield "sentence-sim", lambda: sentence_sim(report)
+        yield "sentence-sim", lambda: draw_sentence_sim(report)
     for method in report.methods:
         for name, draw in _drawings_of(method, report):
             yield f"{method.label}-{name}", draw
@@ -73,22 +73,22 @@ def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]
 def _drawings_of(method: MethodReport, report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
     """The pictures that there are of one method."""
     if method.curves:
-        yield "training", lambda: training(method)
+        yield "training", lambda: draw_training(method)
     if not method.concepts:
         return
     classes = short_names(report.label_names, _CLASS)
-    yield "classes", lambda: class_shares(method, classes)
-    yield "activations", lambda: activations(method)
+    yield "classes", lambda: draw_class_shares(method, classes)
+    yield "activations", lambda: draw_activations(method)
     found = method.map
     if found is not None:
-        yield "map", lambda: concept_map(found, method, classes)
+        yield "map", lambda: draw_map(found, method, classes)
     if any(card.scores.tvd is not None for card in method.concepts):
-        yield "effects", lambda: effects(method, classes)
+        yield "effects", lambda: draw_effects(method, classes)
     if any(card.words for card in method.concepts):
-        yield "words", lambda: word_clouds(method, classes)
+        yield "words", lambda: draw_words(method, classes)
 
 
-def sentence_sim(report: RunReport) -> "Figure":
+def draw_sentence_sim(report: RunReport) -> "Figure":
     """SentenceSim(k) of every method over k, with the confidence interval over seeds; yardsticks in grey."""
     figure, axes = _one(6.4, 3.6)
     sims = report.sentence_sims
@@ -112,7 +112,7 @@ def sentence_sim(report: RunReport) -> "Figure":
     return figure
 
 
-def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Decoder directions as pies of class shares, sized by mean activation, and class prototypes."""
     figure, axes = _one(6.4, 5.6)
     axes.set_aspect("equal", adjustable="datalim")
@@ -214,7 +214,7 @@ def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=n_columns, fontsize=8)
 
 
-def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Heat map: share of each class in the mean activation of each concept."""
     cards, n_classes = method.concepts, len(label_names)
     aslant = max(map(len, label_names)) > 9
@@ -237,7 +237,7 @@ def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """What taking each concept away does where it fires: decisions that change, probability that moves."""
     cards = sorted(method.concepts, key=lambda card: card.scores.tvd or 0)
     figure, axes = _one(6.4, 1.2 + 0.24 * len(cards))
@@ -259,7 +259,7 @@ def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def activations(method: MethodReport) -> "Figure":
+def draw_activations(method: MethodReport) -> "Figure":
     """Small histograms of each concept's activations, those above the natural break darker."""
     figure, grid = _grid(len(method.concepts), width=_CELL, height=1.4)
     for axes, card in zip(grid, method.concepts, strict=True):
@@ -289,7 +289,7 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
         axes.axvline(threshold, color=_INK, linestyle="--", linewidth=0.8)
 
 
-def training(method: MethodReport) -> "Figure":
+def draw_training(method: MethodReport) -> "Figure":
     """Every training curve of a method, over the share of the training that is done."""
     figure, grid = _grid(len(method.curves), width=_CELL, height=1.4)
     for axes, (title, values) in zip(grid, method.curves.items(), strict=True):
@@ -300,7 +300,7 @@ def training(method: MethodReport) -> "Figure":
     return figure
 
 
-def word_clouds(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_words(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """The words of every concept, the larger the more they are its own, and its class."""
     figure, grid = _grid(len(method.concepts), width=_CELL, height=1.55)
     for axes, card in zip(grid, method.concepts, strict=True):

@@ -30,7 +30,9 @@ from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
 from classifsae.tensors import Float, Tail, Tensor, batches
 
-N_MISTAKES, N_BEHIND = 40, 5
+N_MISTAKES, N_MISLEADING = 40, 5
+"""Sentences that are shown, and concepts beside each of them, at most."""
+
 N_BINS, N_DOTS, N_POINTS = 24, 300, 200
 """Bars of a histogram, sentences on a map, and points of a training curve, at most."""
 
@@ -233,7 +235,7 @@ def concept_map(concepts: Concepts, test: Activations, *, order: Sequence[int]) 
     from sklearn.preprocessing import StandardScaler
 
     directions = concepts.coder.decoder_directions
-    if directions is None:
+    if directions is None or len(test) < 2:
         return None
     unit, predictions = normalize(test.hidden.float(), dim=1).cpu(), test.predictions.cpu()
     # Of the covariance, exactly: a randomised decomposition would not repeat.
@@ -275,8 +277,8 @@ def _mistakes(
         labels=test.labels[rows],
         ids=tuple(test.ids[row] for row in rows.tolist()),
     )
-    behind = {
-        fit.label: _behind(fit, method, some, tail)
+    misleading = {
+        fit.label: _misleading(fit, method, some, tail)
         for fit, method in methods
         if tail is not None and method.concepts and len(rows)
     }
@@ -287,13 +289,13 @@ def _mistakes(
             label=texts.labels[row],
             prediction=predictions[i],
             confidence=sure[row].item(),
-            behind={label: found[i] for label, found in behind.items()},
+            misleading={label: found[i] for label, found in misleading.items()},
         )
         for i, row in enumerate(rows.tolist())
     )
 
 
-def _behind(
+def _misleading(
     fit: Fit, method: MethodReport, some: Activations, tail: Tail
 ) -> list[tuple[MisleadingConcept, ...]]:
     """Per sentence, the concepts whose removal changes the probability of the predicted label most."""
@@ -309,4 +311,4 @@ def _behind(
         numbers = (column.tolist() for column in (here, fit.concepts.kept[which], changes))
         for row, latent, change in zip(*numbers, strict=True):
             found[row].append(MisleadingConcept(latent, names[latent], change))
-    return [tuple(sorted(behind, key=lambda b: -abs(b.change))[:N_BEHIND]) for behind in found]
+    return [tuple(sorted(those, key=lambda one: -abs(one.change))[:N_MISLEADING]) for those in found]

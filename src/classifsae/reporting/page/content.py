@@ -173,18 +173,18 @@ class Mistake:
         label: ground truth, a class index.
         prediction: of the classifier, a class index.
         confidence: probability that it gave that label, in [0, 1].
-        behind: by method, the concepts that carry the wrong label, those that matter most first.
+        misleading: by method, the concepts whose removal changes its probability most.
     """
 
     text: str
     label: int
     prediction: int
     confidence: float
-    behind: Mapping[str, tuple[MisleadingConcept, ...]]
+    misleading: Mapping[str, tuple[MisleadingConcept, ...]]
 
     def carriers(self, label: str) -> list[MisleadingConcept]:
         """The concepts of one method whose removal makes the wrong label far less likely."""
-        return [one for one in self.behind[label] if one.change <= -MISLEADS]
+        return [one for one in self.misleading[label] if one.change <= -MISLEADS]
 
 
 @dataclass(frozen=True)

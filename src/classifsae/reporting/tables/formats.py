@@ -7,14 +7,7 @@ from pathlib import Path
 
 from classifsae.reporting.tables.columns import Column, columns_of
 from classifsae.reporting.tables.runs import RunGroup, all_notes
-from classifsae.reporting.tables.table import (
-    Cell,
-    Row,
-    escaped,
-    markdown_cells,
-    markdown_lines,
-    rows,
-)
+from classifsae.reporting.tables.table import Cell, Row, escaped, markdown_cells, markdown_lines, rows
 from classifsae.storage import Json, write_json, write_text
 
 _LATEX = str.maketrans(
