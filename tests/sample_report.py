@@ -4,16 +4,17 @@ import math
 
 from classifsae.meaning.descriptions import Word
 from classifsae.reporting.page.content import (
+    About,
     ConceptCard,
     ConceptMap,
     Example,
     Histogram,
-    Meaning,
     MethodReport,
     MisleadingConcept,
     Mistake,
     RunReport,
 )
+from classifsae.reporting.page.stored_scores import ConceptScores
 
 SCRIPT = "<script>document.title = 'broken in'</script> & \"quotes\" </script>"
 LABELS = ("World", "Sports & <b>games</b>", "$5 to $10", "Sci/Tech")
@@ -37,27 +38,28 @@ def card(method: str, j: int, **changes: object) -> ConceptCard:
         "activation_rate": 1.5 + (7 * j) % 23,
         "mean_activation": 0.1 + 0.05 * j,
         "histogram": Histogram(tuple(i / 4 for i in range(25)), tuple(40 - i for i in range(24))),
-        "threshold": 2.6,
-        "n_activating": 40 + j,
-        "concept_sim": 0.2 + 0.01 * j,
-        "support": 30 * (j + 1),
-        "flip_rate": ((11 * j) % 20) / 40,
-        "tvd": ((13 * j) % 20) / 40,
-        "accuracy_change": -0.01 * j,
-        "shapley": 0.05 - 0.004 * j,
+        "scores": ConceptScores(
+            threshold=2.6,
+            n_activating=40 + j,
+            concept_sim=0.2 + 0.01 * j,
+            support=30 * (j + 1),
+            flip_rate=((11 * j) % 20) / 40,
+            tvd=((13 * j) % 20) / 40,
+            accuracy_change=-0.01 * j,
+            value=0.05 - 0.004 * j,
+        ),
     }
     return ConceptCard(**(fields | changes))  # type: ignore[arg-type]
 
 
 def example(method: str, topic: str, i: int, c: int) -> Example:
     text = SCRIPT if i == 3 else f"{method}: {topic} number {i}, {FILLER * 2}"
-    return Example(text, f"row-{i}", 5.0 / (i + 1), c, c if i % 4 else (c + 1) % 4)
+    return Example(text, 5.0 / (i + 1), c, c if i % 4 else (c + 1) % 4)
 
 
 def method(label: str, n: int = 20) -> MethodReport:
     # Latent 1 of every method has no score at all.
-    empty = dict.fromkeys(("threshold", "n_activating", "concept_sim", "support", "flip_rate", "tvd",
-                           "accuracy_change", "shapley", "histogram"))  # fmt: skip
+    empty: dict[str, object] = {"scores": ConceptScores(), "histogram": None}
     cards = tuple(card(label, j, **(empty if j == 0 else {})) for j in range(n))
     turn = [2 * math.pi * j / n for j in range(n)]
     return MethodReport(
@@ -84,6 +86,7 @@ def sample_report() -> RunReport:
     labels = [*METHODS, "identity", "random"]
     records = tuple(
         {"dataset": "news", "backbone": "minilm", "method": label, "seed": seed, "n_concepts": 20,
+         "role": {"identity": "ceiling", "random": "floor"}.get(label, "method"), "dataset_cosine_mean": 0.08,
          "n_alive": 20, "accuracy": 0.9, "recovery_accuracy": 0.9 + 0.01 * i,
          "activation_rate": 10.0 + i + seed, "conditional_flip_rate": 0.1, "conditional_tvd": None,
          "global_flip_rate_100": 0.2,
@@ -92,34 +95,34 @@ def sample_report() -> RunReport:
     )  # fmt: skip
     methods = tuple(method(label) for label in METHODS)
     yardsticks = tuple(
-        MethodReport(label, label, "", 1, 384, left_out="it is a yardstick") for label in labels[5:]
+        MethodReport(label, label, "", 1, 384, left_out="it is the floor") for label in labels[5:]
     )
     return RunReport(
-        dataset="news",
-        backbone="minilm",
+        about=About(
+            dataset="news",
+            backbone="minilm",
+            n_train=5600,
+            settings={"dataset": {"name": "news"}, "methods": {label: {} for label in labels}},
+            versions={"classifsae": "0.1.0", "torch": "2.13.0"},
+            notes=("3 of 9 test texts were longer than the model reads: cut.",),
+        ),
         label_names=LABELS,
         accuracy=0.9,
         n_test=2000,
-        n_train=5600,
         records=records,
-        meanings={"recovery_accuracy": Meaning("share of decisions reproduced", "fraction", "higher")},
-        baseline=0.08,
         methods=methods + yardsticks,
         n_mistakes=200,
         mistakes=tuple(mistake(i, methods) for i in range(30)),
         confusion=((470, 10, 10, 10), (10, 480, 5, 5), (40, 10, 440, 10), (20, 30, 40, 410)),
-        settings={"dataset": {"name": "news"}, "methods": {label: {} for label in labels}},
-        versions={"classifsae": "0.1.0", "torch": "2.13.0"},
-        notes=("3 of 9 test texts were longer than the model reads: cut.",),
     )
 
 
 def mistake(i: int, methods: tuple[MethodReport, ...]) -> Mistake:
     behind = {
         m.label: tuple(
-            MisleadingConcept(c.latent, c.name, 2.0, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4])
+            MisleadingConcept(c.latent, c.name, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4])
         )
         for m in methods
     }
     text = SCRIPT if i == 0 else f"wrong sentence {i}: {FILLER}"
-    return Mistake(text, f"row-{i}", i % 4, (i + 1) % 4, 0.99 - 0.01 * i, behind)
+    return Mistake(text, i % 4, (i + 1) % 4, 0.99 - 0.01 * i, behind)

@@ -1,5 +1,6 @@
-"""When a concept is dead, when it is active on a sentence, when strongly: every threshold, once."""
+"""Dead, active, fires, strongly active: each word with its one definition, and every threshold, once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,15 @@ ACTIVE = 1e-6
 FIRES = 1e-8
 """A concept fires on a sentence where its |activation| is above this (causality): what is removed."""
 
+GLOSSARY: Mapping[str, str] = {
+    "dead": f"mean |activation| on the training sentences of at most {ALIVE:g}; dead concepts are left out",
+    "active": f"|activation| on the sentence above {ACTIVE:g}",
+    "fires": f"|activation| on the sentence above {FIRES:g}: removing the concept can change something there",
+    "strongly active": "activation in the upper of the two groups into which the natural break splits all "
+    "activations of the concept; these sentences are its activating set",
+}
+"""What the page and the documentation mean by these words."""
+
 _ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 22, 128
 
 
@@ -24,7 +34,7 @@ class Activating:
 
     Attributes:
         sets: true where a sentence is in the concept's upper group.
-        thresholds: largest activation of each lower group, not a number where all activations are equal.
+        thresholds: largest activation of each lower group, NaN where all activations are equal.
     """
 
     sets: Bool[Tensor, "m n"]
@@ -61,7 +71,7 @@ def natural_breaks(values: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
     puts most between the groups: at the largest S_i^2 / (i (n - i)). One sort, so O(n log n).
 
     Returns:
-        One value per row, not a number where all values of a row are equal.
+        One value per row, NaN where all values of a row are equal.
     Source: Fisher 1958, "On grouping for maximum homogeneity"; Jenks 1967 (natural breaks).
     """
     n = values.shape[1]

@@ -11,8 +11,8 @@ from classifsae.errors import DataError, MismatchError
 from classifsae.meaning.sentences import Sentences
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches
 
-CodesOf = Callable[[slice], tuple[Tensor, Tensor]]
-"""Codes of a batch, changed in some way, and the norms of their states."""
+Through = Callable[[Tensor, Tensor], Tensor]
+"""What the bottleneck makes of codes (b, m) and of the norms (b, 1) of their states."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bottleneck:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One test set seen through the concepts; every score is a function of it.
+    """One test set rebuilt from its concepts; every score is a function of it.
 
     Attributes:
         bottleneck: concepts and tail.
@@ -66,7 +66,7 @@ class Evaluation:
 
     @property
     def concepts(self) -> Concepts:
-        """The concepts looked through."""
+        """The concepts that are evaluated."""
         return self.bottleneck.concepts
 
     @property
@@ -75,64 +75,44 @@ class Evaluation:
         return self.original.shape[1]
 
     def without_one(
-        self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
-    ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
-        """Logits of sentence ``rows[i]`` with its concept ``columns[i]`` set to zero, in batches of i."""
-        return self._stream(self.bottleneck.logits, len(rows), self._one_removed(rows, columns))
+        self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"], *, through: Through | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """What comes of sentence ``rows[i]`` with its concept ``columns[i]`` set to zero, in batches of i.
 
-    def without_many(self, columns: list[int]) -> Float[Tensor, "n c"]:
-        """Logits of every sentence with all these concepts set to zero."""
-        return self._joined(self.bottleneck.logits, self._many_removed(columns))
+        Args:
+            rows: sentences.
+            columns: concepts.
+            through: logits (b, c) unless another function of codes and norms is given, such as
+                ``bottleneck.states``; likewise below.
+        """
+        for part in batches(len(rows), self.width):
+            codes = self.codes[rows[part]]
+            codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
+            yield part, self._run(codes, self.norms[rows[part]], through)
+
+    def without_many(self, columns: list[int], *, through: Through | None = None) -> Tensor:
+        """What comes of every sentence with all these concepts set to zero."""
+        made = []
+        for part in batches(len(self.codes), self.width):
+            codes = self.codes[part].clone()
+            codes[:, columns] = 0
+            made.append(self._run(codes, self.norms[part], through))
+        return torch.cat(made)
 
     def with_only(
         self, rows: Int[Tensor, " q"], kept: Bool[Tensor, "q m"]
     ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
         """Logits of sentence ``rows[i]`` with all concepts but ``kept[i]`` set to zero, in batches of i."""
-
-        def left(part: slice) -> tuple[Tensor, Tensor]:
-            return self.codes[rows[part]] * kept[part], self.norms[rows[part]]
-
-        return self._stream(self.bottleneck.logits, len(rows), left)
+        for part in batches(len(rows), self.width):
+            yield part, self._run(self.codes[rows[part]] * kept[part], self.norms[rows[part]])
 
     def states(self) -> Float[Tensor, "n d"]:
         """The hidden state of every sentence, rebuilt from its concepts."""
-        return self.states_without_many([])
+        return self.without_many([], through=self.bottleneck.states)
 
-    def states_without_one(
-        self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
-    ) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
-        """The states behind the logits of ``without_one``."""
-        return self._stream(self.bottleneck.states, len(rows), self._one_removed(rows, columns))
-
-    def states_without_many(self, columns: list[int]) -> Float[Tensor, "n d"]:
-        """The states behind the logits of ``without_many``."""
-        return self._joined(self.bottleneck.states, self._many_removed(columns))
-
-    def _one_removed(self, rows: Tensor, columns: Tensor) -> CodesOf:
-        def ablated(part: slice) -> tuple[Tensor, Tensor]:
-            codes = self.codes[rows[part]]
-            codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
-            return codes, self.norms[rows[part]]
-
-        return ablated
-
-    def _many_removed(self, columns: list[int]) -> CodesOf:
-        def ablated(part: slice) -> tuple[Tensor, Tensor]:
-            codes = self.codes[part].clone()
-            codes[:, columns] = 0
-            return codes, self.norms[part]
-
-        return ablated
-
-    def _joined(self, through: Callable[[Tensor, Tensor], Tensor], codes_of: CodesOf) -> Tensor:
-        return torch.cat([made for _, made in self._stream(through, len(self.codes), codes_of)])
-
-    def _stream(
-        self, through: Callable[[Tensor, Tensor], Tensor], n: int, codes_of: CodesOf
-    ) -> Iterator[tuple[slice, Tensor]]:
-        for part in batches(n, self.width):
-            with torch.no_grad():
-                yield part, through(*codes_of(part))
+    def _run(self, codes: Tensor, norms: Tensor, through: Through | None = None) -> Tensor:
+        with torch.no_grad():
+            return (through or self.bottleneck.logits)(codes, norms)
 
 
 def evaluate(
@@ -172,7 +152,7 @@ def evaluate(
             codes.append(concepts.encode(hidden))
             norms.append(hidden.norm(dim=1, keepdim=True))
             rebuilt.append(bottleneck.logits(codes[-1], norms[-1]))
-    view = Evaluation(
+    evaluation = Evaluation(
         bottleneck=bottleneck,
         codes=torch.cat(codes),
         norms=torch.cat(norms),
@@ -184,6 +164,6 @@ def evaluate(
         documents=test.documents,
         on_step=on_step,
     )
-    if not torch.isfinite(view.rebuilt).all():
+    if not torch.isfinite(evaluation.rebuilt).all():
         raise DataError("the classifier's tail returns NaN or infinity on rebuilt states; run it in float32.")
-    return view
+    return evaluation

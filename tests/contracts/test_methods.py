@@ -1,6 +1,7 @@
 """What every concept method promises, whoever wrote it: one suite over the registry."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.concepts import METHODS, ConceptMethod, Concepts
+from classifsae.concepts.base import role_of
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 from classifsae.metrics import score
 
@@ -181,11 +183,33 @@ def test_hardly_any_sentences_are_fitted_or_refused_in_words(name: str, train: A
     )
     own = recipe(name, **({"n_concepts": 2} if name in COUNTING else {}))
     if name == "sae":
-        with pytest.raises(DataError, match="no class has more than 1 sentences"):
+        with pytest.raises(DataError, match=r"1 of the 3 sentences of the probe .* are of one class"):
             own.fit(few, tail)
     else:
         with suppress(ClassifSAEError):
             assert len(own.fit(few, tail))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_work_is_refused_from_two_numbers_alone(name: str):
+    recipe(name).check(n_sentences=120, width=16)
+    if name in COUNTING:
+        with pytest.raises(ConfigError, match=f"{name}: n_concepts is 6, but there are only 5 training"):
+            recipe(name).check(n_sentences=5, width=16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_remedy_against_dead_concepts_names_options_of_the_method(name: str):
+    method = METHODS.load(name)
+    named = set(re.findall(r"[a-z]+_[a-z]+|threshold", method.remedy))
+    assert named <= set(method.model_fields)
+    assert named or name in ("ica", "identity"), "whose concepts cannot die"
+
+
+def test_ceiling_and_floor_are_roles_of_their_classes():
+    assert [role_of(name) for name in ("identity", "random", "sae", "no-such-method")] == [
+        "ceiling", "floor", "method", "method",
+    ]  # fmt: skip
 
 
 def test_an_unknown_method_is_refused_with_the_closest_known():

@@ -154,7 +154,7 @@ def test_a_deep_link_opens_its_method_and_concept(browser: "sync_api.Browser", a
 
 
 def test_texts_with_markup_are_shown_as_they_are(opened: Opened):
-    assert opened.page.title().startswith("What decides")
+    assert opened.page.title().startswith("Concepts of minilm")
     text = opened.page.locator(".panel:visible .examples p").nth(3).inner_text()
     assert text == SCRIPT
     assert opened.page.locator(".class-card h2").all_inner_texts() == list(LABELS)

@@ -4,10 +4,10 @@ Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:240
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from classifsae.activations import Activations
@@ -49,6 +49,7 @@ class SparseCoder(Coder):
     @classmethod
     def initial(cls, *, width: int, n_latents: int, top_k: int, seed: int) -> "SparseCoder":
         """Decoder Kaiming uniform, encoder its transpose, decoder rows then scaled to length 1."""
+        # The encoder starts as the transpose of the decoder before its rows are scaled, as published.
         W_dec = torch.empty(n_latents, width)
         nn.init.kaiming_uniform_(W_dec, generator=generator(seed))
         return cls(
@@ -134,8 +135,9 @@ class SparseObjective(Objective):
         """Encode, decode and compare; the decoder's gradient stops at the first ``n_detached`` codes."""
         pre_codes = self.coder.pre_codes(hidden)
         codes = self.coder.top(pre_codes)
+        # Dead by the steps before this one, as published: counted before this batch is.
         dead = self.dead
-        self._count(codes)
+        self.silent_steps = torch.where((codes.detach() > 0).any(dim=0), 0, self.silent_steps + 1)
         seen = torch.cat([codes[:, :n_detached].detach(), codes[:, n_detached:]], dim=1)
         rebuilt = self.coder.decode(seen) / input_scale(hidden)
         return Pass(
@@ -143,10 +145,6 @@ class SparseObjective(Objective):
             reconstruction=reconstruction(rebuilt, hidden),
             ghost=ghost(rebuilt, hidden, pre_codes, self.coder.W_dec, dead),
         )
-
-    def _count(self, codes: Float[Tensor, "b p"]) -> None:
-        fired = (codes.detach() > 0).any(dim=0)
-        self.silent_steps = torch.where(fired, 0, self.silent_steps + 1)
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -177,7 +175,7 @@ class SparseMethod(ConceptMethod):
         final_learning_rate: Adam's at the last step, reached by a half cosine.
     """
 
-    against_dead: ClassVar[str] = "train longer (n_vectors, learning_rate), or raise top_k"
+    remedy: ClassVar[str] = "raise top_k or train longer (n_vectors)"
 
     n_concepts: PositiveInt = 20
     n_latents: PositiveInt | None = None
@@ -185,14 +183,23 @@ class SparseMethod(ConceptMethod):
     n_vectors: PositiveInt = 10_000_000
     batch_size: PositiveInt = 500
     learning_rate: PositiveFloat = 5e-5
-    final_learning_rate: PositiveFloat = Field(default=5e-7)
+    final_learning_rate: PositiveFloat = 5e-7
 
-    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
-        """Refuse, beside what every method refuses, fewer latents than concepts or than k."""
-        super().check_sizes(n_sentences=n_sentences, width=width)
-        n_latents = self.n_latents or (None if width is None else 2 * width)
+    @model_validator(mode="after")
+    def _fits_its_latents(self) -> Self:
+        if self.n_latents is not None:
+            self._require_latents(self.n_latents)
+        return self
+
+    def check(self, *, n_sentences: int | None, width: int | None) -> None:
+        """Refuse also more concepts, or a larger k, than there are latents."""
+        super().check(n_sentences=n_sentences, width=width)
+        if width is not None:
+            self._require_latents(self.n_latents or 2 * width)
+
+    def _require_latents(self, n_latents: int) -> None:
         for name, value in (("n_concepts", self.n_concepts), ("top_k", self.top_k)):
-            if n_latents is not None and value > n_latents:
+            if value > n_latents:
                 raise ConfigError(
                     f"{self.method_name()}: {name} is {value}, but there are only {n_latents} latents; "
                     f"lower {name} or raise n_latents."

@@ -4,7 +4,7 @@ Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its 
 """
 
 import torch
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy
 
 from classifsae.tensors import Bool, Float, Int, Tensor
 
@@ -106,11 +106,6 @@ def crowding(directions: Float[Tensor, "d m"]) -> Float[Tensor, ""]:
         Mean cosine of two concepts times (m - 1) / m: at least -1 / m, where they sum to zero.
     """
     return (directions.T @ directions - torch.eye(directions.shape[1]).to(directions)).mean()
-
-
-def squared_error(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """Mean over all entries of (guess - truth)^2."""
-    return mse_loss(guess, truth)
 
 
 def flip(before: Float[Tensor, "b c"], after: Float[Tensor, "b c"]) -> Float[Tensor, ""]:

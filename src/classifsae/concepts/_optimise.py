@@ -105,6 +105,7 @@ class ShuffledEpochs:
 def generator(seed: int, *counters: int) -> torch.Generator:
     """A CPU generator for one moment of a run, independent of all others."""
     mixed = seed
+    # One step of a linear congruential generator per counter (Knuth's constants): near counters, far seeds.
     for counter in counters:
         mixed = (mixed * 6364136223846793005 + counter + 1442695040888963407) % (1 << 63)
     return torch.Generator().manual_seed(mixed)
@@ -149,7 +150,7 @@ def optimise(objective: Objective, order: Order, schedule: Schedule, run: Run) -
             if run.on_step:
                 run.on_step(step + 1, schedule.n_steps, numbers)
         saver.save_now_and_then(step + 1)
-    objective.before_step()
+    objective.before_step()  # once more, so that what is kept obeys the constraints too
 
 
 def _step(
@@ -200,15 +201,15 @@ class _Saver:
         path = self._run.checkpoint
         if path is None or not path.is_file():
             return 0
+        # Copies, as the file that the tensors are mapped from is written again while the fit goes on.
         state = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
         if not torch.equal(state["inputs"], self._inputs()):
             return 0
         self._objective.load_state_dict(_under("objective/", state))
         for name, parameter in self._objective.named_parameters():
-            self._optimiser.state[parameter] = {
-                key: tensor if key == "step" else tensor.to(parameter.device)
-                for key, tensor in _under(f"adam/{name}/", state).items()
-            }
+            # The step as well: fused Adam counts on the device of the parameter.
+            moments = _under(f"adam/{name}/", state)
+            self._optimiser.state[parameter] = {k: t.to(parameter.device) for k, t in moments.items()}
         for name, curve in _under("curve/", state).items():
             self._run.curves[name] = curve.tolist()
         return int(state["step"])

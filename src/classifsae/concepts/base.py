@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -26,6 +26,9 @@ CURVES = "curves.json"
 _CURVES = TypeAdapter(dict[str, list[float]])
 _CHUNK = 8192
 _TINY = 1e-9
+
+Role = Literal["method", "ceiling", "floor"]
+"""What a method is in a table of scores: one that competes, or a yardstick for those that do."""
 
 
 class Coder(nn.Module, ABC):
@@ -191,14 +194,16 @@ class ConceptMethod(BaseModel, ABC):
     order, ``choose``. Checks, removal of dead concepts and segmentation are the same for all.
 
     Attributes:
-        against_dead: what to change where concepts are dead, in the names of the method's options.
         n_concepts: m, concepts to keep at most; None where the method has no such choice.
         seed: of everything random.
+        role: of the method in a table of scores.
+        remedy: which options keep more of its concepts alive, as the end of a sentence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    against_dead: ClassVar[str] = "lower n_concepts"
+    role: ClassVar[Role] = "method"
+    remedy: ClassVar[str] = "lower n_concepts"
 
     n_concepts: PositiveInt | None = 20
     seed: NonNegativeInt = 42
@@ -245,16 +250,18 @@ class ConceptMethod(BaseModel, ABC):
             At most ``n_concepts`` concepts, fewer if some are dead.
         Raises:
             ConfigError: more concepts than sentences or latents.
-            DataError: NaN or infinite states, one predicted class only, or every concept dead.
+            DataError: states that are NaN or infinite, one predicted class only, or every concept dead.
         """
         run = run or Run()
-        self._check(train)
+        n_sentences, width = train.hidden.shape
+        self.check(n_sentences=n_sentences, width=width)
+        self._check_activations(train)
         coder = self.learn(train.to(train.hidden.device), tail, run)
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)
 
-    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
+    def check(self, *, n_sentences: int | None, width: int | None) -> None:
         """Refuse options that cannot work on so many sentences of this width, before anything is computed.
 
         Args:
@@ -269,9 +276,8 @@ class ConceptMethod(BaseModel, ABC):
                 f"training sentences; lower n_concepts or add sentences."
             )
 
-    def _check(self, train: Activations) -> None:
+    def _check_activations(self, train: Activations) -> None:
         check_finite(train.hidden, train.ids)
-        self.check_sizes(n_sentences=len(train), width=train.hidden.shape[1])
         if len(torch.bincount(train.predictions).nonzero()) < 2:
             raise DataError(
                 f"{self.method_name()}: the classifier predicts one class only for all {len(train)} training "
@@ -314,8 +320,8 @@ class ConceptMethod(BaseModel, ABC):
     def dead_note(self, n_dead: int, n_concepts: int) -> str:
         """What to say of concepts that are dead, and what to do; "" if none is."""
         how_many = "all" if n_dead == n_concepts else f"{n_dead} of"
-        said = f"{how_many} {n_concepts} concepts are dead (mean |z| at most {ALIVE:g}); {self.against_dead}."
-        return said if n_dead else ""
+        dead = f"{how_many} {n_concepts} concepts are dead (mean |activation| at most {ALIVE:g})"
+        return f"{dead}; {self.remedy}." if n_dead else ""
 
     @final
     def keep_as_published(self, coder: Coder, on: Activations, *, run: Run | None = None) -> Concepts:
@@ -366,6 +372,12 @@ def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float
 
 
 METHODS: ClassRegistry[ConceptMethod] = ClassRegistry("method", "classifsae.concepts", ConceptMethod)
+
+
+def role_of(method: str) -> Role:
+    """The role of a method by its name; that of a competitor for a name that is not registered."""
+    return METHODS.load(method).role if method in METHODS.names() else "method"
+
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share in [0, 1)."""

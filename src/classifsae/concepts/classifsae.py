@@ -76,7 +76,7 @@ class ClassifSAE(SparseMethod):
         free_rate: r, share of a batch on which a latent may fire without penalty.
     """
 
-    against_dead: ClassVar[str] = "train longer (n_vectors, learning_rate), raise top_k, or lower rate_weight"
+    remedy: ClassVar[str] = "raise top_k or free_rate, lower rate_weight, or train longer (n_vectors)"
 
     reconstruction_weight: NonNegativeFloat = 0.02
     rate_weight: NonNegativeFloat = 0.02

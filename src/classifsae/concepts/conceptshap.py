@@ -24,15 +24,8 @@ class ThresholdCoder(ConceptCoder):
         threshold: t.
     """
 
-    def __init__(
-        self,
-        *,
-        concepts: Float[Tensor, "d m"],
-        decoder_1: Float[Tensor, "m w"],
-        decoder_2: Float[Tensor, "w d"],
-        threshold: float,
-    ) -> None:
-        super().__init__(concepts=concepts, decoder_1=decoder_1, decoder_2=decoder_2)
+    def __init__(self, *, threshold: float, **weights: Tensor) -> None:
+        super().__init__(**weights)
         self.threshold = threshold
 
     @property
@@ -83,18 +76,14 @@ class ConceptSHAP(ConceptLayerMethod):
             Mistral and Llama pairs named in the paper.
     """
 
-    against_dead: ClassVar[str] = "lower threshold, or train longer (n_epochs)"
+    remedy: ClassVar[str] = "lower threshold or train longer (n_epochs)"
 
     threshold: Annotated[float, Field(ge=-1, lt=1)] = 0.3
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> ThresholdCoder:
         """Train the concepts and their decoder; the classifier stays as it is."""
         coder = ThresholdCoder(**self.start(train), threshold=self.threshold)
-        weights = {
-            "imitation": 1.0,
-            "similarity": self.similarity_weight,
-            "distance": self.distance_weight,
-        }
+        weights = {"imitation": 1.0, "similarity": self.similarity_weight, "distance": self.distance_weight}
         objective = ConceptSHAPObjective(coder, self.task(train, tail), weights=weights)
         optimise(objective, *self.plan(train), run)
         return coder

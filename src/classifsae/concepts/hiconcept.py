@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field, NonNegativeFloat
-from torch.nn.functional import normalize
+from torch.nn.functional import mse_loss, normalize
 
 from classifsae.activations import Activations
 from classifsae.concepts._concept_layer import (
@@ -18,7 +18,7 @@ from classifsae.concepts._concept_layer import (
     shared_terms,
     shares,
 )
-from classifsae.concepts._losses import flip, squared_error
+from classifsae.concepts._losses import flip
 from classifsae.concepts._optimise import Objective, Run, generator, optimise
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
@@ -77,16 +77,13 @@ class HIConceptObjective(Objective):
         return self.terms(self._task.hidden[rows], self._task.predictions[rows], keep)
 
     def terms(
-        self,
-        hidden: Float[Tensor, "b d"],
-        predictions: Int[Tensor, " b"],
-        keep: Bool[Tensor, "b m"] | None,
+        self, hidden: Float[Tensor, "b d"], predictions: Int[Tensor, " b"], keep: Bool[Tensor, "b m"] | None
     ) -> dict[str, Float[Tensor, ""]]:
         """The five terms for given removals; without removals flip is 0."""
         outputs = self.coder.outputs(hidden)
         logits = self._task.logits(outputs.rebuilt, hidden)
         return {
-            "reconstruction": squared_error(outputs.rebuilt, normalize(hidden, dim=1)),
+            "reconstruction": mse_loss(outputs.rebuilt, normalize(hidden, dim=1)),
             "flip": logits.new_zeros(()) if keep is None else self._flip(hidden, outputs, logits, keep),
             **shared_terms(self.coder, outputs, logits, predictions),
         }
@@ -126,7 +123,7 @@ class HIConcept(ConceptLayerMethod):
         keep_probability: in (0, 1), with which a concept survives a removal.
     """
 
-    against_dead: ClassVar[str] = "lower n_concepts, or train longer (n_epochs)"
+    remedy: ClassVar[str] = "lower n_concepts or train longer (n_epochs)"
 
     n_concepts: Annotated[int, Field(ge=2)] = 20
     reconstruction_weight: NonNegativeFloat = 1.0

@@ -42,25 +42,24 @@ class ICA(ConceptMethod):
     max_iterations: PositiveInt = 1000
     tolerance: PositiveFloat = 1e-4
 
+    def check(self, *, n_sentences: int | None, width: int | None) -> None:
+        """Refuse also more concepts than the states can span directions."""
+        super().check(n_sentences=n_sentences, width=width)
+        if n_sentences is not None and width is not None:
+            most = min(n_sentences, width)
+            self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")
+
     def learn(self, train: Activations, tail: Tail, run: Run) -> LinearCoder:
         """FastICA of scikit-learn (parallel, logcosh, unit variance), kept as tensors.
 
         Raises:
             ConfigError: the states span fewer than m directions.
         """
-        n = len(train)
         found = self._fast_ica(train.hidden)
         n_wide = _n_wide(torch.from_numpy(found.whitening_))
-        self._require(n_wide, f"the {n} hidden states vary in {n_wide}")
+        self._require(n_wide, f"the {len(train)} hidden states vary in {n_wide}")
         parts = {"mean": found.mean_, "encoder": found.components_.T, "decoder": found.mixing_.T}
         return LinearCoder(**{name: torch.from_numpy(a.copy()).to(train.hidden) for name, a in parts.items()})
-
-    def check_sizes(self, *, n_sentences: int | None, width: int | None) -> None:
-        """Refuse, beside what every method refuses, more concepts than sentences span directions."""
-        super().check_sizes(n_sentences=n_sentences, width=width)
-        if n_sentences is not None and width is not None:
-            most = min(n_sentences, width)
-            self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")
 
     def _require(self, n_directions: int, why: str) -> None:
         if self.n_concepts > n_directions:

@@ -1,10 +1,10 @@
 """Every neuron a concept: the ceiling of each table, what the tail itself can recover."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from classifsae.activations import Activations
 from classifsae.concepts._optimise import Run
-from classifsae.concepts.base import Coder, ConceptMethod
+from classifsae.concepts.base import Coder, ConceptMethod, Role
 from classifsae.storage import Json
 from classifsae.tensors import Float, Tail, Tensor
 
@@ -37,6 +37,8 @@ class IdentityCoder(Coder):
 
 class Identity(ConceptMethod):
     """Take the d neurons of the hidden state as they are."""
+
+    role: ClassVar[Role] = "ceiling"
 
     n_concepts: Literal[None] = None
 

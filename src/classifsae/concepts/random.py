@@ -9,7 +9,7 @@ from classifsae.activations import Activations
 from classifsae.concepts._autoencoder import SparseCoder
 from classifsae.concepts._losses import unit_rows
 from classifsae.concepts._optimise import Run, generator
-from classifsae.concepts.base import ConceptMethod
+from classifsae.concepts.base import ConceptMethod, Role
 from classifsae.tensors import Tail
 
 
@@ -20,7 +20,8 @@ class Random(ConceptMethod):
         top_k: k; all of the projections where there are fewer.
     """
 
-    against_dead: ClassVar[str] = "raise top_k"
+    role: ClassVar[Role] = "floor"
+    remedy: ClassVar[str] = "raise top_k"
 
     n_concepts: PositiveInt = 20
     top_k: PositiveInt = 10

@@ -4,10 +4,10 @@ Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:240
 """
 
 import warnings
-from typing import final
+from typing import Annotated, final
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 
 from classifsae.activations import Activations
 from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseObjective
@@ -48,7 +48,7 @@ class SAE(SparseMethod):
             seeded shuffle. (The published code uses the test split, 7,600 sentences on AG News.)
     """
 
-    n_probe: PositiveInt = 10_000
+    n_probe: Annotated[int, Field(gt=_N_FOLDS)] = 10_000
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:
         """Train the autoencoder."""
@@ -59,20 +59,30 @@ class SAE(SparseMethod):
         return coder
 
     def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Tensor:
-        """The n latents with the largest coefficient norm over classes in a sparse linear probe."""
+        """The n latents with the largest coefficient norm over classes in a sparse probe, none of norm zero.
+
+        Raises:
+            DataError: the probe cannot be fitted, or gives no latent any weight.
+        """
         rows = torch.arange(len(chosen_on))
         if len(rows) > self.n_probe:
             shuffle = torch.Generator().manual_seed(self.seed)
             rows = torch.randperm(len(chosen_on), generator=shuffle)[: self.n_probe]
         rows = rows.to(chosen_on.hidden.device)
-        if (most := int(torch.bincount(classes[rows]).max())) < _N_FOLDS:
+        most = int(torch.bincount(classes[rows]).max())
+        if most < _N_FOLDS or most == len(rows):
             raise DataError(
-                f"sae: no class has more than {most} sentences, too few for the "
-                f"{_N_FOLDS}-fold probe that chooses the concepts; add sentences."
+                f"sae: {most} of the {len(rows)} sentences of the probe that chooses the concepts are of one "
+                f"class; it needs two classes, one of them with {_N_FOLDS} sentences; raise n_probe or add "
+                f"sentences."
             )
         codes = coder.encode(chosen_on.hidden[rows].float())
         strength = probe_strength(codes, classes[rows], seed=self.seed)
-        return strength.argsort(descending=True, stable=True)[: self.n_concepts].to(codes.device)
+        strongest = strength.argsort(descending=True, stable=True)[: self.n_concepts]
+        chosen = strongest[strength[strongest] > 0].to(codes.device)
+        if not len(chosen):
+            raise DataError("sae: the probe gives no latent any weight; train longer (n_vectors).")
+        return chosen
 
 
 def probe_strength(
@@ -100,7 +110,10 @@ def probe_strength(
     search = GridSearchCV(
         make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=_N_FOLDS
     )
+    strength = torch.zeros(codes.shape[1])
     live = (codes > 0).any(dim=0).cpu()  # the others are constant: their coefficients are 0
+    if not live.any():
+        return strength
     with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=-1):
         # The iteration limit is part of the published procedure, so reaching it is no news.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -110,6 +123,5 @@ def probe_strength(
         warnings.simplefilter("ignore", FitFailedWarning)
         warnings.filterwarnings("ignore", message="One or more of the test scores", category=UserWarning)
         search.fit(codes.cpu()[:, live].numpy(), classes.cpu().numpy())
-    strength = torch.zeros(codes.shape[1])
     strength[live] = torch.from_numpy(search.best_estimator_[-1].coef_).norm(dim=0).float()
     return strength

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 
@@ -19,7 +19,7 @@ from classifsae.storage import Json
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
-    from classifsae.classifier.opening.tail import States
+    from classifsae.classifier.classifier import Classifier
 
 MOST_SETS = 1 << 12
 """Sets of concepts that are tried at most before the search for the smallest that flips turns greedy."""
@@ -31,35 +31,6 @@ MOST_CARRIERS = 5
 
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-
-
-class TextClassifier(Protocol):
-    """What is asked of a classifier: its answers, the states behind them, and its tail."""
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-
-    @property
-    def layer(self) -> int:
-        """Layer that the states are read at."""
-
-    @property
-    def prompt(self) -> str:
-        """Fingerprint of what is put around a text."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the weights; asked for by ``explain`` alone."""
-
-    def read(self, texts: Sequence[str], /) -> "States":
-        """Hidden states and logits, one row per text."""
-
-    def span(self, text: str, /) -> tuple[int, int]:
-        """The characters of a text that are read, first and one past the last."""
-
-    def tail(self, hidden: Tensor, /) -> Tensor:
-        """Logits from hidden states."""
 
 
 @dataclass(frozen=True)
@@ -76,36 +47,41 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class WordEffect:
-    """A word of the text, and the classifier's answer to the text without it.
+class WordInText:
+    """A word where it stands.
 
     Attributes:
-        text: the word as it stands there, with what adjoins it up to the next space.
+        text: the word, with what adjoins it up to the next space.
         start, end: its characters in the text, first and one past the last.
-        label: the classifier's label without the word.
-        change: probability of the classifier's label without the word, less that with it; in [-1, 1].
     """
 
     text: str
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class WordEffect(WordInText):
+    """A word of the text, and the classifier's answer to the text without it.
+
+    Attributes:
+        label: the classifier's label without the word.
+        change: probability of the classifier's label without the word, less that with it; in [-1, 1].
+    """
+
     label: str
     change: float
 
 
 @dataclass(frozen=True)
-class Carrier:
+class Carrier(WordInText):
     """A word that carries a concept.
 
     Attributes:
-        text, start, end: as in ``WordEffect``.
         lost: share of the concept's activation that is lost without the word, 1 - z_j(without) / z_j; 1 is
             all of it, more than 1 where its sign turns round.
     """
 
-    text: str
-    start: int
-    end: int
     lost: float
 
 
@@ -186,7 +162,7 @@ class Explanation:
 
 @overload
 def explain(
-    model: TextClassifier,
+    model: "Classifier",
     concepts: Concepts,
     texts: str,
     *,
@@ -195,7 +171,7 @@ def explain(
 ) -> Explanation: ...
 @overload
 def explain(
-    model: TextClassifier,
+    model: "Classifier",
     concepts: Concepts,
     texts: list[str] | tuple[str, ...],
     *,
@@ -203,7 +179,7 @@ def explain(
     words: bool = True,
 ) -> list[Explanation]: ...
 def explain(
-    model: TextClassifier,
+    model: "Classifier",
     concepts: Concepts,
     texts: str | list[str] | tuple[str, ...],
     *,
@@ -256,7 +232,7 @@ class Explainer:
         words: leave out each word in turn.
     """
 
-    model: TextClassifier
+    model: "Classifier"
     concepts: Concepts
     names: tuple[str, ...]
     words: bool = True
@@ -275,7 +251,7 @@ class Explainer:
         check_finite(states.hidden, (text[:40],) * len(states.hidden))
         hidden = states.hidden.to(self.concepts.activation)
         codes = self.concepts.encode(hidden)
-        sentence = _Sentence(self._view(hidden[:1], codes[:1], states.logits[:1]), self.model.label_names)
+        sentence = _Sentence(self._evaluation(hidden[:1], codes[:1]), self.model.label_names)
         answers = states.logits.to(hidden).double().softmax(dim=1)
         return Explanation(
             text=text,
@@ -287,28 +263,26 @@ class Explainer:
             words=self._words(text, words, answers) if words else None,
         )
 
-    def _view(self, hidden: Tensor, codes: Tensor, logits: Tensor) -> Evaluation:
+    def _evaluation(self, hidden: Float[Tensor, "1 d"], codes: Float[Tensor, "1 m"]) -> Evaluation:
         bottleneck, norms = Bottleneck(self.concepts, self.model.tail), hidden.norm(dim=1, keepdim=True)
         with torch.no_grad():
             rebuilt = bottleneck.logits(codes, norms)
-        original = logits.to(hidden)
-        return Evaluation(
-            bottleneck, codes, norms, rebuilt, original, original.argmax(dim=1), hidden.shape[1]
-        )
+        # What removals are compared with is the label of the concepts, not that of the classifier.
+        return Evaluation(bottleneck, codes, norms, rebuilt, rebuilt, rebuilt.argmax(dim=1), hidden.shape[1])
 
     def _fired(self, sentence: "_Sentence", carriers: list[tuple[Carrier, ...]]) -> tuple[Fired, ...]:
         fired = sentence.fired
         if not fired:
             return ()
-        after = sentence.without([(j,) for j in fired])
-        label, latents, codes = sentence.label, self.concepts.kept.tolist(), sentence.view.codes[0].tolist()
-        shares = shares_of(self.concepts, sentence.view.codes[0], fired)
+        after, label = sentence.without([(j,) for j in fired]), sentence.label
+        codes = sentence.evaluation.codes[0]
+        shares = shares_of(self.concepts, codes, fired)
         found = [
             Fired(
                 position=j,
-                latent=latents[j],
+                latent=int(self.concepts.kept[j]),
                 name=self.names[j],
-                activation=codes[j],
+                activation=codes[j].item(),
                 share=share,
                 without=sentence.prediction(row),
                 change=(row[label] - sentence.rebuilt[label]).item(),
@@ -332,34 +306,35 @@ class Explainer:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """One sentence seen through the concepts, and what is left when some are taken away."""
+    """One sentence rebuilt from its concepts, and what is left when some are removed."""
 
-    view: Evaluation
+    evaluation: Evaluation
     label_names: tuple[str, ...]
 
     @property
     def fired(self) -> list[int]:
         """Positions of the concepts that fired."""
-        return (self.view.codes[0].abs() > FIRES).nonzero().flatten().tolist()
+        return (self.evaluation.codes[0].abs() > FIRES).nonzero().flatten().tolist()
 
     @property
     def rebuilt(self) -> Float[Tensor, " c"]:
         """Probabilities from all concepts."""
-        return self.view.rebuilt[0].double().softmax(dim=0)
+        return self.evaluation.rebuilt[0].double().softmax(dim=0)
 
     @property
     def label(self) -> int:
         """The label that all concepts give."""
-        return int(self.view.rebuilt[0].argmax())
+        return int(self.evaluation.rebuilt[0].argmax())
 
     def without(self, sets: Sequence[tuple[int, ...]]) -> Float[Tensor, "q c"]:
         """Probabilities without each of these sets of concepts."""
-        codes = self.view.codes
+        codes = self.evaluation.codes
         kept = torch.ones(len(sets), codes.shape[1], dtype=torch.bool, device=codes.device)
         rows = [row for row, removed in enumerate(sets) for _ in removed]
         kept[rows, [j for removed in sets for j in removed]] = False
         same = torch.zeros(len(sets), dtype=torch.int64, device=codes.device)
-        return torch.cat([after for _, after in self.view.with_only(same, kept)]).double().softmax(dim=1)
+        logits = torch.cat([after for _, after in self.evaluation.with_only(same, kept)])
+        return logits.double().softmax(dim=1)
 
     def prediction(self, probabilities: Float[Tensor, " c"]) -> Prediction:
         """Probabilities with the names of the classes."""
@@ -403,7 +378,7 @@ def carriers_of(
     text: str, words: Sequence[tuple[int, int]], codes: Float[Tensor, "b m"]
 ) -> list[tuple[Carrier, ...]]:
     """For each concept the words that carry it, from its activation with all words and without each."""
-    whole = torch.where(codes[:1] == 0, torch.inf, codes[:1])
+    whole = torch.where(codes[:1] == 0, torch.inf, codes[:1])  # of what is zero nothing can be lost
     lost = (1 - codes[1:] / whole).T * (codes[0].abs() > FIRES)[:, None]
     return [tuple(_strongest(text, words, losses)) for losses in lost.tolist()]
 
@@ -434,22 +409,26 @@ def smallest_flip(sentence: _Sentence) -> Flip:
     best: tuple[int, ...] = ()
     for size in range(1, len(fired) + 1):
         left -= math.comb(len(fired), size)
-        if left < 0:
+        if left < 0:  # too many sets of this size to try them all
             break
-        best, after = _hardest(sentence, list(combinations(fired, size)))
+        best, after = _most_effective(sentence, list(combinations(fired, size)))
         if after.argmax() != sentence.label:
             return Flip(best, sentence.prediction(after), proven=True, searched=size)
         searched = size
+    # One concept more at a time, from the best set of the largest size that was searched in full.
     for _ in range(searched, len(fired)):
-        best, after = _hardest(sentence, [(*best, j) for j in fired if j not in best])
+        best, after = _most_effective(sentence, [(*best, j) for j in fired if j not in best])
         if after.argmax() != sentence.label:
             return Flip(tuple(sorted(best)), sentence.prediction(after), proven=False, searched=searched)
     return Flip((), None, proven=searched == len(fired), searched=searched)
 
 
-def _hardest(sentence: _Sentence, sets: list[tuple[int, ...]]) -> tuple[tuple[int, ...], Float[Tensor, " c"]]:
+def _most_effective(
+    sentence: _Sentence, sets: list[tuple[int, ...]]
+) -> tuple[tuple[int, ...], Float[Tensor, " c"]]:
     """Of these sets the one that leaves the label least probable, those that change it before all others."""
     after = sentence.without(sets)
+    # One more for a set that leaves the label as it is puts all of those behind all that change it.
     kept = after[:, sentence.label] + (after.argmax(dim=1) == sentence.label)
     place = int(kept.argmin())
     return sets[place], after[place]

@@ -15,12 +15,12 @@ BOLD = 0.05
 """A word that carries at least this share of a concept's activation is bold in the text."""
 
 LEGEND = (
-    "share: how much of what the concepts add to the classifier's state this one adds. without it: what the "
-    "other concepts answer."
+    "share: part of what all concepts that fire add to the hidden state. without it: label and probability "
+    "from the other concepts."
 )
 LEGEND_OF_WORDS = (
-    " words: how much of the concept's activation is gone without the word; from 5 % on, it is bold in the "
-    "text."
+    " words: part of the concept's activation that is lost without the word; from 5 % on, the word is bold "
+    "in the text."
 )
 
 

@@ -1,14 +1,15 @@
-"""Scores of fitted concepts on a test set: one file per metric, each a pure function of one view."""
+"""Scores of fitted concepts on a test set: one file per metric, each a pure function of one evaluation."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
-from classifsae.errors import ClassifSAEWarning
+from classifsae.errors import ClassifSAEWarning, ConfigError
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
@@ -23,24 +24,29 @@ DEFAULT: Mapping[str, Metric] = MappingProxyType(
 )
 """What is measured unless something else is asked; the last only where there are sentences."""
 
+LITTLE = 0.9
+"""A recovery accuracy below this is worth a note."""
 
-LOW_RECOVERY = 0.9
-"""Share of the decisions below which concepts are said not to reproduce the classifier."""
+R = TypeVar("R", bound=Result)
 
 
-def shortcomings(recovery: float | None, lost: Sequence[str]) -> list[str]:
-    """What a reader of the scores of a method should know, a sentence each.
+def shortcomings(flat: Mapping[str, float | None], lost: Sequence[str]) -> tuple[str, ...]:
+    """What a reader of the scores of a method should know, one sentence each; nothing where all is well.
 
     Args:
-        recovery: share of the decisions that the concepts alone reproduce; None where it was not measured.
-        lost: names of the classes that they hardly ever answer.
+        flat: scores by name, as far as they were measured.
+        lost: names of the classes that the concepts alone hardly ever predict.
     """
-    notes = []
-    if recovery is not None and recovery < LOW_RECOVERY:
-        notes.append(f"the concepts alone reproduce {100 * recovery:.0f} % of the decisions, under 90 %.")
+    found = []
     if lost:
-        notes.append(f"the concepts alone hardly ever answer {', '.join(lost)}.")
-    return notes
+        found.append(f"the concepts alone hardly ever predict {', '.join(lost)}.")
+    recovery, n_alive, n_firing = (flat.get(name) for name in ("recovery_accuracy", "n_alive", "n_firing"))
+    if recovery is not None and recovery < LITTLE:
+        share = f"{100 * recovery:.1f} %"
+        found.append(f"the concepts alone recover only {share} of the classifier's decisions.")
+    if n_alive is not None and n_firing is not None and n_firing < n_alive:
+        found.append(f"{n_alive - n_firing:.0f} of {n_alive:.0f} concepts fire on no test sentence.")
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -52,37 +58,41 @@ class Scores:
     @property
     def completeness(self) -> CompletenessResult:
         """Do the concepts suffice?"""
-        result = self.results["completeness"]
-        assert isinstance(result, CompletenessResult)
-        return result
+        return self._measured(CompletenessResult)
 
     @property
     def causality(self) -> CausalityResult:
         """Do the concepts cause the decisions?"""
-        result = self.results["causality"]
-        assert isinstance(result, CausalityResult)
-        return result
+        return self._measured(CausalityResult)
 
     @property
     def interpretability(self) -> InterpretabilityResult:
         """Do the concepts mean something?"""
-        result = self.results["interpretability"]
-        assert isinstance(result, InterpretabilityResult)
-        return result
+        return self._measured(InterpretabilityResult)
 
     @property
     def lost_classes(self) -> list[int]:
-        """Classes that the concepts alone answer less than a tenth as often as they occur."""
-        result = self.results.get("completeness")
-        if not isinstance(result, CompletenessResult):
-            return []
-        return [c.class_index for c in result.classes if 10 * c.predicted < c.support]
+        """Classes that the concepts alone predict less than a tenth as often as they occur."""
+        result = self._found(CompletenessResult)
+        return [c.class_index for c in result.classes if 10 * c.predicted < c.support] if result else []
 
-    @property
-    def recovery(self) -> float | None:
-        """Share of the decisions that the concepts alone reproduce; None where it was not measured."""
-        result = self.results.get("completeness")
-        return result.recovery_accuracy if isinstance(result, CompletenessResult) else None
+    def notes(self, label_names: Sequence[str] = ()) -> tuple[str, ...]:
+        """What a reader of the numbers should know, one sentence each; nothing where all is well.
+
+        Args:
+            label_names: of the classes; without them a class is called by its number.
+        """
+        lost = [label_names[c] if label_names else f"class {c}" for c in self.lost_classes]
+        return shortcomings({score.name: score.value for score in self.flat()}, lost)
+
+    def _found(self, kind: type[R]) -> R | None:
+        return next((result for result in self.results.values() if isinstance(result, kind)), None)
+
+    def _measured(self, kind: type[R]) -> R:
+        if (found := self._found(kind)) is None:
+            name = kind.__module__.rpartition(".")[2]
+            raise ConfigError(f"{name} was not measured, only {', '.join(self.results)}; add it to metrics.")
+        return found
 
     def flat(self) -> list[Score]:
         """Every number of every metric."""
@@ -120,8 +130,11 @@ def score(
         metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
     elif not isinstance(metrics, Mapping):
         metrics = {name: METRICS.load(name)() for name in metrics}
-    view = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
-    scores = Scores({name: metric.measure(view) for name, metric in metrics.items()})
-    for note in shortcomings(scores.recovery, [f"class {c}" for c in scores.lost_classes]):
+    for metric in metrics.values():
+        if metric.needs_sentences:
+            metric.require(sentences)
+    evaluation = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
+    scores = Scores({name: metric.measure(evaluation) for name, metric in metrics.items()})
+    for note in scores.notes():
         warnings.warn(f"{concepts.method}: {note}", ClassifSAEWarning, stacklevel=2)
     return scores

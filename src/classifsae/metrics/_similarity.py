@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Self
 
+import numpy as np
 import torch
-from torch.nn.functional import embedding_bag
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
+from scipy.special import comb
 
 from classifsae.activity import sizes_of
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
@@ -23,7 +25,7 @@ _ROWS, _SETS = 4096, 1024
 
 @dataclass(frozen=True)
 class Overlap:
-    """How activating sets overlap; not a number where there is nothing to divide by.
+    """How activating sets overlap; NaN where there is nothing to divide by.
 
     Attributes:
         jaccard: mean over pairs of sets that are not empty of |intersection| / |union|.
@@ -44,6 +46,7 @@ def pair_moments(embeddings: Float[Tensor, "n e"]) -> tuple[float, float]:
     n, width = embeddings.shape
     if n < 2:
         return math.nan, math.nan
+    # Differences of large sums: in float64, some rows at a time, so that no copy of all embeddings is made.
     total = torch.zeros(width, dtype=torch.float64, device=embeddings.device)
     gram = torch.zeros(width, width, dtype=torch.float64, device=embeddings.device)
     for start in range(0, n, _ROWS):
@@ -61,7 +64,7 @@ def similarity_within(sets: Bool[Tensor, "m n"], embeddings: Float[Tensor, "n e"
     (||sum e||^2 - n) / (n (n - 1))
     """
     total = torch.zeros(len(sets), embeddings.shape[1], dtype=torch.float64, device=embeddings.device)
-    for start in range(0, len(embeddings), _ROWS):
+    for start in range(0, len(embeddings), _ROWS):  # all sets as floats would be four times their size
         part = slice(start, start + _ROWS)
         total += (sets[:, part].float() @ embeddings[part]).double()
     sizes = sizes_of(sets).double()
@@ -97,7 +100,7 @@ def _mean_jaccard(sets: Bool[Tensor, "s n"]) -> float:
 def _common(some: Bool[Tensor, "b n"], sets: Bool[Tensor, "s n"]) -> Float[Tensor, "b s"]:
     """Sentences that two sets have in common."""
     common = torch.zeros(len(some), len(sets), dtype=torch.float64, device=sets.device)
-    for start in range(0, sets.shape[1], _ROWS):
+    for start in range(0, sets.shape[1], _ROWS):  # float32 counts exactly up to 2^24, and is fast
         part = slice(start, start + _ROWS)
         common += some[:, part].float() @ sets[:, part].float().T
     return common
@@ -125,8 +128,7 @@ def sentence_similarity(
         w_k(s) = (-1)^(s - k) (s choose k),
 
     and the same without embeddings counts them. A sentence has at most 31 such sets, so both time and
-    memory grow with n alone; a set that no other sentence has adds nothing, and is left out. In float64, as
-    large sums cancel.
+    memory grow with n alone. In float64, as large sums cancel.
 
     Args:
         concepts_of: as ``strongest`` gives them.
@@ -134,95 +136,42 @@ def sentence_similarity(
         on_step: told how many columns of the embeddings are done.
     Returns:
         For each k the mean over sentences that have such a neighbour, and how many have one. The mean is
-        not a number where none has.
+        NaN where none has.
     """
-    shared = _SharedSets.of(concepts_of)
-    counts, cosines = shared.counts(), shared.cosines(embeddings, on_step)
+    has, sizes = _shared_sets(concepts_of.cpu())  # one row per sentence, one column per set
+    weights = np.stack([(-1.0) ** (sizes - k) * comb(sizes, k) for k in N_SHARED], axis=1)
+    # A sentence is in each of its own sets: what it adds to them is taken off again, here and below.
+    itself = has @ weights
+    counts = has @ (has.sum(axis=0)[:, None] * weights) - itself
+    cosines = np.zeros_like(counts)
+    width = embeddings.shape[1]
+    step = max(1, _ENTRIES_PER_BLOCK // max(has.shape))
+    for start in range(0, width, step):
+        part = embeddings[:, start : start + step].cpu().double().numpy()
+        sums = has.T @ part
+        cosines -= itself * np.square(part).sum(axis=1, keepdims=True)
+        for column in range(len(N_SHARED)):
+            cosines[:, column] += ((has @ (weights[:, [column]] * sums)) * part).sum(axis=1)
+        if on_step:
+            on_step(min(start + step, width), width, {})
     means, support = {}, {}
-    for k in N_SHARED:
-        weights = shared.weights(k).to(counts.device)
-        n_neighbours, total = counts @ weights, cosines @ weights
-        has = n_neighbours > 0
-        means[k] = float((total[has] / n_neighbours[has]).mean())
-        support[k] = int(has.sum())
+    for column, k in enumerate(N_SHARED):
+        near = counts[:, column] > 0
+        support[k] = int(near.sum())
+        means[k] = float((cosines[near, column] / counts[near, column]).mean()) if support[k] else math.nan
     return means, support
 
 
-@dataclass(frozen=True)
-class _SharedSets:
-    """Every set of concepts that two sentences or more have.
-
-    Attributes:
-        ids: for each sentence the number of each set among its concepts, ``n_sets`` where it has fewer, or
-            no other sentence has it.
-        sizes: concepts of the sets in each column.
-        n_sets: different sets.
-    """
-
-    ids: Int[Tensor, "n s"]
-    sizes: tuple[int, ...]
-    n_sets: int
-
-    @classmethod
-    def of(cls, concepts_of: Int[Tensor, "n q"]) -> Self:
-        """Number all sets, each by the set without its last concept and that concept."""
-        n, q = concepts_of.shape
-        base = int(concepts_of.max()) + 2
-        numbers: dict[tuple[int, ...], Tensor] = {(): concepts_of.new_zeros(n)}
-        n_sets = 0
-        for size in range(1, q + 1):
-            columns = list(combinations(range(q), size))
-            keys = torch.stack([_key(numbers[c[:-1]], concepts_of[:, c[-1]], base) for c in columns], dim=1)
-            found, ids = keys.unique(return_inverse=True)
-            absent = int((found < 0).sum())  # at most one, and the first
-            ids = torch.where(keys < 0, -1, ids - absent + n_sets)
-            n_sets += len(found) - absent
-            numbers |= dict(zip(columns, ids.T, strict=True))
-        del numbers[()]
-        ids, n_shared = _without_single(torch.stack(list(numbers.values()), dim=1), n_sets)
-        return cls(ids.where(ids >= 0, n_shared), tuple(map(len, numbers)), n_shared)
-
-    def weights(self, k: int) -> Float[Tensor, " s"]:
-        """How each column counts towards exactly k shared concepts."""
-        signed = [(-1) ** (size - k) * math.comb(size, k) if size >= k else 0 for size in self.sizes]
-        return torch.tensor(signed, dtype=torch.float64)
-
-    def counts(self) -> Float[Tensor, "n s"]:
-        """How many other sentences have each set of each sentence."""
-        held = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1) - 1
-        held[self.n_sets] = 0
-        return held[self.ids].double()
-
-    def cosines(self, embeddings: Float[Tensor, "n e"], on_step: OnStep | None) -> Float[Tensor, "n s"]:
-        """Sum of the cosines of each sentence to the others that have each of its sets."""
-        width = embeddings.shape[1]
-        found = torch.zeros(self.ids.shape, dtype=torch.float64, device=embeddings.device)
-        members, starts = self._members()
-        step = max(1, _ENTRIES_PER_BLOCK // max(len(starts), len(found)))
-        for start in range(0, width, step):
-            part = embeddings[:, start : start + step].double()
-            sums = embedding_bag(members, part, starts, mode="sum")
-            itself = torch.linalg.vecdot(part, part)
-            for column, ids in enumerate(self.ids.T):
-                found[:, column] += torch.linalg.vecdot(sums[ids], part) - itself
-            if on_step:
-                on_step(min(start + step, width), width, {})
-        return found.where(self.ids < self.n_sets, 0.0)
-
-    def _members(self) -> tuple[Int[Tensor, " q"], Int[Tensor, " p"]]:
-        """Sentences that have each set, set by set, and where each set's begin; the last one's are none."""
-        sizes = torch.bincount(self.ids.flatten(), minlength=self.n_sets + 1)
-        order = self.ids.flatten().argsort(stable=True)[: int(sizes[: self.n_sets].sum())]
-        return order // self.ids.shape[1], sizes.cumsum(dim=0) - sizes
-
-
-def _without_single(ids: Int[Tensor, "n s"], n_sets: int) -> tuple[Int[Tensor, "n s"], int]:
-    """Numbers of the sets that two sentences or more have, -1 for others, and how many there are."""
-    several = torch.bincount(ids[ids >= 0], minlength=n_sets) > 1
-    number = torch.where(several, several.cumsum(dim=0) - 1, -1)
-    return torch.cat([number, number.new_full((1,), -1)])[ids], int(several.sum())
-
-
-def _key(number: Int[Tensor, " n"], last: Int[Tensor, " n"], base: int) -> Int[Tensor, " n"]:
-    """One number for a set; -1 where it has a place that is left over."""
-    return torch.where((number < 0) | (last < 0), -1, number * base + last)
+def _shared_sets(concepts_of: Int[Tensor, "n q"]) -> tuple[csr_array, NDArray[np.int64]]:
+    """Which sentence has which set of concepts, of the sets that several have; and the size of each set."""
+    n, q = concepts_of.shape
+    held, sizes = [], []
+    for size in range(1, q + 1):
+        members = concepts_of[:, list(combinations(range(q), size))]
+        rows, which = (members >= 0).all(dim=2).nonzero(as_tuple=True)
+        found, ids = members[rows, which].unique(dim=0, return_inverse=True)
+        has = csr_array((np.ones(len(ids)), (rows.numpy(), ids.numpy())), shape=(n, len(found)))
+        # A set of one sentence adds nothing, and of thousands of concepts most sets are such.
+        held.append(has[:, has.sum(axis=0) > 1])
+        sizes += [size] * held[-1].shape[1]
+    return hstack(held, format="csr"), np.array(sizes)

@@ -1,10 +1,10 @@
-"""What a score is: numbers that know their unit, their range and which way is better."""
+"""What a score is: a number that knows its unit, its range and which way is better."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Annotated, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,23 +14,35 @@ from classifsae.meaning.sentences import Sentences
 from classifsae.registry import ClassRegistry
 from classifsae.storage import Json
 
+Better = Literal["higher", "lower", "neither"]
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a number means.
+    """What a number means; a fraction unless another unit is given.
 
     Attributes:
         says: one sentence for a reader of the table.
+        better: which way is better, if either is.
         unit: "fraction", "percent", "cosine", "nats" or "count".
         low, high: the range.
-        better: which way is better, if either is.
     """
 
     says: str
-    unit: Literal["fraction", "percent", "cosine", "nats", "count"]
-    low: float
-    high: float
-    better: Literal["higher", "lower", "neither"] = "neither"
+    better: Better = "neither"
+    unit: Literal["fraction", "percent", "cosine", "nats", "count"] = "fraction"
+    low: float = 0
+    high: float = 1
+
+    @classmethod
+    def count(cls, says: str, better: Better = "neither", *, low: int = 0) -> Self:
+        """A number of things."""
+        return cls(says, better, "count", low, math.inf)
+
+    @classmethod
+    def cosine(cls, says: str, better: Better = "neither") -> Self:
+        """A cosine, or a mean of cosines."""
+        return cls(says, better, "cosine", -1)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,21 @@ class Score:
 
 
 @dataclass(frozen=True)
+class OfConcept:
+    """What a metric says of one concept.
+
+    Attributes:
+        position: of the concept among those kept.
+        latent: of the concept in the method's dictionary.
+        class_index: class that the concept belongs to.
+    """
+
+    position: int
+    latent: int
+    class_index: int
+
+
+@dataclass(frozen=True)
 class Result:
     """The outcome of one metric: a dataclass whose numbers are ``Annotated[float, Quantity(...)]``.
 
@@ -51,7 +78,7 @@ class Result:
     """
 
     def scores(self) -> Iterator[Score]:
-        """Its numbers, in the order of the fields."""
+        """The numbers, in the order of the fields."""
         for name, quantity in quantities(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, Mapping):
@@ -68,7 +95,7 @@ class Result:
 
 
 class Metric(BaseModel, ABC):
-    """A recipe for scores: frozen options, and a pure function of a view.
+    """A recipe for scores: frozen options, and a pure function of an evaluation.
 
     Attributes:
         needs_sentences: whether it reads texts or their embeddings.
@@ -79,23 +106,23 @@ class Metric(BaseModel, ABC):
     needs_sentences: ClassVar[bool] = False
 
     @abstractmethod
-    def measure(self, view: Evaluation) -> Result:
-        """Score the concepts of a view."""
+    def measure(self, evaluation: Evaluation) -> Result:
+        """Score the concepts of an evaluation."""
 
     @classmethod
-    def sentences_of(cls, view: Evaluation) -> Sentences:
-        """The sentences of a view.
+    def require(cls, sentences: Sentences | None) -> Sentences:
+        """The sentences that a metric needs.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: there are none.
         """
-        if view.sentences is None:
+        if sentences is None:
             name = cls.__module__.rpartition(".")[2]
             raise ConfigError(
                 f"the metric {name} needs the test sentences, and was given none; "
                 f"pass them: score(..., sentences=embed(texts))."
             )
-        return view.sentences
+        return sentences
 
 
 METRICS: ClassRegistry[Metric] = ClassRegistry("metric", "classifsae.metrics", Metric)
@@ -112,14 +139,14 @@ def quantities(kind: type[Result]) -> dict[str, Quantity]:
 
 
 def mean(values: list[float], weights: list[float] | None = None) -> float:
-    """Weighted mean; not a number where there is nothing to average."""
+    """Weighted mean; NaN where there is nothing to average."""
     weights = weights or [1.0] * len(values)
     total = math.fsum(weights)
     return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / total if total else math.nan
 
 
 def number(value: float) -> float | None:
-    """A number as JSON holds it: null for not a number."""
+    """A number as JSON holds it: null for NaN and infinity."""
     return value if math.isfinite(value) else None
 
 
@@ -139,7 +166,7 @@ def _plain(value: object) -> Json:
         return number(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(item) for name, item in asdict(value).items()}  # type: ignore[call-overload]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(item) for name, item in asdict(value).items()}
     assert value is None or isinstance(value, (bool, int, str)), f"{value!r} has no place in a report"
     return value

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import inf
 from typing import Annotated, ClassVar, Literal, Self, final
 
 from pydantic import model_validator
@@ -26,7 +27,7 @@ MIN_SENTENCES, MAX_SHARE = 5, 0.8
 
 @dataclass(frozen=True)
 class ConceptCoherence:
-    """How well the words of one concept go together; not a number where it has fewer than two.
+    """How well the words of one concept go together; NaN where it has fewer than two.
 
     Attributes:
         position: of the concept among those kept.
@@ -52,21 +53,17 @@ class CoherenceResult(Result):
 
     c_v: Annotated[
         float,
-        Quantity(
-            "how alike the company is that a concept's words keep within 110 words", "cosine", -1, 1, "higher"
-        ),
+        Quantity.cosine("how alike the contexts of 110 words are in which a concept's words stand", "higher"),
     ]
     c_uci: Annotated[
         float,
         Quantity(
             "how much oftener than by chance they stand within 10 words of each other: mean PMI",
-            "nats", float("-inf"), float("inf"), "higher",
+            "higher", "nats", -inf, inf,
         ),
     ]  # fmt: skip
-    c_npmi: Annotated[float, Quantity("the same, each PMI normalised", "fraction", -1, 1, "higher")]
-    n_coherent: Annotated[
-        int, Quantity("concepts with two words or more, over which these are means", "count", 0, float("inf"))
-    ]
+    c_npmi: Annotated[float, Quantity("the same, each PMI normalised", "higher", low=-1)]
+    n_coherent: Annotated[int, Quantity.count("concepts with two words or more, over which these are means")]
     concepts: tuple[ConceptCoherence, ...]
 
 
@@ -90,20 +87,21 @@ class Coherence(Metric):
     def _installed(self) -> Self:
         if find_spec("gensim") is None:
             raise ValueError('coherence needs gensim; pip install "classifsae[text]", or leave it out')
+        self.words.require_installed()
         return self
 
-    def measure(self, view: Evaluation) -> CoherenceResult:
-        """Score the concepts of a view.
+    def measure(self, evaluation: Evaluation) -> CoherenceResult:
+        """Score the concepts of an evaluation.
 
         Raises:
-            ConfigError: the view has no sentences.
+            ConfigError: the evaluation has no sentences.
         """
-        tokens = tokenise(self.sentences_of(view).texts, self.words)
-        activating = activating_sets(view.codes)
-        rows = strongest_rows(view.codes, activating, at_most=N_READ)
+        tokens = tokenise(self.require(evaluation.sentences).texts, self.words)
+        activating = activating_sets(evaluation.codes)
+        rows = strongest_rows(evaluation.codes, activating, at_most=N_READ)
         topics = top_words(tokens, rows)
         columns = coherence_of(topics, [t.lemmas for t in tokens])
-        latents, sizes = view.concepts.kept.tolist(), activating.sizes.tolist()
+        latents, sizes = evaluation.concepts.kept.tolist(), activating.sizes.tolist()
         concepts = tuple(
             ConceptCoherence(j, latents[j], sizes[j], topics[j], *(columns[m][j] for m in WINDOWS))
             for j in range(len(topics))
@@ -130,7 +128,7 @@ def top_words(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[T
 
 
 def coherence_of(topics: Sequence[Term], texts: Sequence[Term]) -> dict[Measure, list[float]]:
-    """Each measure of every topic; not a number for a topic of fewer than two words."""
+    """Each measure of every topic; NaN for a topic of fewer than two words."""
     from gensim.corpora import Dictionary
     from gensim.models import CoherenceModel
 

@@ -1,6 +1,7 @@
 """Do the concepts suffice? How well the classifier decides when only they are left."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, final
 
 import torch
@@ -14,7 +15,7 @@ from classifsae.tensors import Float, Int, Tensor
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well the rebuilt classifier finds one class; fractions in [0, 1], 0 where undefined.
+    """How well the classifier rebuilt from concepts finds one class; fractions in [0, 1], 0 where undefined.
 
     Attributes:
         class_index: the class.
@@ -36,45 +37,33 @@ class ClassScores:
 class CompletenessResult(Result):
     """Completeness on one test set."""
 
-    n_sentences: Annotated[int, Quantity("test sentences", "count", 0, float("inf"))]
-    accuracy: Annotated[float, Quantity("the classifier's own accuracy", "fraction", 0, 1, "higher")]
-    macro_f1: Annotated[
-        float, Quantity("the classifier's own mean F1 over classes", "fraction", 0, 1, "higher")
-    ]
+    n_sentences: Annotated[int, Quantity.count("test sentences")]
+    accuracy: Annotated[float, Quantity("the classifier's own accuracy", "higher")]
+    macro_f1: Annotated[float, Quantity("the classifier's own mean F1 over classes", "higher")]
     recovery_accuracy: Annotated[
-        float,
-        Quantity(
-            "share of the classifier's decisions that the concepts reproduce", "fraction", 0, 1, "higher"
-        ),
+        float, Quantity("share of the classifier's decisions that the concepts reproduce", "higher")
     ]
-    rebuilt_accuracy: Annotated[
-        float, Quantity("accuracy of the classifier rebuilt from concepts", "fraction", 0, 1, "higher")
-    ]
+    rebuilt_accuracy: Annotated[float, Quantity("accuracy of the classifier rebuilt from concepts", "higher")]
     rebuilt_macro_f1: Annotated[
-        float,
-        Quantity("mean F1 over classes of the classifier rebuilt from concepts", "fraction", 0, 1, "higher"),
+        float, Quantity("mean F1 over classes of the classifier rebuilt from concepts", "higher")
     ]
     cross_entropy: Annotated[
-        float, Quantity("cross-entropy of the classifier with the truth", "nats", 0, float("inf"), "lower")
+        float, Quantity("cross-entropy of the classifier with the truth", "lower", "nats", high=inf)
     ]
     rebuilt_cross_entropy: Annotated[
-        float, Quantity("the same for the classifier rebuilt from concepts", "nats", 0, float("inf"), "lower")
+        float, Quantity("the same for the classifier rebuilt from concepts", "lower", "nats", high=inf)
     ]
     activation_rate: Annotated[
         float,
-        Quantity("sentences on which a concept is active, mean over concepts", "percent", 0, 100, "lower"),
+        Quantity("sentences on which a concept is active, mean over concepts", "lower", "percent", high=100),
     ]
     max_activation_rate: Annotated[
-        float, Quantity("sentences on which the most active concept is active", "percent", 0, 100)
+        float, Quantity("sentences on which the most active concept is active", unit="percent", high=100)
     ]
-    n_documents: Annotated[
-        int, Quantity("texts that the sentences are windows of, or as many", "count", 0, float("inf"))
-    ]
-    document_accuracy: Annotated[
-        float, Quantity("the classifier's own accuracy on whole texts", "fraction", 0, 1, "higher")
-    ]
+    n_documents: Annotated[int, Quantity.count("texts that the sentences are windows of, or as many")]
+    document_accuracy: Annotated[float, Quantity("the classifier's own accuracy on whole texts", "higher")]
     document_recovery_accuracy: Annotated[
-        float, Quantity("the same share for decisions on whole texts", "fraction", 0, 1, "higher")
+        float, Quantity("the same share for decisions on whole texts", "higher")
     ]
     classes: tuple[ClassScores, ...]
 
@@ -91,29 +80,31 @@ class Completeness(Metric):
     Source: Le Bail et al. 2025 (arXiv:2506.23951).
     """
 
-    def measure(self, view: Evaluation) -> CompletenessResult:
-        """Score the concepts of a view."""
-        original, rebuilt = view.original.argmax(dim=1), view.rebuilt.argmax(dim=1)
-        rates = 100 * (view.codes.abs() > ACTIVE).double().mean(dim=0)
-        classes = class_scores(rebuilt, view.labels, n_classes=view.n_classes)
-        own = class_scores(original, view.labels, n_classes=view.n_classes)
-        documents = _numbered(view)
-        decided = by_document(view.original, documents).argmax(dim=1)
-        truth = torch.zeros_like(decided).scatter(0, documents, view.labels)
+    def measure(self, evaluation: Evaluation) -> CompletenessResult:
+        """Score the concepts of an evaluation."""
+        original, rebuilt = evaluation.original.argmax(dim=1), evaluation.rebuilt.argmax(dim=1)
+        rates = 100 * (evaluation.codes.abs() > ACTIVE).double().mean(dim=0)
+        classes = class_scores(rebuilt, evaluation.labels, n_classes=evaluation.n_classes)
+        own = class_scores(original, evaluation.labels, n_classes=evaluation.n_classes)
+        documents = _numbered(evaluation)
+        decided = by_document(evaluation.original, documents).argmax(dim=1)
+        truth = torch.zeros_like(decided).scatter(0, documents, evaluation.labels)
         return CompletenessResult(
-            n_sentences=len(view.labels),
-            accuracy=share(original == view.labels),
-            macro_f1=sum(c.f1 for c in own) / view.n_classes,
+            n_sentences=len(evaluation.labels),
+            accuracy=share(original == evaluation.labels),
+            macro_f1=sum(c.f1 for c in own) / evaluation.n_classes,
             recovery_accuracy=share(rebuilt == original),
-            rebuilt_accuracy=share(rebuilt == view.labels),
-            rebuilt_macro_f1=sum(c.f1 for c in classes) / view.n_classes,
-            cross_entropy=_cross_entropy(view.original, view.labels),
-            rebuilt_cross_entropy=_cross_entropy(view.rebuilt, view.labels),
+            rebuilt_accuracy=share(rebuilt == evaluation.labels),
+            rebuilt_macro_f1=sum(c.f1 for c in classes) / evaluation.n_classes,
+            cross_entropy=float(cross_entropy(evaluation.original.double(), evaluation.labels)),
+            rebuilt_cross_entropy=float(cross_entropy(evaluation.rebuilt.double(), evaluation.labels)),
             activation_rate=float(rates.mean()),
             max_activation_rate=float(rates.max()),
             n_documents=len(decided),
             document_accuracy=share(decided == truth),
-            document_recovery_accuracy=share(by_document(view.rebuilt, documents).argmax(dim=1) == decided),
+            document_recovery_accuracy=share(
+                by_document(evaluation.rebuilt, documents).argmax(dim=1) == decided
+            ),
             classes=tuple(classes),
         )
 
@@ -134,11 +125,11 @@ def by_document(logits: Float[Tensor, "n c"], documents: Int[Tensor, " n"]) -> F
     return total.index_add_(0, documents, logits.double()) / counts[:, None]
 
 
-def _numbered(view: Evaluation) -> Int[Tensor, " n"]:
+def _numbered(evaluation: Evaluation) -> Int[Tensor, " n"]:
     """Texts numbered without gaps; one per row where no text was split."""
-    if view.documents is None:
-        return torch.arange(len(view.labels), device=view.labels.device)
-    return view.documents.unique(return_inverse=True)[1]
+    if evaluation.documents is None:
+        return torch.arange(len(evaluation.labels), device=evaluation.labels.device)
+    return evaluation.documents.unique(return_inverse=True)[1]
 
 
 def class_scores(
@@ -152,7 +143,3 @@ def class_scores(
     precision, recall, f1, support = (column.tolist() for column in table)
     n_predicted = predicted.bincount(minlength=n_classes).tolist()
     return [ClassScores(c, support[c], n_predicted[c], recall[c], precision[c], f1[c]) for c in classes]
-
-
-def _cross_entropy(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    return float(cross_entropy(logits.double(), labels))

@@ -38,14 +38,7 @@ class ControlEffect:
     tvd: float
 
 
-_SHIFT = Quantity(
-    "distance that removing a concept moves a state, over its norm, mean over concepts", "fraction", 0, 2
-)
-_FLIP = Quantity("conditional flip rate of random changes as frequent and as large", "fraction", 0, 1)
-_TVD = Quantity("conditional TVD of random changes as frequent and as large", "fraction", 0, 1)
-_WEIGHTED = Quantity("the same, concepts weighted by how often they fire", "fraction", 0, 1)
-_GLOBAL_FLIP = Quantity("global flip rate (100 %) of random changes as large", "fraction", 0, 1)
-_GLOBAL_TVD = Quantity("global TVD (100 %) of random changes as large", "fraction", 0, 1)
+_WEIGHTED = "the same, concepts weighted by how often they fire"
 
 
 @final
@@ -53,13 +46,20 @@ _GLOBAL_TVD = Quantity("global TVD (100 %) of random changes as large", "fractio
 class ControlResult(Result):
     """The control of causality on one test set."""
 
-    removal_shift: Annotated[float, _SHIFT]
-    control_flip_rate: Annotated[float, _FLIP]
-    control_tvd: Annotated[float, _TVD]
-    control_flip_rate_weighted: Annotated[float, _WEIGHTED]
-    control_tvd_weighted: Annotated[float, _WEIGHTED]
-    control_global_flip_rate: Annotated[float, _GLOBAL_FLIP]
-    control_global_tvd: Annotated[float, _GLOBAL_TVD]
+    removal_shift: Annotated[
+        float,
+        Quantity("distance that removing a concept moves a state, over its norm, mean over concepts", high=2),
+    ]
+    control_flip_rate: Annotated[
+        float, Quantity("conditional flip rate of random changes as frequent and as large")
+    ]
+    control_tvd: Annotated[float, Quantity("conditional TVD of random changes as frequent and as large")]
+    control_flip_rate_weighted: Annotated[float, Quantity(_WEIGHTED)]
+    control_tvd_weighted: Annotated[float, Quantity(_WEIGHTED)]
+    control_global_flip_rate: Annotated[
+        float, Quantity("global flip rate (100 %) of random changes as large")
+    ]
+    control_global_tvd: Annotated[float, Quantity("global TVD (100 %) of random changes as large")]
     concepts: tuple[ControlEffect, ...]
 
 
@@ -85,11 +85,11 @@ class Control(Metric):
 
     seed: NonNegativeInt = 42
 
-    def measure(self, view: Evaluation) -> ControlResult:
-        """Score the concepts of a view."""
-        drawn = Draws.of(view, seed=self.seed)
-        concepts = conditional_control(view, drawn)
-        flip, tvd = global_control(view, drawn)
+    def measure(self, evaluation: Evaluation) -> ControlResult:
+        """Score the concepts of an evaluation."""
+        drawn = Draws.of(evaluation, seed=self.seed)
+        concepts = conditional_control(evaluation, drawn)
+        flip, tvd = global_control(evaluation, drawn)
         firing = [c for c in concepts if c.support]
         weights = [float(c.support) for c in firing]
         return ControlResult(
@@ -121,10 +121,10 @@ class Draws:
     generator: torch.Generator
 
     @classmethod
-    def of(cls, view: Evaluation, *, seed: int) -> "Draws":
-        """What may be drawn for one view."""
-        states, generator = view.states(), torch.Generator().manual_seed(seed)
-        may_turn = (states.norm(dim=1) > 0) | (view.codes != 0).any(dim=1)
+    def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
+        """What may be drawn for one evaluation."""
+        states, generator = evaluation.states(), torch.Generator().manual_seed(seed)
+        may_turn = (states.norm(dim=1) > 0) | (evaluation.codes != 0).any(dim=1)
         directions = normalize(torch.randn(N_DIRECTIONS, states.shape[1], generator=generator), dim=1)
         return cls(states, may_turn.nonzero()[:, 0], directions.to(states), generator)
 
@@ -139,29 +139,33 @@ class Draws:
         return self.directions[chosen.to(self.directions.device)]
 
 
-def conditional_control(view: Evaluation, drawn: Draws) -> list[ControlEffect]:
+def conditional_control(evaluation: Evaluation, drawn: Draws) -> list[ControlEffect]:
     """For each concept, what its matched random changes do to as many random sentences."""
-    rows, columns = firings(view)
-    support = torch.bincount(columns, minlength=len(view.concepts))
-    shifts = _shifts_without_one(view, drawn.states, rows, columns)
-    # Concept by concept, as rows and columns are; the draw is in random order, so sizes need no shuffling.
+    rows, columns = firings(evaluation)
+    support = torch.bincount(columns, minlength=len(evaluation.concepts))
+    removals = evaluation.without_one(rows, columns, through=evaluation.bottleneck.states)
+    sizes = [relative_change(drawn.states[rows[part]], after) for part, after in removals]
+    shifts = torch.cat([drawn.states.new_empty(0), *sizes])
+    # Concept by concept, as rows and columns are. The sentences come in random order, so that which of the
+    # concept's sizes each of them gets is random as well.
     sentences = torch.cat([drawn.some_sentences(int(count)) for count in support])
     totals = torch.zeros(len(support), 3, dtype=torch.float64, device=rows.device)
     totals[:, 0].index_add_(0, columns, shifts.double())
-    for part, moved in _turned(view, drawn, sentences, shifts):
+    for part, moved in _turned(evaluation, drawn, sentences, shifts):
         totals[:, 1:].index_add_(0, columns[part], moved)
     means = (totals / support[:, None]).tolist()
     return [ControlEffect(j, n, *means[j]) for j, n in enumerate(support.tolist())]
 
 
-def global_control(view: Evaluation, drawn: Draws) -> tuple[float, float]:
+def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
-    total = torch.zeros(2, dtype=torch.float64, device=view.codes.device)
-    for segment in filter(None, view.concepts.segments):
-        shifts = relative_change(drawn.states, view.states_without_many(segment))[drawn.sentences]
-        for _, moved in _turned(view, drawn, drawn.some_sentences(len(shifts)), shifts):
+    total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
+    for segment in filter(None, evaluation.concepts.segments):
+        without = evaluation.without_many(segment, through=evaluation.bottleneck.states)
+        shifts = relative_change(drawn.states, without)[drawn.sentences]
+        for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
-    flip, tvd = (total / len(view.codes) / view.n_classes).tolist()
+    flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()
     return flip, tvd
 
 
@@ -180,27 +184,20 @@ def turn(
     """
     along = normalize(states, dim=1)
     across = normalize(towards - (towards * along).sum(dim=1, keepdim=True) * along, dim=1)
+    # On a circle of radius 1 a chord of length s belongs to an angle of 2 arcsin(s / 2).
     angles = 2 * (shifts / 2).clamp(max=1).asin()[:, None]
     return angles.cos() * states + angles.sin() * states.norm(dim=1, keepdim=True) * across
 
 
-def _shifts_without_one(
-    view: Evaluation, states: Float[Tensor, "n d"], rows: Int[Tensor, " q"], columns: Int[Tensor, " q"]
-) -> Float[Tensor, " q"]:
-    """How far each state moves when one of its concepts is removed."""
-    found = [relative_change(states[rows[p]], after) for p, after in view.states_without_one(rows, columns)]
-    return torch.cat([states.new_empty(0), *found])
-
-
 def _turned(
-    view: Evaluation, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
+    evaluation: Evaluation, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
 ) -> Iterator[tuple[slice, Float[Tensor, "b 2"]]]:
     """Flip and TVD of each turned state, in batches."""
-    for part in batches(len(sentences), view.width):
+    for part in batches(len(sentences), evaluation.width):
         rows = sentences[part]
         turned = turn(drawn.states[rows], shifts[part], drawn.some_directions(len(rows)))
         with torch.no_grad():
-            after = view.bottleneck.tail(turned).float()
-        if view.on_step:
-            view.on_step(part.stop, len(sentences), {})
-        yield part, changes(view.rebuilt[rows], after, view.labels[rows])[:, :2]
+            after = evaluation.bottleneck.tail(turned).float()
+        if evaluation.on_step:
+            evaluation.on_step(part.stop, len(sentences), {})
+        yield part, changes(evaluation.rebuilt[rows], after, evaluation.labels[rows])[:, :2]

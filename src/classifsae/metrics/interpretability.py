@@ -14,31 +14,22 @@ from classifsae.metrics._similarity import (
     similarity_within,
     strongest,
 )
-from classifsae.metrics.base import Metric, Quantity, Result, mean
+from classifsae.metrics.base import Metric, OfConcept, Quantity, Result, mean
 
 
 @dataclass(frozen=True)
-class ConceptMeaning:
+class ConceptMeaning(OfConcept):
     """How alike the sentences are that activate one concept.
 
     Attributes:
-        position: of the concept among those kept.
-        latent: of the concept in the method's dictionary.
-        class_index: class that it belongs to.
-        threshold: an activation above this counts: the natural break; not a number where all are equal.
+        threshold: an activation above this counts: the natural break; NaN where all are equal.
         n_activating: sentences in the activating set.
-        concept_sim: their mean pairwise cosine, in [-1, 1]; not a number for fewer than two.
+        concept_sim: their mean pairwise cosine, in [-1, 1]; NaN for fewer than two.
     """
 
-    position: int
-    latent: int
-    class_index: int
     threshold: float
     n_activating: int
     concept_sim: float
-
-
-_INFINITY = float("inf")
 
 
 @final
@@ -48,36 +39,28 @@ class InterpretabilityResult(Result):
 
     concept_sim: Annotated[
         float,
-        Quantity(
-            "mean cosine of two sentences that activate the same concept, over all such pairs",
-            "cosine", -1, 1, "higher",
+        Quantity.cosine(
+            "mean cosine of two sentences that activate the same concept, over all such pairs", "higher"
         ),
-    ]  # fmt: skip
-    concept_sim_plain: Annotated[
-        float, Quantity("the same, every concept counting alike", "cosine", -1, 1, "higher")
     ]
+    concept_sim_plain: Annotated[float, Quantity.cosine("the same, every concept counting alike", "higher")]
     dataset_cosine_mean: Annotated[
-        float, Quantity("mean cosine of any two test sentences: the baseline", "cosine", -1, 1)
+        float, Quantity.cosine("mean cosine of any two test sentences: the baseline")
     ]
-    dataset_cosine_variance: Annotated[float, Quantity("variance of that cosine", "cosine", 0, 1)]
+    dataset_cosine_variance: Annotated[float, Quantity("variance of that cosine", unit="cosine")]
     sentence_sim: Annotated[
         Mapping[int, float],
-        Quantity(
-            "mean cosine of a sentence to those that share exactly k of its 5 strongest concepts",
-            "cosine", -1, 1, "higher",
+        Quantity.cosine(
+            "mean cosine of a sentence to those that share exactly k of its 5 strongest concepts", "higher"
         ),
-    ]  # fmt: skip
-    n_sentence_sim: Annotated[
-        Mapping[int, int], Quantity("sentences that have such a neighbour", "count", 0, _INFINITY)
     ]
-    n_activated: Annotated[int, Quantity("concepts that any sentence activates", "count", 0, _INFINITY)]
-    jaccard: Annotated[
-        float, Quantity("overlap of two activating sets, mean over pairs", "fraction", 0, 1, "lower")
-    ]
+    n_sentence_sim: Annotated[Mapping[int, int], Quantity.count("sentences that have such a neighbour")]
+    n_activated: Annotated[int, Quantity.count("concepts that any sentence activates")]
+    jaccard: Annotated[float, Quantity("overlap of two activating sets, mean over pairs", "lower")]
     redundancy: Annotated[
-        float, Quantity("concepts that activate on a covered sentence", "count", 1, _INFINITY, "lower")
+        float, Quantity.count("concepts that activate on a covered sentence", "lower", low=1)
     ]
-    coverage: Annotated[float, Quantity("sentences that activate any concept", "fraction", 0, 1)]
+    coverage: Annotated[float, Quantity("sentences that activate any concept")]
     concepts: tuple[ConceptMeaning, ...]
 
 
@@ -95,22 +78,22 @@ class Interpretability(Metric):
 
     needs_sentences: ClassVar[bool] = True
 
-    def measure(self, view: Evaluation) -> InterpretabilityResult:
-        """Score the concepts of a view.
+    def measure(self, evaluation: Evaluation) -> InterpretabilityResult:
+        """Score the concepts of an evaluation.
 
         Raises:
-            ConfigError: the view has no sentences.
+            ConfigError: the evaluation has no sentences.
         """
-        embeddings = self.sentences_of(view).embeddings.to(view.codes)
-        activating = activating_sets(view.codes)
+        embeddings = self.require(evaluation.sentences).embeddings.to(evaluation.codes)
+        activating = activating_sets(evaluation.codes)
         within = similarity_within(activating.sets, embeddings).tolist()
         sizes = activating.sizes.tolist()
         overlap = overlap_of(activating.sets)
         cosine_mean, cosine_variance = pair_moments(embeddings)
         sentence_sim, n_sentence_sim = sentence_similarity(
-            strongest(view.codes), embeddings, on_step=view.on_step
+            strongest(evaluation.codes), embeddings, on_step=evaluation.on_step
         )
-        latents, classes = view.concepts.kept.tolist(), view.concepts.segment_of.tolist()
+        latents, classes = evaluation.concepts.kept.tolist(), evaluation.concepts.segment_of.tolist()
         shown = [sim if n >= 2 else math.nan for sim, n in zip(within, sizes, strict=True)]
         columns = zip(latents, classes, activating.thresholds.tolist(), sizes, shown, strict=True)
         return InterpretabilityResult(

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, nan
 from typing import Annotated, final
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from classifsae.bottleneck import Evaluation
-from classifsae.metrics.base import Metric, Quantity, Result
+from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
 from classifsae.tensors import Bool, Float, Int, Tensor
 
 Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, " s"]]
@@ -23,36 +24,22 @@ _PAIRS_PER_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class ConceptWorth:
+class ConceptWorth(OfConcept):
     """The Shapley value of one concept.
 
     Attributes:
-        position: of the concept among those kept.
-        latent: of the concept in the method's dictionary.
-        class_index: class that it belongs to.
         value: its Shapley value, as a share of the completeness score; negative where it does harm.
         standard_error: of the value over permutations; 0 where it is exact.
     """
 
-    position: int
-    latent: int
-    class_index: int
     value: float
     standard_error: float
-
-
-_ALL = Quantity("recovery above chance with all concepts left", "fraction", -math.inf, 1, "higher")
-_NONE = Quantity("recovery above chance with no concept left", "fraction", -math.inf, 1)
-_LARGEST = Quantity("Shapley value of the concept that is worth most", "fraction", -math.inf, math.inf)
-_ERROR = Quantity(
-    "standard error of a Shapley value, the largest over concepts", "fraction", 0, math.inf, "lower"
-)
 
 
 @final
 @dataclass(frozen=True)
 class ShapleyResult(Result):
-    """Shapley values on one test set; not a number where ``reason`` says why.
+    """Shapley values on one test set; NaN where ``reason`` says why.
 
     Attributes:
         n_sentences: that the scores are taken on.
@@ -61,10 +48,18 @@ class ShapleyResult(Result):
         concepts: one entry per concept, empty where the values are missing.
     """
 
-    completeness_score: Annotated[float, _ALL]
-    completeness_score_none: Annotated[float, _NONE]
-    shapley_max: Annotated[float, _LARGEST]
-    shapley_standard_error: Annotated[float, _ERROR]
+    completeness_score: Annotated[
+        float, Quantity("recovery above chance with all concepts left", "higher", low=-inf)
+    ]
+    completeness_score_none: Annotated[
+        float, Quantity("recovery above chance with no concept left", low=-inf)
+    ]
+    shapley_max: Annotated[
+        float, Quantity("Shapley value of the concept that is worth most", low=-inf, high=inf)
+    ]
+    shapley_standard_error: Annotated[
+        float, Quantity("standard error of a Shapley value, the largest over concepts", "lower", high=inf)
+    ]
     n_sentences: int
     chance: float
     reason: str | None
@@ -104,55 +99,63 @@ class Shapley(Metric):
     max_concepts: Annotated[int, Field(ge=1, le=MOST_CONCEPTS)] = MOST_CONCEPTS
     seed: NonNegativeInt = 42
 
-    def measure(self, view: Evaluation) -> ShapleyResult:
-        """Score the concepts of a view."""
-        rows, m = self._sentences(view), len(view.concepts)
-        chance = most_frequent(view.original[rows].argmax(dim=1))
-        if chance == 1:
-            why = f"the classifier gives all {len(rows)} sentences the same label: nothing is above chance"
-            return _without_values(math.nan, math.nan, len(rows), chance, why)
-        if m > self.max_concepts:
-            why = f"{m} concepts are more than max_concepts, {self.max_concepts}"
-            whole = completeness_score(view.rebuilt[rows], view.original[rows])
-            return _without_values(whole, _of_nothing(view, rows), len(rows), chance, why)
-        return self._with_values(view, rows, chance)
-
-    def _with_values(self, view: Evaluation, rows: Int[Tensor, " r"], chance: float) -> ShapleyResult:
-        m = len(view.concepts)
-
-        def worth(sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
-            return (recovery(view, rows, sets) - chance) / (1 - chance)
-
-        if 2**m <= self.n_permutations * m:
-            values, errors = by_all_sets(worth, m), torch.zeros(m)
-        else:
-            values, errors = by_permutations(worth, m, n_permutations=self.n_permutations, seed=self.seed)
-        none, all_of_them = worth(torch.tensor([0, 2**m - 1])).tolist()
+    def measure(self, evaluation: Evaluation) -> ShapleyResult:
+        """Score the concepts of an evaluation."""
+        concepts, rows = evaluation.concepts, self._sentences(evaluation)
+        decisions = evaluation.original[rows].argmax(dim=1)
+        chance = most_frequent(decisions)
+        emptied = evaluation.without_many(list(range(len(concepts))))
+        reason = self._reason_against(len(concepts), len(rows), chance)
+        values, errors = self._values(evaluation, rows, chance) if reason is None else ([], [])
+        # Without values there are no entries.
+        columns = zip(concepts.kept.tolist(), concepts.segment_of.tolist(), values, errors, strict=False)
         return ShapleyResult(
-            completeness_score=all_of_them,
-            completeness_score_none=none,
-            shapley_max=float(values.max()),
-            shapley_standard_error=float(errors.max()),
+            completeness_score=above_chance(evaluation.rebuilt[rows], decisions, chance),
+            completeness_score_none=above_chance(emptied[rows], decisions, chance),
+            shapley_max=max(values, default=nan),
+            shapley_standard_error=max(errors, default=nan),
             n_sentences=len(rows),
             chance=chance,
-            reason=None,
-            concepts=_listed(view, values, errors),
+            reason=reason,
+            concepts=tuple(ConceptWorth(j, *column) for j, column in enumerate(columns)),
         )
 
-    def _sentences(self, view: Evaluation) -> Int[Tensor, " r"]:
+    def _reason_against(self, n_concepts: int, n_sentences: int, chance: float) -> str | None:
+        """Why there are no Shapley values, if that is so."""
+        if chance == 1:
+            return f"the classifier gives all {n_sentences} sentences the same label: nothing is above chance"
+        if n_concepts > self.max_concepts:
+            return f"{n_concepts} concepts are more than max_concepts, {self.max_concepts}"
+        return None
+
+    def _values(
+        self, evaluation: Evaluation, rows: Int[Tensor, " r"], chance: float
+    ) -> tuple[list[float], list[float]]:
+        """The value of each concept and its standard error."""
+        m = len(evaluation.concepts)
+
+        def worth(sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
+            return (recovery(evaluation, rows, sets) - chance) / (1 - chance)
+
+        if 2**m <= self.n_permutations * m:
+            return by_all_sets(worth, m).tolist(), [0.0] * m
+        values, errors = by_permutations(worth, m, n_permutations=self.n_permutations, seed=self.seed)
+        return values.tolist(), errors.tolist()
+
+    def _sentences(self, evaluation: Evaluation) -> Int[Tensor, " r"]:
         """All sentences, or a random choice of them, in order."""
-        n = len(view.codes)
+        n = len(evaluation.codes)
         rows = torch.arange(n)
         if self.max_sentences is not None and self.max_sentences < n:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
             rows = order[: self.max_sentences].sort().values
-        return rows.to(view.codes.device)
+        return rows.to(evaluation.codes.device)
 
 
 def by_all_sets(worth: Worth, m: int) -> Float[Tensor, " m"]:
     """Exact Shapley values of m players, from the worth of all 2^m sets."""
     sets = torch.arange(2**m)
-    values = worth(sets).double().cpu()
+    values = worth(sets).double().cpu()  # a set's number is its place: bit j says whether player j is in it
     sizes = members(sets, m).sum(dim=1)
     factorials = torch.tensor([math.factorial(k) for k in range(m + 1)], dtype=torch.float64)
     found = []
@@ -176,6 +179,7 @@ def by_permutations(
     """
     draws = torch.Generator().manual_seed(seed)
     orders = torch.stack([torch.randperm(m, generator=draws) for _ in range(n_permutations)])
+    # The empty set, then one player more at a time: bits are disjoint, so sums are unions.
     first = torch.zeros(n_permutations, 1, dtype=torch.int64)
     prefixes = torch.cat([first, (1 << orders).cumsum(dim=1)], dim=1)
     sets, where = prefixes.unique(return_inverse=True)
@@ -184,7 +188,7 @@ def by_permutations(
     return by_player.mean(dim=0), by_player.std(dim=0) / math.sqrt(n_permutations)
 
 
-def recovery(view: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
+def recovery(evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
     """Recovery accuracy on some sentences with only the concepts of each set left.
 
     A concept whose code is zero changes nothing, so for one sentence all sets with the same concepts
@@ -194,22 +198,23 @@ def recovery(view: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"])
     size = max(1, min(_MOST_ROWS, _PAIRS_PER_CHUNK // len(sets)))
     hits = torch.zeros(len(sets), dtype=torch.int64, device=rows.device)
     for start in range(0, len(rows), size):
-        hits += _hits(view, rows[start : start + size], sets)
-        if view.on_step:
-            view.on_step(min(start + size, len(rows)), len(rows), {})
+        hits += _hits(evaluation, rows[start : start + size], sets)
+        if evaluation.on_step:
+            evaluation.on_step(min(start + size, len(rows)), len(rows), {})
     return hits.double() / len(rows)
 
 
-def _hits(view: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
+def _hits(evaluation: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
     """Number of these sentences whose decision each set recovers."""
-    m = len(view.concepts)
-    present = ((view.codes[rows] != 0).long() << torch.arange(m, device=rows.device)).sum(dim=1)
+    m = len(evaluation.concepts)
+    present = ((evaluation.codes[rows] != 0).long() << torch.arange(m, device=rows.device)).sum(dim=1)
+    # One integer for a sentence and those concepts of a set that it has: equal keys are computed once.
     numbers = torch.arange(len(rows), device=rows.device) << m
     keys, where = (sets & present[:, None] | numbers[:, None]).unique(return_inverse=True)
     asked = rows[keys >> m]
-    wanted = view.original.argmax(dim=1)
+    wanted = evaluation.original.argmax(dim=1)
     right = torch.empty(len(keys), dtype=torch.bool, device=rows.device)
-    for part, logits in view.with_only(asked, members(keys, m)):
+    for part, logits in evaluation.with_only(asked, members(keys, m)):
         right[part] = logits.argmax(dim=1) == wanted[asked[part]]
     return right[where].sum(dim=0)
 
@@ -219,35 +224,12 @@ def members(sets: Int[Tensor, " s"], m: int) -> Bool[Tensor, "s m"]:
     return torch.stack([(sets >> player) & 1 == 1 for player in range(m)], dim=1)
 
 
-def completeness_score(rebuilt: Float[Tensor, "b c"], original: Float[Tensor, "b c"]) -> float:
-    """Recovery above chance: (RAcc - chance) / (1 - chance), at most 1.
-
-    Chance is the share of the most frequent original decision, which must not be the only one.
-    """
-    decisions = original.argmax(dim=1)
-    chance = most_frequent(decisions)
-    return (float((rebuilt.argmax(dim=1) == decisions).double().mean()) - chance) / (1 - chance)
+def above_chance(rebuilt: Float[Tensor, "b c"], decisions: Int[Tensor, " b"], chance: float) -> float:
+    """Completeness score: (RAcc - chance) / (1 - chance), at most 1; NaN where all decisions are the same."""
+    recovered = (rebuilt.argmax(dim=1) == decisions).double().mean()
+    return nan if chance == 1 else (float(recovered) - chance) / (1 - chance)
 
 
 def most_frequent(decisions: Int[Tensor, " b"]) -> float:
     """Share of the most frequent decision, in (0, 1]."""
     return int(decisions.bincount().max()) / len(decisions)
-
-
-def _of_nothing(view: Evaluation, rows: Int[Tensor, " r"]) -> float:
-    emptied = view.without_many(list(range(len(view.concepts))))
-    return completeness_score(emptied[rows], view.original[rows])
-
-
-def _without_values(
-    all_of_them: float, none: float, n_sentences: int, chance: float, reason: str
-) -> ShapleyResult:
-    return ShapleyResult(all_of_them, none, math.nan, math.nan, n_sentences, chance, reason, ())
-
-
-def _listed(
-    view: Evaluation, values: Float[Tensor, " m"], errors: Float[Tensor, " m"]
-) -> tuple[ConceptWorth, ...]:
-    columns = (view.concepts.kept, view.concepts.segment_of, values, errors)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return tuple(ConceptWorth(j, *row) for j, row in enumerate(rows))

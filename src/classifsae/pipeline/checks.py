@@ -71,4 +71,4 @@ def check_methods(experiment: Experiment, data: Dataset, *, width: int | None) -
     is_cut = experiment.backbone.long_texts == "cut"  # else a text may be several rows
     for label in experiment.methods:
         recipe = experiment.recipe(label, experiment.seeds[0])
-        recipe.check_sizes(n_sentences=len(data.train) if is_cut else None, width=width)
+        recipe.check(n_sentences=len(data.train) if is_cut else None, width=width)

@@ -10,7 +10,6 @@ from classifsae.explaining.explainer import Explainer, names_of
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder, fits_of
 from classifsae.pipeline.stages import load_classifier
-from classifsae.reporting.tables.table import ROLES
 from classifsae.storage import manifest_of
 
 
@@ -64,9 +63,9 @@ def chosen_fit(run: RunFolder, experiment: Experiment, method: str | None, seed:
 
 def _usual(experiment: Experiment, labels: list[str]) -> str:
     """The first label of classifsae, else of a method that is neither ceiling nor floor, else of any."""
-    methods = {label: experiment.recipe(label, experiment.seeds[0]).method_name() for label in labels}
-    ours = [label for label, method in methods.items() if method == "classifsae"]
-    real = [label for label, method in methods.items() if method not in ROLES]
+    recipes = {label: experiment.recipe(label, experiment.seeds[0]) for label in labels}
+    ours = [label for label, recipe in recipes.items() if recipe.method_name() == "classifsae"]
+    real = [label for label, recipe in recipes.items() if recipe.role == "method"]
     return [*ours, *real, *labels][0]
 
 

@@ -250,14 +250,15 @@ class _Run:
         """The scores of one method and seed as a flat record."""
         work, found = self.work, ScoreFacts.model_validate(manifest.record)
         lost = [work.data.label_names[c] for c in found.lost]
-        self.note(which, *shortcomings(found.flat.get("recovery_accuracy"), lost))
-        asked = work.experiment.recipe(*which).n_concepts
+        self.note(which, *shortcomings(found.flat, lost))
+        recipe = work.experiment.recipe(*which)
         return {
             "dataset": work.data.name,
             "backbone": work.experiment.backbone.name,
             "method": which.label,
             "seed": which.seed,
-            "n_concepts": asked or len(work.concepts(which)),
+            "role": recipe.role,
+            "n_concepts": recipe.n_concepts or len(work.concepts(which)),
             **found.flat,
         }
 

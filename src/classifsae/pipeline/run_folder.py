@@ -41,7 +41,10 @@ _LETTERS = 12
 
 
 class SummaryEntry(BaseModel):
-    """One record of ``summary.json``; all fields beside these are scores, null where undefined."""
+    """One record of ``summary.json``; all fields beside these are scores, null where undefined.
+
+    A summary that does not say the role of a method is older; its label is then taken for the method's name.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, int | float | None]
@@ -49,6 +52,7 @@ class SummaryEntry(BaseModel):
     dataset: str
     backbone: str
     method: str
+    role: str | None = None
     seed: int
 
 
@@ -269,6 +273,7 @@ class RunFolder:
         Raises:
             StorageError: the folder is missing, holds no finished run, or its results are damaged.
         """
+        from classifsae.concepts.base import role_of
         from classifsae.reporting.tables.runs import FinishedRun
 
         if not self.path.is_dir():
@@ -283,7 +288,7 @@ class RunFolder:
             entries = _SUMMARY.validate_json(self.summary.read_bytes())
         except (OSError, ValidationError) as error:
             raise self._damaged(error) from error
-        records = tuple(entry.model_dump() for entry in entries)
+        records = tuple(e.model_dump() | {"role": e.role or role_of(e.method)} for e in entries)
         return FinishedRun(str(self.path), records, scores.protocol, scores.notes)
 
     def _damaged(self, error: OSError | ValidationError) -> StorageError:

@@ -331,8 +331,9 @@ def report(
     described = {which: work.folder.described(which) or () for which in concepts}
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.reporting.page.build import About, Fit, build
-        from classifsae.reporting.save import FIGURES, save_report
+        from classifsae.reporting.page.build import Fit, build
+        from classifsae.reporting.page.content import About
+        from classifsae.reporting.save import FIGURES, Report
 
         clear(folder)  # a report that was stopped may hold pictures of other methods
         about = About(
@@ -345,7 +346,7 @@ def report(
         )
         fits = [Fit(*which, work.concepts(which), scores[which], described[which]) for which in concepts]
         content = build(fits, records, work.activations("test"), texts, work.tail, about=about)
-        save_report(content, folder, on_step=on_step)
+        Report(content).save(folder, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
     shown: list[Json] = [

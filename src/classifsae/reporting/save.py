@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifsae.activations import Activations
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
 from classifsae.reporting.figures.figures import figures, fonts_of
-from classifsae.reporting.page.build import About, Fit, build
-from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.page.build import Fit, build
+from classifsae.reporting.page.content import About, RunReport
 from classifsae.reporting.page.page import page
 from classifsae.reporting.tables.formats import save_tables
 from classifsae.reporting.tables.runs import RunGroup
-from classifsae.reporting.tables.table import ROLES, Record, caption
+from classifsae.reporting.tables.table import Record, caption
 from classifsae.storage import write_bytes, write_text
 from classifsae.tensors import OnStep, Tail
 
@@ -34,14 +34,21 @@ class Report:
 
     content: RunReport
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``index.html``, the tables and the pictures into a folder; returns the page's path.
+    def save(self, folder: str | Path, *, on_step: OnStep | None = None) -> Path:
+        """Write ``index.html``, ``table.*`` and the pictures in ``figures/``; returns the page's path.
 
+        Args:
+            folder: of the report.
+            on_step: told how many of the pictures are drawn.
         Raises:
             StorageError: the folder cannot be written.
         """
-        save_report(self.content, Path(folder))
-        return Path(folder) / PAGE
+        folder, records = Path(folder), self.content.records
+        save_tables([RunGroup((), records, caption(records), tuple(self.content.about.notes))], folder)
+        for name, picture in figures(self.content, on_step=on_step):
+            write_bytes(folder / FIGURES / name, picture)
+        write_text(folder / PAGE, page(self.content))
+        return folder / PAGE
 
 
 def report(
@@ -77,7 +84,9 @@ def report(
             f"report: got concepts of {', '.join(by_label)} and scores of {', '.join(scored)}; "
             f"give one score per label, such as scores={{'sae': cs.score(...)}}."
         )
+    notes = [f"{label}: {note}" for label, own in scored.items() for note in own.notes(texts.label_names)]
     about = about or About()
+    about = replace(about, notes=(*about.notes, *notes))
     fits = []
     for label, fitted in by_label.items():
         given = None if descriptions is None else descriptions.get(label, ())
@@ -92,7 +101,7 @@ def report(
 
 def _described(concepts: Concepts, test: Activations, texts: Texts) -> tuple[Description, ...]:
     """Descriptions of concepts that will be listed."""
-    if len(concepts) > MAX_DESCRIBED or concepts.method in ROLES:
+    if len(concepts) > MAX_DESCRIBED or role_of(concepts.method) != "method":
         return ()
     return describe(concepts, test, texts.texts)
 
@@ -104,23 +113,7 @@ def _record(fit: Fit, scores: Scores, about: About) -> Record:
         "backbone": about.backbone,
         "method": fit.label,
         "seed": fit.seed,
+        "role": role_of(fit.concepts.method),
         "n_concepts": len(fit.concepts),
         **flat,
     }
-
-
-def save_report(content: RunReport, folder: Path, *, on_step: OnStep | None = None) -> None:
-    """Write ``index.html``, ``table.*`` and the pictures in ``figures/``.
-
-    Args:
-        content: what is shown.
-        folder: of the report.
-        on_step: told how many of the pictures are drawn.
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    records = content.records
-    save_tables([RunGroup((), records, caption(records), content.notes)], folder)
-    for name, picture in figures(content, on_step=on_step):
-        write_bytes(folder / FIGURES / name, picture)
-    write_text(folder / PAGE, page(content))

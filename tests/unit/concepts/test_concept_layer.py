@@ -13,7 +13,7 @@ from classifsae.activations import Activations
 from classifsae.concepts import Run
 from classifsae.concepts import _optimise as loop
 from classifsae.concepts._concept_layer import Task, shares
-from classifsae.concepts._losses import crowding, flip, resemblance, squared_error, unit_rows
+from classifsae.concepts._losses import crowding, flip, resemblance, unit_rows
 from classifsae.concepts._optimise import Schedule, ShuffledEpochs, optimise
 from classifsae.concepts.conceptshap import ConceptSHAP, ThresholdCoder
 from classifsae.concepts.hiconcept import HIConcept, HIConceptObjective, SoftmaxCoder
@@ -92,11 +92,6 @@ def test_flip_as_a_loop(seed: int):
         total += sum(abs(x / sum(p) - y / sum(q)) for x, y in zip(p, q, strict=True))
     assert flip(before, after).item() == pytest.approx(-total / 5, abs=1e-5)
     assert -2 <= flip(before, after).item() <= 0
-
-
-def test_squared_error_by_hand():
-    guess, truth = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [2.0, 0.0]])
-    assert squared_error(guess, truth).item() == 2.0  # (0 + 4 + 4 + 0) / 4
 
 
 # Codes.

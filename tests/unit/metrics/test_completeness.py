@@ -9,8 +9,8 @@ from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.identity import Identity
 from classifsae.concepts.random import Random
-from classifsae.errors import UnknownNameError
-from classifsae.metrics import METRICS, score
+from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.metrics import METRICS, Causality, Scores, score
 from classifsae.metrics.completeness import Completeness, by_document, class_scores
 
 
@@ -102,4 +102,31 @@ def test_a_class_that_the_concepts_hardly_ever_answer_is_named(
     bias[1] -= 1e4  # never the largest
     blind = nn.Linear(*reversed(weight.shape))
     blind.load_state_dict({"weight": weight, "bias": bias})
-    assert score(Identity().fit(train, tail), blind, test).lost_classes == [1]
+    scores = score(Identity().fit(train, tail), blind, test)
+    assert scores.lost_classes == [1]
+    share = f"{100 * scores.completeness.recovery_accuracy:.1f} %"
+    assert scores.notes(("red", "green", "blue")) == (
+        "the concepts alone hardly ever predict green.",
+        f"the concepts alone recover only {share} of the classifier's decisions.",
+    )
+    assert scores.notes()[0] == "the concepts alone hardly ever predict class 1."
+
+
+def test_good_scores_have_no_notes_and_silent_concepts_have_one(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    concepts = Identity().fit(train, tail)
+    assert score(concepts, tail, test).notes() == ()
+    silent = dataclasses.replace(evaluate(concepts, tail, test))
+    silent.codes[:, 3] = 0
+    causal = Causality().measure(silent)
+    assert Scores({"causality": causal}).notes() == ("1 of 16 concepts fire on no test sentence.",)
+
+
+def test_scores_that_were_not_asked_for_are_an_error_that_says_so(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    scores = score(Identity().fit(train, tail), tail, test, metrics=["completeness"])
+    with pytest.raises(ConfigError, match="causality was not measured, only completeness; add it to metrics"):
+        scores.causality  # noqa: B018
+    assert scores.notes() == ()

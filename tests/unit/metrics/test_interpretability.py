@@ -201,10 +201,14 @@ def test_metrics_may_be_given_by_their_names(train: Activations, test: Activatio
         score(concepts, tail, test, metrics=["casuality"])
 
 
+def never_called(hidden: Tensor, /) -> Tensor:
+    raise AssertionError("the tail was run before the options were checked")
+
+
 def test_a_metric_that_needs_sentences_says_so(train: Activations, test: Activations, tail: nn.Linear):
     concepts = Random(n_concepts=12, top_k=4).fit(train, tail)
     with pytest.raises(ConfigError, match=r"interpretability needs the test sentences, and was given none"):
-        score(concepts, tail, test, metrics={"interpretability": Interpretability()})
+        score(concepts, never_called, test, metrics={"interpretability": Interpretability()})
     few = Sentences(("a",), torch.ones(1, 1), "draws")
     with pytest.raises(MismatchError, match="there are 1 sentences and activations of 64"):
         score(concepts, tail, test, sentences=few)

@@ -13,10 +13,10 @@ from classifsae.concepts import Concepts
 from classifsae.data import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
 from classifsae.meaning.descriptions import ActiveSentence, Description, Word
-from classifsae.reporting import About, Fit, build
-from classifsae.reporting.page.build import _concept_sim, histogram, thinned
+from classifsae.reporting import About
+from classifsae.reporting.page.build import Fit, build, concept_map, histogram, thinned
 from classifsae.reporting.page.page import page
-from classifsae.reporting.page.stored_scores import OfConcept
+from classifsae.reporting.page.stored_scores import ConceptScores
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,10 @@ def as_json(scores: cs.Scores) -> dict[str, object]:
 def test_a_card_repeats_the_scores_of_its_concept(
     concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear, scores: cs.Scores
 ):
-    report = build([Fit("mine", 3, concepts, as_json(scores))], [], test, texts, tail)
+    flat = {s.name: s.value for s in scores.flat()}
+    report = build(
+        [Fit("mine", 3, concepts, as_json(scores))], [record(seed=3, **flat)], test, texts, tail
+    )  # fmt: skip
     (method,) = report.methods
     assert (method.label, method.seed, method.method, method.n_concepts) == (
         "mine", 3, "classifsae", len(concepts),
@@ -57,18 +60,12 @@ def test_a_card_repeats_the_scores_of_its_concept(
     by_latent = {card.latent: card for card in method.concepts}
     for effect in scores.causality.concepts:
         card = by_latent[effect.latent]
-        assert (card.class_index, card.support) == (effect.class_index, effect.support)
+        assert (card.class_index, card.scores.support) == (effect.class_index, effect.support)
         if effect.support:
-            assert (card.flip_rate, card.tvd) == (effect.flip_rate, effect.tvd)
+            assert (card.scores.flip_rate, card.scores.tvd) == (effect.flip_rate, effect.tvd)
         share = (codes[:, effect.position].abs() > 1e-6).double().mean().item()
         assert card.activation_rate == pytest.approx(100 * share)
-        assert card.concept_sim is None
-
-
-def test_concept_sim_of_fewer_than_two_sentences_is_undefined():
-    assert _concept_sim(OfConcept(position=0, n_activating=1, concept_sim=0.0)) is None
-    assert _concept_sim(OfConcept(position=0, n_activating=2, concept_sim=0.0)) == 0.0
-    assert _concept_sim(OfConcept(position=0)) is None
+        assert card.scores.concept_sim is None
 
 
 def test_concepts_come_by_class_the_most_influential_first(
@@ -84,14 +81,16 @@ def test_without_scores_everything_is_still_listed_and_shown(
 ):
     report = build([Fit("mine", 1, concepts, {})], [record()], test, texts)
     card = report.methods[0].concepts[0]
-    assert (card.tvd, card.influence, card.shapley, report.methods[0].recovery) == (None,) * 4
+    assert card.scores == ConceptScores()
+    assert (card.influence, report.methods[0].recovery) == (None, None)
     assert card.name == f"concept {card.latent}"
     assert card.examples[0].activation == max(example.activation for example in card.examples)
     assert "mine" in page(report)
 
 
 def record(**changes: object) -> dict[str, object]:
-    return {"dataset": "d", "backbone": "b", "method": "mine", "seed": 1, "n_concepts": 5} | changes
+    own = {"dataset": "d", "backbone": "b", "method": "mine", "seed": 1, "role": "method", "n_concepts": 5}
+    return own | changes
 
 
 def test_descriptions_give_names_words_and_sentences(concepts: Concepts, test: Activations, texts: Texts):
@@ -119,15 +118,15 @@ def test_mistakes_are_the_surest_first_and_name_what_moves_them(
     # A naive twin: take each concept away by hand.
     view = evaluate(concepts, tail, test)
     mistake = report.mistakes[0]
-    row = test.ids.index(mistake.id)
-    for behind in mistake.behind["mine"]:
+    row = texts.texts.index(mistake.text)
+    for behind in mistake.misleading["mine"]:
         codes = view.codes[row : row + 1].clone()
         codes[0, concepts.kept.tolist().index(behind.latent)] = 0
         after = view.bottleneck.logits(codes, view.norms[row : row + 1]).softmax(dim=1)[0]
         before = view.rebuilt[row].softmax(dim=0)
         change = (after - before)[mistake.prediction].item()
         assert behind.change == pytest.approx(change, abs=1e-6)
-    sizes = [abs(behind.change) for behind in mistake.behind["mine"]]
+    sizes = [abs(behind.change) for behind in mistake.misleading["mine"]]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -155,10 +154,10 @@ def test_yardsticks_and_methods_of_many_concepts_are_not_listed(
         coder=random.coder, kept=torch.zeros(51, dtype=torch.int64), class_activation=torch.ones(51, 3),
         activation=torch.ones(51), source=random.source, method="ica",
     )  # fmt: skip
-    report = build([Fit("floor", 1, random, {}), Fit("wide", 1, wide, {})], [], test, texts, tail)
+    report = build([Fit("lowest", 1, random, {}), Fit("wide", 1, wide, {})], [], test, texts, tail)
     assert report.listed == ()
     assert [m.left_out for m in report.methods] == [
-        "it is a yardstick: the floor (random directions)",
+        "it is the floor (what random directions give)",
         "it has 51 concepts, and at most 50 are listed",
     ]
 
@@ -173,6 +172,25 @@ def test_only_a_method_with_directions_has_a_map(
     assert sparse.map is not None
     assert len(sparse.map.concepts) == len(concepts)
     assert len(sparse.map.prototypes) == 3
+
+
+def test_a_yardstick_of_ones_own_is_known_by_its_record(concepts: Concepts, test: Activations, texts: Texts):
+    report = build([Fit("mine", 1, concepts, {})], [record(role="ceiling")], test, texts)
+    assert report.methods[0].left_out == "it is the ceiling (what is recovered with nothing left out)"
+    assert report.yardsticks == {"mine"}
+
+
+def test_the_map_has_the_plane_along_which_unit_vectors_vary_most(concepts: Concepts, test: Activations):
+    order = list(range(len(concepts)))
+    found = concept_map(concepts, test, order=order)
+    assert found is not None
+    unit = torch.nn.functional.normalize(test.hidden, dim=1)
+    standard = (unit - unit.mean(dim=0)) / unit.std(dim=0, correction=0)
+    variances = torch.linalg.eigvalsh(torch.cov(standard.T))
+    assert found.explained == pytest.approx((variances[-2:].flip(0) / variances.sum()).tolist(), abs=1e-5)
+    places = torch.tensor([(x, y) for x, y, _ in found.sentences])
+    assert (places.T @ places)[0, 1].item() == pytest.approx(0, abs=1e-2)
+    assert concept_map(concepts, test, order=order) == found
 
 
 def test_texts_of_other_sentences_are_refused(concepts: Concepts, test: Activations, texts: Texts):
@@ -200,7 +218,7 @@ def test_numbers_of_the_control_are_not_taken_for_those_of_a_concept(
 ):
     control = {"control": {"concepts": [{"position": 0, "tvd": 0.9, "flip_rate": 0.9}]}}
     report = build([Fit("mine", 1, concepts, control)], [], test, texts)
-    assert {card.tvd for card in report.methods[0].concepts} == {None}
+    assert {card.scores.tvd for card in report.methods[0].concepts} == {None}
 
 
 def test_a_histogram_counts_every_value_once():
@@ -209,13 +227,14 @@ def test_a_histogram_counts_every_value_once():
     assert (found.edges[0], found.edges[-1]) == (1.0, pytest.approx(3.4))
     assert (found.counts[0], found.counts[10], found.counts[-1], sum(found.counts)) == (2, 1, 1, 4)
     same = histogram(torch.tensor([2.0, 2.0]))
-    assert (same.counts, same.edges) == ((2,), (2.0, pytest.approx(2.2)))
+    assert same.counts == (2,)
+    assert same.edges[0] < 2 < same.edges[1]
 
 
 def test_a_curve_is_thinned_to_means_of_neighbours():
     assert thinned([1.0, 2.0, 3.0], 5) == (1, 2, 3)
-    assert thinned([1.0, 3.0, 5.0, 7.0, 10.0], 3) == (1, 4, 8.5)
-    assert thinned([0.0] * 6 + [9.0], 3) == (0, 0, 3)  # no last value stands alone
+    assert thinned([1.0, 3.0, 5.0, 7.0, 10.0], 3) == (2, 6, 10)
+    assert thinned([0.0] * 5 + [9.0, 9.0], 3) == (0, 0, 9)
     assert thinned([], 3) == ()
 
 
@@ -224,7 +243,10 @@ def test_one_line_writes_a_report(
 ):
     report = cs.report(concepts, test, scores, texts=texts, tail=tail, descriptions={}, about=About("news"))
     assert report.content.records[0]["method"] == "classifsae"
-    assert report.content.dataset == "news"
+    assert report.content.about.dataset == "news"
+    assert report.content.about.notes == tuple(
+        f"classifsae: {note}" for note in scores.notes(texts.label_names)
+    )  # fmt: skip
     again = cs.report({"mine": concepts}, test, {"mine": scores}, texts=texts, descriptions={})
     assert again.content.methods[0].label == "mine"
 

@@ -1,13 +1,10 @@
 """Axes, ticks and pies by hand."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifsae.reporting.layout.geometry import Axis, padded, pie, tick_label, ticks
-from classifsae.reporting.layout.projection import Projection
+from classifsae.reporting.layout.geometry import Axis, areas, padded, pie, tick_label, ticks
 
 
 def test_an_axis_maps_its_ends_and_its_middle():
@@ -39,10 +36,6 @@ def test_ticks_lie_inside_and_are_neither_too_few_nor_too_many(low: float, lengt
     assert len(found) <= 9
 
 
-def test_whole_ticks_are_the_whole_numbers():
-    assert [tick.label for tick in Axis(0.8, 4.2, 0, 100).whole_ticks] == ["1", "2", "3", "4"]
-
-
 def test_labels_of_ticks():
     assert [tick_label(v) for v in (0.25, 1200, 0, -2, 3e-5)] == [
         "0.25", "1200", "0", "\N{MINUS SIGN}2", "3e-05",
@@ -66,19 +59,15 @@ def test_room_is_left_at_both_ends():
     assert padded(2, 2) == (1.5, 2.5)
 
 
-def test_the_projection_finds_the_two_axes_that_vary():
-    import torch
-
-    angles = torch.linspace(0, 2 * math.pi, 41)[:-1]
-    plane = torch.stack([2 * angles.cos(), angles.sin(), torch.zeros(40)], dim=1) + 7
-    projection = Projection.fitted(plane)
-    assert sum(projection.explained) == pytest.approx(1)
-    seen = projection(plane)
-    # Standardised, the ellipse is a circle of radius sqrt(2), whichever way it is turned.
-    assert torch.allclose(seen.norm(dim=1), torch.full((40,), math.sqrt(2)), atol=1e-4)
-    assert torch.equal(Projection.fitted(plane)(plane), seen)
-
-
 def test_counts_are_marked_at_whole_numbers():
+    assert [tick.label for tick in Axis(0.8, 4.2, 0, 100).counts] == ["1", "2", "3", "4"]
+    assert [tick.label for tick in Axis(0.8, 1.2, 0, 100).counts] == ["1"]
     assert [tick.label for tick in Axis(0, 2, 100, 0).counts] == ["0", "1", "2"]
     assert [tick.label for tick in Axis(0, 40, 100, 0).counts] == ["0", "10", "20", "30", "40"]
+
+
+def test_areas_and_not_radii_grow_with_sizes():
+    none, half, whole = areas([0, 1, 2], smallest=3, largest=5)
+    assert (none, whole) == (3, 5)
+    assert half**2 == pytest.approx((3**2 + 5**2) / 2)
+    assert areas([], smallest=3, largest=5) == []

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from classifsae.meaning.descriptions import Origin
-from classifsae.reporting.page.content import MisleadingConcept, RunReport
-from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, signed
+from classifsae.reporting.page.content import About, MisleadingConcept, RunReport
+from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, points
+from classifsae.reporting.page.stored_scores import ConceptScores
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
 
@@ -98,13 +99,13 @@ def test_the_summary_names_the_strongest_concepts_of_each_class(html: str):
 
 def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: RunReport):
     first, *rest = report.methods[0].concepts
-    silent = replace(first, name="asleep", activation_rate=0.0, support=0)
+    silent = replace(first, name="asleep", activation_rate=0.0, scores=ConceptScores(support=0))
     html = page(replace(report, methods=(replace(report.methods[0], concepts=(silent, *rest)),)))
     summary = html[html.index('id="summary"') : html.index('id="methods"')]
     assert "20 concepts" in summary
-    assert "(1 of which never fires on these sentences)" in summary
+    assert "(1 of which is active on no test sentence)" in summary
     assert "asleep" not in summary
-    assert "it fires on no test sentence" in html
+    assert "<dd>no test sentence</dd>" in html
 
 
 def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
@@ -115,28 +116,28 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),)))
     assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
     assert "AUROC 0.75 (chance: 0.50), better than chance." in html
-    assert "Its name: given by hand." in html
-    assert "Its name: its strongest words in the test sentences." in html
-    assert html.count("(name no better than chance)") == 1
+    assert "Name: given by hand." in html
+    assert "Name: its strongest words in the test sentences." in html
+    assert html.count("(name fits no better than chance)") == 1
 
 
 def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
-    slight = MisleadingConcept(1, "slight", 2.0, -0.003)
+    slight = MisleadingConcept(1, "slight", -0.003)
     strong = replace(slight, name="strong", change=-0.3)
     mistakes = tuple(
-        replace(report.mistakes[0], behind={"classifsae": behind})
-        for behind in ((slight, strong), (slight,), ())
+        replace(report.mistakes[0], misleading={"classifsae": found})
+        for found in ((slight, strong), (slight,), ())
     )
     html = page(replace(report, methods=report.methods[:1], mistakes=mistakes))
     html = html[html.index('<ol class="mistakes">') :]
     assert html.count("strong</a> \N{MINUS SIGN}30.0") == 1
     assert "slight" not in html
-    assert html.count("no single concept explains this one") == 1
+    assert html.count("no single concept carries it") == 1
     assert html.count("no concept of classifsae is active here") == 1
 
 
 def test_the_table_explains_each_of_its_columns(html: str):
-    for says in ("on what share of the sentences", "lower is better", "higher is better"):
+    for says in ("hare of the sentences on which", "lower is better", "higher is better", "above 1e-08"):
         assert says in html
 
 
@@ -146,7 +147,7 @@ def test_the_page_is_small_and_always_the_same(html: str, report: RunReport):
 
 
 def test_a_report_of_yardsticks_alone_has_a_page(report: RunReport):
-    bare = replace(report, methods=report.methods[len(METHODS) :], mistakes=(), n_mistakes=0, settings=None)
+    bare = replace(report, methods=report.methods[len(METHODS) :], mistakes=(), n_mistakes=0, about=About())
     html = page(bare)
     assert 'id="concepts"' not in html
     assert "gets every test sentence right" in html
@@ -167,7 +168,7 @@ def test_curves_over_seeds_have_a_mean_and_an_interval(report: RunReport):
 def test_numbers_are_written_for_people():
     assert [fixed(v) for v in (None, 0.126, -1)] == ["\N{EN DASH}", "0.13", "\N{MINUS SIGN}1.00"]
     assert [percent(v) for v in (None, 0.1234)] == ["\N{EN DASH}", "12.3 %"]
-    assert [signed(v) for v in (None, 0.05, -0.4)] == ["\N{EN DASH}", "+5.0", "\N{MINUS SIGN}40.0"]
+    assert [points(v, sign="+") for v in (None, 0.05, -0.4)] == ["\N{EN DASH}", "+5.0", "\N{MINUS SIGN}40.0"]
 
 
 def test_settings_are_yaml():

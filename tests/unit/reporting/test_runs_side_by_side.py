@@ -9,7 +9,8 @@ import pytest
 
 from classifsae.errors import StorageError
 from classifsae.pipeline.run_folder import RunFolder
-from classifsae.reporting import RunGroup, as_csv, as_json, as_latex, as_markdown, group_runs, save_tables
+from classifsae.reporting import RunGroup, group_runs, save_tables
+from classifsae.reporting.tables.formats import as_csv, as_json, as_latex, as_markdown
 
 
 def load_groups(folders: list[Path]) -> list[RunGroup]:
@@ -154,6 +155,17 @@ def test_four_files_are_written_and_again_the_same(first: Path, second: Path, tm
     assert sorted(files) == ["table.csv", "table.json", "table.md", "table.tex"]
     save_tables(groups, tmp_path / "report")
     assert files == {p.name: p.read_bytes() for p in (tmp_path / "report").iterdir()}
+
+
+def test_a_role_travels_in_the_summary_and_an_older_one_goes_by_the_name(first: Path, tmp_path: Path):
+    (older,) = load_groups([first])
+    assert [r["role"] for r in older.records] == ["method", "method", "ceiling"]
+    run = write_run(tmp_path / "r", record("mine", 1, 1.0, role="floor"), record("sae", 1, 0.9),
+                    record("ica", 1, 0.8))  # fmt: skip
+    methods = as_json(load_groups([run]))["groups"][0]["methods"]
+    assert [(m["method"], m["scores"]["recovery_accuracy"]["best"]) for m in methods] == [
+        ("sae", True), ("ica", False), ("mine", False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

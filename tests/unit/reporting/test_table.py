@@ -1,18 +1,20 @@
 import pytest
 from rich.console import Console
 
-from classifsae.reporting.tables.table import caption, columns_of, interval, markdown, rows, terminal
+from classifsae.reporting.tables.columns import columns_of
+from classifsae.reporting.tables.table import caption, footnotes, interval, markdown, rows, terminal
 
 RECORDS = [
-    {"dataset": "d", "backbone": "b", "method": method, "seed": seed, "accuracy": 0.9, "n_alive": 10 + seed,
-     "recovery_accuracy": 0.5 + seed / 10, "activation_rate": 12.345, "conditional_flip_rate": None,
-     "conditional_tvd": 0.25, "global_flip_rate_100": 0.1}
-    for seed in (1, 2, 3) for method in ("identity", "classifsae")
+    {"dataset": "d", "backbone": "b", "method": method, "role": role, "seed": seed, "accuracy": 0.9,
+     "n_alive": 10 + seed, "recovery_accuracy": 0.5 + seed / 10, "activation_rate": 12.345,
+     "conditional_flip_rate": None, "conditional_tvd": 0.25, "global_flip_rate_100": 0.1}
+    for seed in (1, 2, 3) for method, role in (("identity", "ceiling"), ("classifsae", "method"))
 ]  # fmt: skip
 
 
 def record(method: str, **scores: object) -> dict[str, object]:
-    return {"dataset": "d", "backbone": "b", "method": method, "seed": 1, **scores}
+    role = {"identity": "ceiling", "random": "floor"}.get(method, "method")
+    return {"dataset": "d", "backbone": "b", "method": method, "seed": 1, "role": role, **scores}
 
 
 def best(records: list[dict[str, object]], column: str) -> set[str]:
@@ -41,6 +43,14 @@ def test_markdown_lines_up_and_names_ceiling_and_dash():
 def test_ceiling_and_floor_come_last():
     records = [record(m) for m in ("random", "sae", "identity", "ica")]
     assert [row.method for row in rows(records)] == ["sae", "ica", "random", "identity"]
+
+
+def test_a_yardstick_is_one_whatever_its_label():
+    records = [record("floor", role="floor", recovery_accuracy=1.0), record("identity", role="method"),
+               record("sae", recovery_accuracy=0.9), record("ica", recovery_accuracy=0.8)]  # fmt: skip
+    assert [row.method for row in rows(records)] == ["identity", "sae", "ica", "floor"]
+    assert best(records, "recovery_accuracy") == {"sae"}
+    assert footnotes(records)[0] == "floor is the floor (what random directions give)."
 
 
 def test_one_seed_has_no_interval():
@@ -91,15 +101,31 @@ def test_concept_sim_stands_beside_the_data_sets_own():
 SIMILARITY = {"concept_sim": 0.124, "c_v": 0.4, "dataset_cosine_mean": 0.058}
 
 
-@pytest.mark.parametrize("extra", [{}, SIMILARITY, SIMILARITY | {"control_flip_rate": 0.1,
-    "control_tvd": 0.1, "control_global_flip_rate": 0.1, "completeness_score": 0.95,
-    "shapley_max": 0.3}])  # fmt: skip
-def test_the_terminal_table_fits_eighty_columns(extra: dict[str, float]):
-    console = Console(width=80, record=True)
+ALL = SIMILARITY | {"control_flip_rate": 0.1, "control_tvd": 0.1, "control_global_flip_rate": 0.1,
+                    "completeness_score": 0.95, "shapley_max": 0.3}  # fmt: skip
+
+
+def printed(extra: dict[str, float], width: int) -> str:
+    console = Console(width=width, record=True)
     console.print(terminal([r | extra for r in RECORDS], notes=["a note"]))
-    text = console.export_text()
+    return console.export_text()
+
+
+@pytest.mark.parametrize("extra", [{}, SIMILARITY, ALL])
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_terminal_has_one_table_that_fits(extra: dict[str, float], width: int):
+    text = printed(extra, width)
     assert "…" not in text
-    assert text.count("classifsae") == {0: 1, 3: 2, 8: 3}[len(extra)]
+    assert text.count("classifsae") == 1
+    assert max(map(len, text.splitlines())) <= width
+    assert "a note" in text
+
+
+def test_columns_that_do_not_fit_a_terminal_are_named_with_where_they_are():
+    text = " ".join(printed(ALL, 80).split())
+    assert "No room here for global flip rate, C_V, control flip, control TVD, control global flip" in text
+    assert "table.md has all columns" in text
+    assert "No room" not in printed(ALL, 200)
 
 
 def test_a_label_is_text_and_not_markup():

@@ -7,7 +7,6 @@ import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -15,11 +14,11 @@ from rich.cells import cell_len
 from classifsae.meaning.descriptions import Description
 from classifsae.reporting.layout.clouds import cloud
 from classifsae.reporting.layout.fonts import DEFAULT, Fonts, fonts_for
+from classifsae.reporting.layout.geometry import areas
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import QUIET, colour, hatch, marker, series
 from classifsae.reporting.layout.short import short_names, shortened
 from classifsae.reporting.page.content import ConceptCard, ConceptMap, MethodReport, RunReport
-from classifsae.reporting.tables.columns import curve_title
 from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def fonts_of(label_names: Sequence[str], concepts: Sequence[ConceptCard | Descri
 def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
     """The pictures that there are."""
     if report.sentence_sims:
-        yield "sentence-sim", lambda: sentence_sim(report)
+        yield "sentence-sim", lambda: draw_sentence_sim(report)
     for method in report.methods:
         for name, draw in _drawings_of(method, report):
             yield f"{method.label}-{name}", draw
@@ -83,27 +82,27 @@ def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]
 def _drawings_of(method: MethodReport, report: RunReport) -> Iterator[tuple[str, Callable[[], "Figure"]]]:
     """The pictures that there are of one method."""
     if method.curves:
-        yield "training", lambda: training(method)
+        yield "training", lambda: draw_training(method)
     if not method.concepts:
         return
     classes = short_names(report.label_names, _CLASS)
-    yield "classes", lambda: class_shares(method, classes)
-    yield "activations", lambda: activations(method)
+    yield "classes", lambda: draw_class_shares(method, classes)
+    yield "activations", lambda: draw_activations(method)
     found = method.map
     if found is not None:
-        yield "map", lambda: concept_map(found, method, classes)
-    if any(card.tvd is not None for card in method.concepts):
-        yield "effects", lambda: effects(method, classes)
+        yield "map", lambda: draw_map(found, method, classes)
+    if any(card.scores.tvd is not None for card in method.concepts):
+        yield "effects", lambda: draw_effects(method, classes)
     if any(card.words for card in method.concepts):
-        yield "words", lambda: word_clouds(method, classes)
+        yield "words", lambda: draw_words(method, classes)
 
 
-def sentence_sim(report: RunReport) -> "Figure":
+def draw_sentence_sim(report: RunReport) -> "Figure":
     """SentenceSim(k) of every method over k, with the confidence interval over seeds; yardsticks in grey."""
     figure, axes = _one(6.4, 3.6)
     sims = report.sentence_sims
-    names = short_names(list(sims), _CLASS)
-    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
+    names, colours = short_names(list(sims), _CLASS), series(sims, report.yardsticks)
+    for i, (by_k, own) in enumerate(zip(sims.values(), colours, strict=True)):
         halves = [half or 0.0 for _, half in by_k.values()]
         # A little aside, so that the intervals of two methods do not lie on each other.
         shared = [k + 0.04 * (i - (len(sims) - 1) / 2) for k in by_k]
@@ -122,7 +121,7 @@ def sentence_sim(report: RunReport) -> "Figure":
     return figure
 
 
-def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Decoder directions as pies of class shares, sized by mean activation, and class prototypes."""
     figure, axes = _one(6.4, 5.6)
     axes.set_aspect("equal", adjustable="datalim")
@@ -140,7 +139,7 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
         )
     figure.draw_without_rendering()  # from here on the axes stay where they are
     figure.set_layout_engine("none")
-    radii = _radii([card.mean_activation for card in method.concepts])
+    radii = areas([card.mean_activation for card in method.concepts], smallest=5, largest=12)
     point = _point(figure, axes)
     pies = sorted(zip(radii, method.concepts, found.concepts, strict=True), key=lambda pie: -pie[0])
     for i, (radius, card, (x, y)) in enumerate(pies):  # the largest first, so that none hides a smaller one
@@ -156,12 +155,6 @@ def concept_map(found: ConceptMap, method: MethodReport, label_names: Sequence[s
     for label, (x, y), ink in zip(names + numbers, places, inks, strict=True):
         _written(axes, label, x * point, y * point, ink)
     return figure
-
-
-def _radii(sizes: Sequence[float]) -> list[float]:
-    """Radii of circles in points, whose areas grow with the sizes."""
-    largest = max(sizes, default=0.0) or 1.0
-    return [(5**2 + (12**2 - 5**2) * size / largest) ** 0.5 for size in sizes]
 
 
 def _point(figure: "Figure", axes: "Axes") -> float:
@@ -230,7 +223,7 @@ def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=n_columns, fontsize=8)
 
 
-def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """Heat map: share of each class in the mean activation of each concept."""
     cards, n_classes = method.concepts, len(label_names)
     aslant = max(map(cell_len, label_names)) > 9
@@ -253,14 +246,14 @@ def class_shares(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """What taking each concept away does where it fires: decisions that change, probability that moves."""
-    cards = sorted(method.concepts, key=lambda card: card.tvd or 0)
+    cards = sorted(method.concepts, key=lambda card: card.scores.tvd or 0)
     figure, axes = _one(6.4, 1.2 + 0.24 * len(cards))
     for i, card in enumerate(cards):
-        axes.barh(i, 100 * (card.tvd or 0), color=colour(card.class_index), hatch=hatch(card.class_index),
-                  edgecolor=_INK, linewidth=0.5, height=0.7)  # fmt: skip
-    flips = [100 * (card.flip_rate or 0) for card in cards]
+        c, moved = card.class_index, 100 * (card.scores.tvd or 0)
+        axes.barh(i, moved, color=colour(c), hatch=hatch(c), edgecolor=_INK, linewidth=0.5, height=0.7)
+    flips = [100 * (card.scores.flip_rate or 0) for card in cards]
     axes.plot(flips, range(len(cards)), "o", color="white", markeredgecolor=_INK, markersize=5,
               clip_on=False, zorder=5)  # fmt: skip
     axes.set_yticks(range(len(cards)), [_name(card) for card in cards])
@@ -275,7 +268,7 @@ def effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def activations(method: MethodReport) -> "Figure":
+def draw_activations(method: MethodReport) -> "Figure":
     """Small histograms of each concept's activations, those above the natural break darker."""
     figure, grid = _grid(len(method.concepts), width=_CELL, height=1.4)
     for axes, card in zip(grid, method.concepts, strict=True):
@@ -296,31 +289,27 @@ def _histogram(axes: "Axes", card: ConceptCard) -> None:
         return
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    bars = axes.bar(card.histogram.edges[:-1], card.histogram.counts, _widths(card.histogram.edges),
-                    align="edge", color=_RULE)  # fmt: skip
-    if card.threshold is not None:
+    edges, counts = card.histogram.edges, card.histogram.counts
+    bars = axes.bar(edges[:-1], counts, edges[1] - edges[0], align="edge", color=_RULE)
+    if (threshold := card.scores.threshold) is not None:
         for bar in bars:
-            if bar.get_x() + bar.get_width() / 2 > card.threshold:
+            if bar.get_x() + bar.get_width() / 2 > threshold:
                 bar.set_color(colour(0))
-        axes.axvline(card.threshold, color=_INK, linestyle="--", linewidth=0.8)
+        axes.axvline(threshold, color=_INK, linestyle="--", linewidth=0.8)
 
 
-def _widths(edges: Sequence[float]) -> list[float]:
-    return [right - left for left, right in pairwise(edges)]
-
-
-def training(method: MethodReport) -> "Figure":
+def draw_training(method: MethodReport) -> "Figure":
     """Every training curve of a method, over the share of the training that is done."""
     figure, grid = _grid(len(method.curves), width=_CELL, height=1.4)
-    for axes, (name, values) in zip(grid, method.curves.items(), strict=True):
+    for axes, (title, values) in zip(grid, method.curves.items(), strict=True):
         axes.plot([100 * i / max(1, len(values) - 1) for i in range(len(values))], values, color=colour(0))
-        axes.set_title(curve_title(name), fontsize=8)
+        axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
     figure.supxlabel("training done (%)", fontsize=9)
     return figure
 
 
-def word_clouds(method: MethodReport, label_names: Sequence[str]) -> "Figure":
+def draw_words(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     """The words of every concept, the larger the more they are its own, and its class."""
     figure, grid = _grid(len(method.concepts), width=_CELL, height=1.55)
     for axes, card in zip(grid, method.concepts, strict=True):

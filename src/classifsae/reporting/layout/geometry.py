@@ -36,11 +36,6 @@ class Axis:
         """Round whole numbers along it."""
         return [Tick(self(v), tick_label(v)) for v in ticks(self.low, self.high) if v == round(v)]
 
-    @property
-    def whole_ticks(self) -> list["Tick"]:
-        """Every whole number along it."""
-        return [Tick(self(k), str(k)) for k in range(math.ceil(self.low), math.floor(self.high) + 1)]
-
 
 @dataclass(frozen=True)
 class Tick:
@@ -86,15 +81,16 @@ def _slice(begin: float, end: float, x: float, y: float, r: float) -> str:
     if end - begin > 1 - 1e-3:
         top, bottom = f"{x:.1f} {y - r:.1f}", f"{x:.1f} {y + r:.1f}"
         return f"M{top}A{r:.1f} {r:.1f} 0 0 1 {bottom}A{r:.1f} {r:.1f} 0 0 1 {top}Z"
-    (x0, y0), (x1, y1) = (on_circle(t, x, y, r) for t in (begin, end))
+    angles = (2 * math.pi * begin, 2 * math.pi * end)
+    (x0, y0), (x1, y1) = ((x + r * math.sin(angle), y - r * math.cos(angle)) for angle in angles)
     large = int(end - begin > 0.5)
     return f"M{x:.1f} {y:.1f}L{x0:.1f} {y0:.1f}A{r:.1f} {r:.1f} 0 {large} 1 {x1:.1f} {y1:.1f}Z"
 
 
-def on_circle(turn: float, x: float, y: float, radius: float) -> tuple[float, float]:
-    """The point so far round, 0 at the top, clockwise, y pointing down."""
-    angle = 2 * math.pi * turn
-    return x + radius * math.sin(angle), y - radius * math.cos(angle)
+def areas(sizes: Sequence[float], *, smallest: float, largest: float) -> list[float]:
+    """Radii of circles whose areas grow with the sizes, the largest size's being ``largest``."""
+    top = max(sizes, default=0.0) or 1.0
+    return [math.sqrt(smallest**2 + (largest**2 - smallest**2) * size / top) for size in sizes]
 
 
 def padded(low: float, high: float, *, by: float = 0.06) -> tuple[float, float]:

@@ -3,9 +3,8 @@
 Source: Okabe and Ito 2008, "Color Universal Design"; its black is the text's colour here.
 """
 
-from collections.abc import Sequence
-
-from classifsae.reporting.tables.table import ROLES
+from collections.abc import Collection, Iterable
+from itertools import count
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -30,7 +29,7 @@ def hatch(index: int) -> str:
     return HATCHES[(index + index // len(COLOURS)) % len(HATCHES)]
 
 
-def series(labels: Sequence[str]) -> list[int | None]:
+def series(labels: Iterable[str], yardsticks: Collection[str]) -> list[int | None]:
     """The colour of each method's curve, counted over those that are no yardstick; None for a yardstick."""
-    counted = iter(range(len(labels)))
-    return [None if label in ROLES else next(counted) for label in labels]
+    counted = count()
+    return [None if label in yardsticks else next(counted) for label in labels]

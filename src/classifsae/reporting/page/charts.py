@@ -1,17 +1,17 @@
 """Charts of the page, laid out to the pixel; the templates only write them down."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from classifsae.reporting.layout.geometry import Axis, padded, pie
+from classifsae.reporting.layout.geometry import Axis, areas, padded, pie
 from classifsae.reporting.layout.labels import Label, place
 from classifsae.reporting.layout.palette import series
-from classifsae.reporting.page.content import ConceptCard, MethodReport
-from classifsae.reporting.tables.columns import curve_title
+from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 
 _WIDTH, _HEIGHT = 640, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
+_WITHIN = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
+"""Where a label of the map may stand, y pointing up."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Pie:
     radius: float
     slices: tuple[str, ...]
     anchor: str
-    label: tuple[float, float] = (0.0, 0.0)
+    label: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,19 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class MapChart:
-    """The map of one method."""
+class Chart:
+    """What every chart has: a size in pixels and two axes."""
 
     width: int
     height: int
     x: Axis
     y: Axis
+
+
+@dataclass(frozen=True)
+class MapChart(Chart):
+    """The map of one method."""
+
     pies: tuple[Pie, ...]
     prototypes: tuple[Dot, ...]
     sentences: tuple[Dot, ...]
@@ -63,13 +69,9 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class HistogramChart:
+class HistogramChart(Chart):
     """The activations of one concept."""
 
-    width: int
-    height: int
-    x: Axis
-    y: Axis
     bars: tuple[Bar, ...]
     threshold: float | None
 
@@ -90,13 +92,9 @@ class Line:
 
 
 @dataclass(frozen=True)
-class LineChart:
+class LineChart(Chart):
     """Several curves over the same axes, and what they are compared with."""
 
-    width: int
-    height: int
-    x: Axis
-    y: Axis
     lines: tuple[Line, ...]
     baseline: float | None = None
 
@@ -109,49 +107,33 @@ def map_chart(method: MethodReport, label_names: Sequence[str]) -> MapChart | No
     dots = [(x, y) for x, y, _ in found.sentences]
     everything = [*found.concepts, *dots, *(p for p in found.prototypes if p is not None)]
     x, y = _square([x for x, _ in everything], [y for _, y in everything])
-    radii = pie_radii([card.mean_activation for card in method.concepts])
-    pies = [
-        _pie(card, x(at[0]), y(at[1]), r)
-        for card, at, r in zip(method.concepts, found.concepts, radii, strict=True)
-    ]
-    prototypes = [Dot(x(p[0]), y(p[1]), c) for c, p in enumerate(found.prototypes) if p is not None]
-    labelled = _labelled(prototypes, sorted(pies, key=lambda p: -p.radius), label_names)
+    radii = areas([card.mean_activation for card in method.concepts], smallest=7, largest=20)
+    concepts = zip(method.concepts, found.concepts, radii, strict=True)
+    circles = [(card, x(at[0]), y(at[1]), round(r, 1)) for card, at, r in concepts]
+    circles.sort(key=lambda circle: -circle[3])
+    diamonds = [(c, x(p[0]), y(p[1])) for c, p in enumerate(found.prototypes) if p is not None]
+    # The most important names first. Labels point up where pixels point down; 4: down to the base line.
+    names = [Label(label_names[c], px, -py, 9, 12) for c, px, py in diamonds]
+    names += [Label(str(card.latent), px, -py, r, 11) for card, px, py, r in circles]
+    placed = iter([(round(px, 1), round(4 - py, 1)) for px, py in place(names, _WITHIN)])
     return MapChart(
         width=_WIDTH,
         height=_HEIGHT,
         x=x,
         y=y,
-        pies=labelled[1],
-        prototypes=labelled[0],
+        prototypes=tuple(Dot(px, py, c, next(placed)) for c, px, py in diamonds),
+        pies=tuple(
+            Pie(card, px, py, r, tuple(pie(card.class_shares, px, py, r)), _anchor(px), next(placed))
+            for card, px, py, r in circles
+        ),
         sentences=tuple(Dot(x(at[0]), y(at[1]), at[2]) for at in found.sentences),
         explained=found.explained,
     )
 
 
-def _labelled(
-    prototypes: Sequence[Dot], pies: Sequence[Pie], label_names: Sequence[str]
-) -> tuple[tuple[Dot, ...], tuple[Pie, ...]]:
-    """Classes and concepts with the places of their labels, which point up where pixels point down."""
-    classes = [Label(label_names[dot.class_index], dot.x, -dot.y, 9, 12) for dot in prototypes]
-    numbers = [Label(str(pie.card.latent), pie.x, -pie.y, pie.radius, 11) for pie in pies]
-    within = (_LEFT, _BOTTOM - _HEIGHT, _WIDTH, 0)
-    placed = place(classes + numbers, within)
-    places = [(round(x, 1), round(4 - y, 1)) for x, y in placed]  # 4: down to the base line
-    return (
-        tuple(replace(dot, label=at) for dot, at in zip(prototypes, places, strict=False)),
-        tuple(replace(pie, label=at) for pie, at in zip(pies, places[len(prototypes) :], strict=True)),
-    )
-
-
-def _pie(card: ConceptCard, x: float, y: float, radius: float) -> Pie:
-    anchor = "start" if x < _WIDTH / 3 else "end" if x > 2 * _WIDTH / 3 else "middle"
-    return Pie(card, x, y, radius, tuple(pie(card.class_shares, x, y, radius)), anchor)
-
-
-def pie_radii(sizes: Sequence[float], *, smallest: float = 7, largest: float = 20) -> list[float]:
-    """Radii in pixels whose squares grow with the sizes."""
-    top = max(sizes, default=0.0) or 1.0
-    return [round(math.sqrt(smallest**2 + (largest**2 - smallest**2) * s / top), 1) for s in sizes]
+def _anchor(x: float) -> str:
+    """Where a name begins that stands above a circle, so that it does not leave the chart."""
+    return "start" if x < _WIDTH / 3 else "end" if x > 2 * _WIDTH / 3 else "middle"
 
 
 def _square(xs: Sequence[float], ys: Sequence[float]) -> tuple[Axis, Axis]:
@@ -166,7 +148,7 @@ def _square(xs: Sequence[float], ys: Sequence[float]) -> tuple[Axis, Axis]:
 
 def histogram_chart(card: ConceptCard) -> HistogramChart | None:
     """Bars of the activations, those above the natural break marked."""
-    found = card.histogram
+    found, threshold = card.histogram, card.scores.threshold
     if found is None:
         return None
     width, height = 420, 170
@@ -178,19 +160,17 @@ def histogram_chart(card: ConceptCard) -> HistogramChart | None:
             y=y(n),
             width=round(x(right) - x(left), 1),
             height=round(y(0) - y(n), 1),
-            strong=card.threshold is not None and (left + right) / 2 > card.threshold,
+            strong=threshold is not None and (left + right) / 2 > threshold,
         )
         for left, right, n in zip(found.edges, found.edges[1:], found.counts, strict=False)
     )
-    shown = card.threshold is not None and found.edges[0] <= card.threshold <= found.edges[-1]
-    at = x(card.threshold) if shown and card.threshold is not None else None
+    at = x(threshold) if threshold is not None and x.low <= threshold <= x.high else None
     return HistogramChart(width, height, x, y, bars, at)
 
 
-def similarity_chart(
-    sims: Mapping[str, Mapping[int, tuple[float, float | None]]], baseline: float | None = None
-) -> LineChart | None:
+def similarity_chart(report: RunReport) -> LineChart | None:
     """SentenceSim(k) of every method over k, and the mean cosine of any two sentences."""
+    sims, baseline = report.sentence_sims, report.baseline
     values = [(m, h or 0.0) for by_k in sims.values() for m, h in by_k.values()]
     if not values:
         return None
@@ -200,21 +180,22 @@ def similarity_chart(
     x = Axis(shared[0] - 0.2, shared[-1] + 0.2, _LEFT, 440)
     y = Axis(max(-1.0, low), min(1.0, high), 300 - _BOTTOM, _TOP)
     lines = []
-    for i, (by_k, own) in enumerate(zip(sims.values(), series(list(sims)), strict=True)):
+    colours = series(sims, report.yardsticks)
+    for i, ((label, by_k), own) in enumerate(zip(sims.items(), colours, strict=True)):
         aside = 0.03 * (i - (len(sims) - 1) / 2)  # so that no interval lies on another
         points = tuple((x(k + aside), y(mean)) for k, (mean, _) in by_k.items())
         spans = tuple((x(k + aside), y(m - h), y(m + h)) for k, (m, h) in by_k.items() if h is not None)
-        lines.append(Line(list(sims)[i], points, spans, own))
+        lines.append(Line(label, points, spans, own))
     return LineChart(460, 300, x, y, tuple(lines), None if baseline is None else y(baseline))
 
 
 def curve_charts(method: MethodReport) -> list[LineChart]:
     """One small chart per training curve, over the share of the training that is done."""
-    return [_curve(name, values) for name, values in method.curves.items() if len(values) > 1]
+    return [_curve(title, values) for title, values in method.curves.items() if len(values) > 1]
 
 
-def _curve(name: str, values: Sequence[float]) -> LineChart:
+def _curve(title: str, values: Sequence[float]) -> LineChart:
     x, y = Axis(0, 100, 56, 284), Axis(*padded(min(values), max(values)), 120, 8)
     last = len(values) - 1
     points = tuple((x(100 * i / last), y(v)) for i, v in enumerate(values))
-    return LineChart(300, 155, x, y, (Line(curve_title(name), points),))
+    return LineChart(300, 155, x, y, (Line(title, points),))

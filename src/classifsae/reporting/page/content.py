@@ -1,17 +1,18 @@
 """All that a page shows, as values: nothing in it knows of tensors, files or HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from classifsae.meaning.descriptions import Origin, Word
 from classifsae.reporting.layout.short import short_names
-from classifsae.reporting.tables.table import Record, interval
+from classifsae.reporting.page.stored_scores import ConceptScores
+from classifsae.reporting.tables.table import Record, interval, roles_of
 from classifsae.storage import Json
 
 SENTENCE_SIM = "sentence_sim_"
 
 MISLEADS = 0.05
-"""A concept carries a wrong answer whose probability falls by at least this without it."""
+"""A concept carries a wrong label whose probability falls by at least this when the concept is removed."""
 
 _ROOM = 28
 """Characters of the name of a class in a table, a legend or a map of the page."""
@@ -23,14 +24,12 @@ class Example:
 
     Attributes:
         text: as it is in the data set.
-        id: of its row there.
         activation: of the concept, in the method's own unit.
         label: ground truth, a class index.
         prediction: of the untouched classifier, a class index.
     """
 
     text: str
-    id: str
     activation: float
     label: int
     prediction: int
@@ -51,7 +50,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class ConceptCard:
-    """One concept; None stands for a score that was not asked for or is undefined.
+    """One concept.
 
     Attributes:
         latent: of the concept in the method's dictionary; what a user calls it by.
@@ -63,14 +62,7 @@ class ConceptCard:
         activation_rate: percent of the test sentences on which it is active.
         mean_activation: mean |activation| on all test sentences.
         histogram: of its activations, where it is active at all.
-        threshold: natural break between weak and strong activations.
-        n_activating: sentences above the break.
-        concept_sim: mean cosine of those sentences' embeddings.
-        support: test sentences on which it fires.
-        flip_rate: share of them whose label changes without it.
-        tvd: mean shift of their class probabilities then, in [0, 1].
-        accuracy_change: of the accuracy on them then, in [-1, 1].
-        shapley: its share in the completeness score.
+        scores: what the metrics say of it.
         origin: of its name; None for one of its words.
     """
 
@@ -83,14 +75,7 @@ class ConceptCard:
     activation_rate: float
     mean_activation: float
     histogram: Histogram | None
-    threshold: float | None = None
-    n_activating: int | None = None
-    concept_sim: float | None = None
-    support: int | None = None
-    flip_rate: float | None = None
-    tvd: float | None = None
-    accuracy_change: float | None = None
-    shapley: float | None = None
+    scores: ConceptScores
     origin: Origin | None = None
 
     @property
@@ -102,8 +87,8 @@ class ConceptCard:
 
     @property
     def influence(self) -> float | None:
-        """Mean shift of the class probabilities over all test sentences without it, in [0, 1]."""
-        return None if self.tvd is None else self.tvd * self.activation_rate / 100
+        """Mean shift of the class probabilities over all test sentences when it is removed, in [0, 1]."""
+        return None if self.scores.tvd is None else self.scores.tvd * self.activation_rate / 100
 
 
 @dataclass(frozen=True)
@@ -135,7 +120,7 @@ class MethodReport:
         recovery: share of the classifier's decisions made with these concepts alone.
         concepts: in the order of the classes, the most influential first; empty where ``left_out`` says why.
         map: for a method whose concepts are directions.
-        curves: training curves by name.
+        curves: training curves by title.
         left_out: why there is no list of concepts, or "".
     """
 
@@ -171,13 +156,11 @@ class MisleadingConcept:
 
     Attributes:
         latent, name: of the concept.
-        activation: in the method's own unit.
-        change: of the probability of the wrong label without the concept, in [-1, 1].
+        change: of the probability of the wrong label when the concept is removed, in [-1, 1].
     """
 
     latent: int
     name: str
-    activation: float
     change: float
 
 
@@ -186,32 +169,42 @@ class Mistake:
     """A test sentence that the classifier gets wrong.
 
     Attributes:
-        text, id: of the sentence.
+        text: of the sentence.
         label: ground truth, a class index.
         prediction: of the classifier, a class index.
         confidence: probability that it gave that label, in [0, 1].
-        behind: by method, the concepts that carry the wrong label, those that matter most first.
+        misleading: by method, the concepts whose removal changes its probability most.
     """
 
     text: str
-    id: str
     label: int
     prediction: int
     confidence: float
-    behind: Mapping[str, tuple[MisleadingConcept, ...]]
+    misleading: Mapping[str, tuple[MisleadingConcept, ...]]
 
     def carriers(self, label: str) -> list[MisleadingConcept]:
-        """The concepts of one method without each of which the wrong answer is far less likely."""
-        return [one for one in self.behind[label] if one.change <= -MISLEADS]
+        """The concepts of one method whose removal makes the wrong label far less likely."""
+        return [one for one in self.misleading[label] if one.change <= -MISLEADS]
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """What a number of the table means: a sentence, its unit and which way is better."""
+class About:
+    """What a page says of a run beside its numbers.
 
-    says: str
-    unit: str
-    better: str
+    Attributes:
+        dataset, backbone: names.
+        n_train: training sentences, where known.
+        settings: the experiment that made it.
+        versions: of the libraries that made it.
+        notes: what a reader should know.
+    """
+
+    dataset: str = "the data set"
+    backbone: str = "the classifier"
+    n_train: int | None = None
+    settings: Json = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -219,38 +212,26 @@ class RunReport:
     """A run as a page shows it.
 
     Attributes:
-        dataset, backbone: names.
+        about: names, settings, versions and notes.
         label_names: of all classes.
         accuracy: of the classifier on the test split.
-        n_test: test sentences; n_train: training sentences, where known.
+        n_test: test sentences.
         records: one flat record per method and seed.
-        meanings: of the numbers in them.
-        baseline: mean cosine of any two test sentences, where known: what ConceptSim is compared with.
         methods: those whose concepts can be listed, and the others with the reason.
         n_mistakes: sentences that the classifier gets wrong.
         mistakes: those of them in which it is most confident.
         confusion: sentences by true class (rows) and predicted class.
-        settings: the experiment that made it.
-        versions: of the libraries that made it.
-        notes: what a reader should know.
     """
 
-    dataset: str
-    backbone: str
+    about: About
     label_names: tuple[str, ...]
     accuracy: float
     n_test: int
-    n_train: int | None
     records: tuple[Record, ...]
-    meanings: Mapping[str, Meaning]
-    baseline: float | None
     methods: tuple[MethodReport, ...]
     n_mistakes: int
     mistakes: tuple[Mistake, ...]
     confusion: tuple[tuple[int, ...], ...]
-    settings: Json
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     @property
     def short_labels(self) -> tuple[str, ...]:
@@ -262,6 +243,17 @@ class RunReport:
         """The methods whose concepts are listed, ``classifsae`` first."""
         listed = [method for method in self.methods if method.concepts]
         return tuple(sorted(listed, key=lambda m: m.method != "classifsae"))
+
+    @property
+    def yardsticks(self) -> set[str]:
+        """The labels of ceiling and floor."""
+        return {label for label, role in roles_of(self.records).items() if role != "method"}
+
+    @property
+    def baseline(self) -> float | None:
+        """Mean cosine of any two test sentences, where known: what ConceptSim is compared with."""
+        known = (record.get("dataset_cosine_mean") for record in self.records)
+        return next((value for value in known if isinstance(value, float)), None)
 
     @property
     def sentence_sims(self) -> dict[str, dict[int, tuple[float, float | None]]]:

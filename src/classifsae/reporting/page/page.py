@@ -6,11 +6,12 @@ from importlib import resources
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from classifsae.activity import GLOSSARY
 from classifsae.reporting.layout.palette import COLOURS
 from classifsae.reporting.page import charts
 from classifsae.reporting.page.content import RunReport
-from classifsae.reporting.tables.columns import explained, name_origin
-from classifsae.reporting.tables.table import columns_of, footnotes, rows
+from classifsae.reporting.tables.columns import columns_of
+from classifsae.reporting.tables.table import footnotes, rows
 from classifsae.storage import Json
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -29,11 +30,11 @@ def page(report: RunReport) -> str:
         .render(
             report=report,
             columns=columns,
-            explained=explained(columns, report.meanings),
             rows=rows(report.records, columns),
             footnotes=footnotes(report.records),
-            settings=as_yaml(report.settings),
+            settings=as_yaml(report.about.settings),
             charts=charts,
+            glossary=GLOSSARY,
             palette=COLOURS,
             css=_asset("page.css"),
             script=_asset("page.js"),
@@ -52,21 +53,14 @@ def fixed(value: float | None, digits: int = 2) -> str:
     return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def points(value: float | None, digits: int = 1, sign: str = "") -> str:
+    """A fraction in percentage points, with its sign if that is "+", a dash for none."""
+    return DASH if value is None else f"{100 * value:{sign}.{digits}f}".replace("-", MINUS)
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as percent, a dash for none."""
-    return DASH if value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
-
-
-def points(value: float | None, digits: int = 1) -> str:
-    """A fraction as percent without the sign, for a column that names its unit."""
-    return fixed(None if value is None else 100 * value, digits)
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """A change of a fraction in percentage points, with its sign."""
-    if value is None:
-        return DASH
-    return f"{100 * value:+.{digits}f}".replace("-", MINUS)
+    return DASH if value is None else f"{points(value, digits)} %"
 
 
 def as_yaml(settings: Json) -> str:
@@ -82,8 +76,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"fixed": fixed, "percent": percent, "points": points, "signed": signed}
-    environment.filters |= {"name_origin": name_origin}
+    environment.filters |= {"fixed": fixed, "percent": percent, "points": points}
     return environment
 
 

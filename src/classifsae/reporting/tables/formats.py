@@ -2,20 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from classifsae.reporting.tables.runs import RunGroup, all_notes, pair
-from classifsae.reporting.tables.table import (
-    Cell,
-    Column,
-    Row,
-    columns_of,
-    escaped,
-    markdown_cells,
-    markdown_lines,
-    rows,
-)
+from classifsae.reporting.tables.columns import Column, columns_of
+from classifsae.reporting.tables.runs import RunGroup, all_notes
+from classifsae.reporting.tables.table import Cell, Row, escaped, markdown_cells, markdown_lines, rows
 from classifsae.storage import Json, write_json, write_text
 
 _LATEX = str.maketrans(
@@ -33,8 +25,6 @@ _LATEX = str.maketrans(
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
-
-_BETTER = {"↑": "higher", "↓": "lower", "": "neither"}
 
 
 def save_tables(groups: Sequence[RunGroup], folder: Path) -> None:
@@ -56,7 +46,7 @@ def as_markdown(groups: Sequence[RunGroup]) -> str:
     body = []
     for group in groups:
         for k, row in enumerate(rows(group.records, columns)):
-            body.append(["" if k else escaped(pair(group)), *markdown_cells(row)])
+            body.append(["" if k else escaped(group.pair), *markdown_cells(row)])
     titles = [f"- {escaped(group.title)}" for group in groups]
     lines = markdown_lines(heads, body, n_left=2)
     return "\n".join([*titles, "", *lines, "", *all_notes(groups), ""])
@@ -92,8 +82,8 @@ def as_csv(groups: Sequence[RunGroup]) -> str:
     lines = [["dataset", "backbone", "run", "method", "n_seeds", *scores]]
     for group in groups:
         for row in rows(group.records, columns):
-            numbers = [n for cell in row.cells for n in _numbers(cell)]
-            about = [*_subject(group), " ".join(group.folders), row.method, str(_n_seeds(group, row))]
+            about = [group.dataset, group.backbone, " ".join(group.folders), row.method, str(row.n_seeds)]
+            numbers = [n for cell in row.cells for n in cell.interval]
             lines.append([*about, *("" if n is None else repr(n) for n in numbers)])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
@@ -104,7 +94,7 @@ def as_json(groups: Sequence[RunGroup]) -> dict[str, Json]:
     """The same with nested names, and the meaning of every column."""
     columns = _columns(groups)
     about: list[Json] = [
-        {"name": c.name, "title": c.title, "unit": c.unit, "better": _BETTER[c.arrow]} for c in columns
+        {"name": c.name, "title": c.title, "unit": c.unit, "better": c.better} for c in columns
     ]
     return {
         "columns": about,
@@ -128,45 +118,29 @@ def _latex_row(row: Row) -> str:
     return _latex_line([latex(row.method), *cells])
 
 
-def _latex_line(cells: "Sequence[str] | map[str]") -> str:
+def _latex_line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
 def _group_as_json(group: RunGroup, columns: Sequence[Column]) -> Json:
-    dataset, backbone = _subject(group)
     methods: list[Json] = [
         {
             "method": row.method,
-            "n_seeds": _n_seeds(group, row),
+            "n_seeds": row.n_seeds,
             "scores": {cell.column.name: _cell_as_json(cell) for cell in row.cells},
         }
         for row in rows(group.records, columns)
     ]
-    folders = list[Json](group.folders)
     return {
         "title": group.title,
-        "dataset": dataset,
-        "backbone": backbone,
+        "dataset": group.dataset,
+        "backbone": group.backbone,
         "accuracy": group.records[0].get("accuracy"),
-        "runs": folders,
+        "runs": list[Json](group.folders),
         "methods": methods,
     }
 
 
 def _cell_as_json(cell: Cell) -> Json:
-    mean, half = _numbers(cell)
+    mean, half = cell.interval
     return {"mean": mean, "ci95": half, "n": len(cell.values), "best": cell.best}
-
-
-def _numbers(cell: Cell) -> tuple[float | None, float | None]:
-    """Mean and half interval, None where undefined."""
-    return cell.interval if cell.values else (None, None)
-
-
-def _n_seeds(group: RunGroup, row: Row) -> int:
-    return len({str(r["seed"]) for r in group.records if r["method"] == row.method})
-
-
-def _subject(group: RunGroup) -> tuple[str, str]:
-    first = group.records[0]
-    return str(first["dataset"]), str(first["backbone"])

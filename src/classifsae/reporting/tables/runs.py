@@ -45,6 +45,21 @@ class RunGroup:
     title: str
     notes: tuple[str, ...]
 
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.records[0]["dataset"])
+
+    @property
+    def backbone(self) -> str:
+        """Name of the model."""
+        return str(self.records[0]["backbone"])
+
+    @property
+    def pair(self) -> str:
+        """What the group is about in few words: which model on which data set."""
+        return f"{self.backbone} on {self.dataset}"
+
 
 def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
     """Group finished runs by data set and backbone, in the order given.
@@ -60,9 +75,8 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[RunGroup]:
     groups = []
     for subject, by_folder in by_subject.items():
         same = list(by_folder.values())
-        alone = pairs.count(subject[:2]) == 1
         if _agree(same):
-            groups.append(_group(same, named=not alone))
+            groups.append(_group(same, named=pairs.count(subject[:2]) > 1))
         else:
             groups += [_group([run], named=True) for run in same]
     return groups
@@ -96,13 +110,8 @@ def all_notes(groups: Sequence[RunGroup]) -> list[str]:
     common = sorted((line for group in groups for line in footnotes(group.records)), key=BOLD.__eq__)
     if len(groups) == 1:
         return [*common, *groups[0].notes]
-    notes = [f"{pair(group)}: {note}" for group in groups for note in group.notes]
+    notes = [f"{group.pair}: {note}" for group in groups for note in group.notes]
     return list(dict.fromkeys([*common, *notes]))
-
-
-def pair(group: RunGroup) -> str:
-    """What a group is about in few words: which model on which data set."""
-    return f"{group.records[0]['backbone']} on {group.records[0]['dataset']}"
 
 
 def _key(record: Record) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The table of one run: one row per method, means over seeds with their confidence interval."""
+"""The table of methods: one row each, means over seeds with their confidence interval."""
 
 import math
 import statistics
@@ -6,73 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from classifsae.reporting.tables.columns import Column, columns_of
 from classifsae.storage import Json
 
 Record = dict[str, Json]
+"""All scores of one method and seed, by name, beside what they are scores of."""
 
-
-@dataclass(frozen=True)
-class Column:
-    """A score as a column.
-
-    Attributes:
-        name: key in the records.
-        title: head of the column.
-        unit: below the title.
-        arrow: which way is better, "" if neither is.
-        digits: after the point.
-        optional: left out where no record has it.
-        unlike: another score; left out where no record differs from it.
-    """
-
-    name: str
-    title: str
-    unit: str
-    arrow: str
-    digits: int = 3
-    optional: bool = False
-    unlike: str = ""
-
-    @property
-    def head(self) -> str:
-        """Title, arrow and unit in one line."""
-        return f"{self.title} {self.arrow} ({self.unit})".replace("  ", " ")
-
-
-COLUMNS = (
-    Column("n_alive", "concepts", "alive", "", 1),
-    Column("recovery_accuracy", "recovery accuracy", "0-1", "↑"),
-    Column("activation_rate", "activation rate", "%", "↓", 1),
-    Column("conditional_flip_rate", "conditional flip rate", "0-1", "↑"),
-    Column("conditional_tvd", "conditional TVD", "0-1", "↑"),
-    Column("concept_sim", "ConceptSim", "cos", "↑", optional=True),
-    Column("global_flip_rate_100", "global flip rate", "0-1", "↑"),
-    Column("c_v", "C_V", "cos", "↑", optional=True),
-    Column("control_flip_rate", "control flip", "0-1", "", optional=True),
-    Column("control_tvd", "control TVD", "0-1", "", optional=True),
-    Column("control_global_flip_rate", "control global flip", "0-1", "", optional=True),
-    Column(
-        "document_recovery_accuracy",
-        "recovery per text",
-        "0-1",
-        "↑",
-        optional=True,
-        unlike="recovery_accuracy",
-    ),
-    Column("completeness_score", "completeness score", "≤1", "↑", optional=True),
-    Column("shapley_max", "largest Shapley", "≤1", "", optional=True),
-)
-
-ROLES = {"identity": "the ceiling (every neuron a concept)", "random": "the floor (random directions)"}
-
-_N_ABREAST = 6
-"""Scores that fit beside each other on a terminal."""
+YARDSTICKS = {
+    "ceiling": "the ceiling (what is recovered with nothing left out)",
+    "floor": "the floor (what random directions give)",
+}
+"""What stands below the table of a method that has one of these roles."""
 
 BOLD = "Bold: the best mean of the group, ceiling and floor left out."
+
+_ANY_WIDTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,15 +42,15 @@ class Cell:
     best: bool = False
 
     @property
-    def interval(self) -> tuple[float, float | None]:
-        """Mean and half of the confidence interval."""
-        return interval(self.values)
+    def interval(self) -> tuple[float | None, float | None]:
+        """Mean and half of the confidence interval, None where undefined."""
+        return interval(self.values) if self.values else (None, None)
 
     def __str__(self) -> str:
         """Mean and confidence interval; a dash where it is undefined."""
-        if not self.values:
-            return "-"
         mean, half = self.interval
+        if mean is None:
+            return "-"
         if self.column.name == "n_alive" and half in (None, 0.0):
             return f"{mean:.0f}"
         text = f"{mean:.{self.column.digits}f}"
@@ -110,6 +62,7 @@ class Row:
     """All scores of one method."""
 
     method: str
+    n_seeds: int
     cells: tuple[Cell, ...]
 
 
@@ -125,24 +78,23 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def columns_of(records: Sequence[Record]) -> tuple[Column, ...]:
-    """The columns of a table of these records: optional ones only where a record has a number."""
-    return tuple(c for c in COLUMNS if not c.optional or any(_has(r, c) for r in records))
-
-
-def _has(record: Record, column: Column) -> bool:
-    value = record.get(column.name)
-    return value is not None and value != record.get(column.unlike)
+def roles_of(records: Sequence[Record]) -> dict[str, str]:
+    """The role of the method behind each label, in the order of the records."""
+    return {str(r["method"]): str(r["role"]) for r in records}
 
 
 def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> list[Row]:
     """One row per method, in the order of the records, ceiling and floor last; the best cells marked."""
     columns = columns_of(records) if columns is None else columns
-    labels = sorted(dict.fromkeys(str(r["method"]) for r in records), key=ROLES.__contains__)
+    roles = roles_of(records)
+    labels = sorted(roles, key=lambda label: roles[label] in YARDSTICKS)
     by_label = {label: [r for r in records if r["method"] == label] for label in labels}
-    table = [Row(label, tuple(_cell(by_label[label], c) for c in columns)) for label in labels]
-    marked = [_with_best([row.cells[i] for row in table], labels) for i in range(len(columns))]
-    return [Row(row.method, tuple(column[k] for column in marked)) for k, row in enumerate(table)]
+    competing = [roles[label] == "method" for label in labels]
+    marked = [_with_best([_cell(by_label[label], c) for label in labels], competing) for c in columns]
+    return [
+        Row(label, len({str(r["seed"]) for r in by_label[label]}), tuple(column[k] for column in marked))
+        for k, label in enumerate(labels)
+    ]
 
 
 def _cell(records: Sequence[Record], column: Column) -> Cell:
@@ -150,14 +102,14 @@ def _cell(records: Sequence[Record], column: Column) -> Cell:
     return Cell(tuple(values), column)
 
 
-def _with_best(cells: list[Cell], labels: Sequence[str]) -> list[Cell]:
+def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
     """One column with its best cells marked: those that round to the best mean, if any two compete."""
     column = cells[0].column
-    sign = {"↑": 1, "↓": -1, "": 0}[column.arrow]
+    sign = {"higher": 1, "lower": -1, "neither": 0}[column.better]
     means = {
-        k: sign * round(cell.interval[0], column.digits)
-        for k, (cell, label) in enumerate(zip(cells, labels, strict=True))
-        if cell.values and label not in ROLES
+        k: sign * round(statistics.fmean(cell.values), column.digits)
+        for k, (cell, competes) in enumerate(zip(cells, competing, strict=True))
+        if cell.values and competes
     }
     if not sign or len(means) < 2:
         return cells
@@ -174,6 +126,74 @@ def caption(records: Sequence[Record]) -> str:
     spread = "" if len(seeds) == 1 else "; mean ± half of the 95 % confidence interval over seeds"
     named = ", ".join(map(str, seeds))
     return f"{first['backbone']} on {first['dataset']}{known}; seed{'s' * (len(seeds) > 1)} {named}{spread}"
+
+
+def footnotes(records: Sequence[Record]) -> list[str]:
+    """What the yardsticks of the table are for, what ConceptSim is to beat, and what is bold."""
+    ends = [
+        f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role != "method"
+    ]
+    baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
+    compete = any(cell.best for row in rows(records) for cell in row.cells)
+    return [*ends, *baselines, *([BOLD] if compete else [])]
+
+
+def _baseline(record: Record) -> str:
+    value = float(str(record["dataset_cosine_mean"]))
+    return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."
+
+
+@dataclass(frozen=True)
+class TerminalTable:
+    """The table for a terminal: the first columns that its width has room for, and the names of the others.
+
+    Attributes:
+        records: one per method and seed.
+        notes: below the table.
+        title: above it.
+    """
+
+    records: Sequence[Record]
+    notes: Sequence[str]
+    title: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Fit the table into the width, its first column at least."""
+        columns = columns_of(self.records)
+        widest = options.update_width(_ANY_WIDTH)
+        n_shown = len(columns)
+        while (
+            n_shown > 1
+            and console.measure(self._table(columns[:n_shown]), options=widest).maximum > options.max_width
+        ):
+            n_shown -= 1
+        yield self._table(columns[:n_shown])
+        hidden = [column.title for column in columns[n_shown:]]
+        more = [f"No room here for {', '.join(hidden)}: table.md has all columns."] if hidden else []
+        # Not the table's caption, which would be broken to the width of a narrow table.
+        yield Text("\n".join([*more, *footnotes(self.records), *self.notes]), style="table.caption")
+
+    def _table(self, columns: Sequence[Column]) -> Table:
+        table = Table(
+            title=Text(self.title),
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        table.add_column("method", no_wrap=True, vertical="bottom")
+        for c in columns:
+            head = "\n".join([*c.title.replace("conditional", "cond.").split(), f"{c.unit} {c.arrow}"])
+            table.add_column(head, justify="right", no_wrap=True)
+        for row in rows(self.records, columns):
+            texts = [Text(str(c).replace(" ±", "\n±"), style="bold" if c.best else "") for c in row.cells]
+            table.add_row(Text(row.method), *texts)
+        return table
+
+
+def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> TerminalTable:
+    """The table for a terminal, with its caption above and notes below; what does not fit is named."""
+    return TerminalTable(records, notes, title or caption(records))
 
 
 def markdown(records: Sequence[Record], *, notes: Sequence[str]) -> str:
@@ -201,47 +221,7 @@ def markdown_lines(heads: Sequence[str], body: Sequence[Sequence[str]], *, n_lef
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], n_left: int) -> str:
-    padded = (
+    padded = [
         c.ljust(w) if i < n_left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "| " + " | ".join(padded) + " |"
-
-
-def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> Group:
-    """The table for a terminal of 80 columns; what does not fit in further ones below."""
-    columns = columns_of(records)
-    tables = [_part(records, columns[i : i + _N_ABREAST]) for i in range(0, len(columns), _N_ABREAST)]
-    tables[0].title = Text(title or caption(records))
-    # Not the last table's caption, which would be broken to the width of a narrow table.
-    return Group(*tables, Text("\n".join([*footnotes(records), *notes]), style="table.caption"))
-
-
-def _part(records: Sequence[Record], columns: Sequence[Column]) -> Table:
-    table = Table(
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("method", no_wrap=True, vertical="bottom")
-    for c in columns:
-        head = "\n".join([*c.title.replace("conditional", "cond.").split(), f"{c.unit} {c.arrow}"])
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in rows(records, columns):
-        texts = [Text(str(c).replace(" ±", "\n±"), style="bold" if c.best else "") for c in row.cells]
-        table.add_row(Text(row.method), *texts)
-    return table
-
-
-def footnotes(records: Sequence[Record]) -> list[str]:
-    """What the methods at either end of the table are for, what ConceptSim is to beat, and what is bold."""
-    labels = dict.fromkeys(str(r["method"]) for r in records)
-    ends = [f"{label} is {ROLES[label]}." for label in labels if label in ROLES]
-    baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
-    compete = any(cell.best for row in rows(records) for cell in row.cells)
-    return [*ends, *baselines, *([BOLD] if compete else [])]
-
-
-def _baseline(record: Record) -> str:
-    value = float(str(record["dataset_cosine_mean"]))
-    return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."
+    ]
+    return f"| {' | '.join(padded)} |"
