@@ -70,11 +70,9 @@ def test_dead_concepts_are_an_error_that_names_the_options_that_help(train: Acti
         Random(n_concepts=6).fit(dead, tail)
 
 
-def test_concepts_that_died_are_a_note_and_whole_sets_are_none(train: Activations, tail: nn.Linear):
+def test_concepts_that_died_are_a_note_and_whole_sets_are_none():
     recipe = Random(n_concepts=6, top_k=1)
-    concepts = recipe.fit(train, tail)
-    assert recipe.notes(concepts) == ()
-    concepts.kept = concepts.kept[:4]
-    assert recipe.notes(concepts) == (
-        "2 of 6 concepts are dead and left out; to keep more, raise top_k.",
-    )  # fmt: skip
+    assert recipe.dead_note(0, 6) == ""
+    assert (
+        recipe.dead_note(2, 6) == "2 of 6 concepts are dead (mean |activation| at most 1e-06); raise top_k."
+    )

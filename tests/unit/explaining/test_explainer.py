@@ -282,7 +282,7 @@ def test_the_printed_form_says_everything_in_80_columns():
 def test_the_legend_speaks_of_words_only_where_there_are_some():
     for words in (True, False):
         text = shown(Explainer(Toy(), NEURONS, ("a", "b", "c", "d"), words=words).explain("goal match bank"))
-        assert "without it: what the other concepts answer" in text
+        assert "without it: label and probability" in text
         assert ("bold in the text" in text) == words
 
 
