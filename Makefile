@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Files in their order, so that the long ones of e2e begin early and each shares its fixtures.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test check bench clean
 
@@ -19,14 +21,16 @@ demo: setup
 	$(BIN)/classifsae run experiments/demo.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/deptry src
+	$(BIN)/deptry tests benchmarks examples --ignore DEP002,DEP004
+	$(BIN)/python -m pytest $(PARALLEL)
 
 bench: setup
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

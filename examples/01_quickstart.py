@@ -1,12 +1,15 @@
 """From text to scored concepts, one line per step; a minute of training, so the numbers are modest."""
 
+import sys
+
 import classifsae as cs
 
-data = cs.load_dataset("planted", options={"n_train": 400, "n_test": 200})
-model = cs.finetune("minilm", data.train, n_epochs=4, batch_size=16, max_length=48)
+n_train = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+data = cs.load_dataset("planted", options={"n_train": n_train, "n_test": n_train // 2})
+model = cs.finetune("minilm", data.train, n_epochs=2, batch_size=8, learning_rate=1e-4, max_length=48)
 train, test = cs.capture(model, data.train), cs.capture(model, data.test)
 
-concepts = cs.ClassifSAE(n_concepts=20, n_vectors=400_000).fit(train, model.tail)
+concepts = cs.ClassifSAE(n_concepts=20, n_vectors=500 * n_train).fit(train, model.tail)
 scores = cs.score(concepts, model.tail, test)
 
 complete, causal = scores.completeness, scores.causality

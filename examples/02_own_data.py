@@ -16,13 +16,14 @@ with (folder / "reviews.csv").open("w", newline="") as file:
         write.writerow([f"Slow, cold and far too dear, visit {i}.", "bad"])
 
 data = cs.load_dataset(folder / "reviews.csv", text_column="review", label_column="stars")
-cs.finetune("minilm", data.train, n_epochs=5, batch_size=8, max_length=32, folder=folder / "classifier")
+tuning = {"n_epochs": 3, "batch_size": 8, "learning_rate": 2e-4, "max_length": 32}
+cs.finetune("minilm", data.train, **tuning, folder=folder / "classifier")
 
 model = cs.Classifier.load(folder / "classifier", layer=-1)  # or the folder or Hub id of any classifier
 train = cs.capture(model, data.train, folder=folder / "train")
 test = cs.capture(model, data.test, folder=folder / "test")
 
-for method in (cs.ClassifSAE(n_concepts=4, n_vectors=100_000), cs.Random(n_concepts=4, top_k=2)):
+for method in (cs.ClassifSAE(n_concepts=4, n_vectors=30_000), cs.Random(n_concepts=4, top_k=2)):
     concepts = method.fit(train, model.tail)
     concepts.save(folder / method.method_name())
     recovered = cs.score(concepts, model.tail, test).completeness.recovery_accuracy

@@ -2,19 +2,28 @@
 
 import os
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+# The tensors here are so small that a second thread costs more than it saves, and the tests share the cores.
+os.environ["OMP_NUM_THREADS"] = "1"  # of numpy and of the processes that tests start
+
 import pytest
 import torch
+from joblib import cpu_count
 from torch import nn
 
 from classifsae.activations import Activations, Source
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
-
-# The tensors here are so small that a second thread costs more than it saves.
 torch.set_num_threads(1)
 
 WIDTH, N_CLASSES = 16, 3
+MOST_WORKERS = 8  # each takes a gigabyte or two
 SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are cores for this process, whatever the machine around its container has."""
+    return min(cpu_count(), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")

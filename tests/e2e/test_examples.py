@@ -18,19 +18,19 @@ def test_an_example_fits_on_one_screen(path: Path):
     assert len(path.read_text().splitlines()) <= 40
 
 
-def run_example(name: str, folder: Path) -> list[str]:
+def run_example(name: str, folder: Path, *arguments: str) -> list[str]:
     """The lines that an example prints when it is run in a folder."""
-    command = [sys.executable, str(EXAMPLES / name)]
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, timeout=600)
     return done.stdout.splitlines()
 
 
 @pytest.mark.slow
 def test_the_quickstart_prints_its_scores_and_five_sentences(tmp_path: Path):
-    lines = run_example("01_quickstart.py", tmp_path)
+    lines = run_example("01_quickstart.py", tmp_path, "160")
     assert sum(line.startswith(" - ") for line in lines) == 5
     assert "reproduce" in lines[1]
-    assert float(lines[1].split("%")[0].split()[-1]) > 60
+    assert float(lines[1].split("%")[0].split()[-1]) > 40  # of four classes
 
 
 @pytest.mark.slow

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,19 +153,23 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_as_if_it_had_not_been(
     assert not [name for name in whole if ours[name] != whole[name]]
 
 
+def kill_after(stage: str, experiment: Path) -> None:
+    """Run an experiment in a process of its own, and kill that once it says that a stage is done."""
+    command = [sys.executable, "-m", "classifsae", "run", str(experiment)]
+    with subprocess.Popen(
+        command, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith(stage) for line in process.stdout)
+        process.kill()
+
+
 @pytest.mark.slow
 def test_a_process_that_is_killed_outright_leaves_nothing_broken(finished: Path, experiment: Path):
-    command = [sys.executable, "-m", "classifsae", "run", str(experiment)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # as in the run that it is compared with
-    for seconds in (6, 8):
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(seconds)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    for stage in ("finetune", "fit classifsae seed 1"):
+        kill_after(stage, experiment)
+    (point,) = load_experiment(experiment)
+    run(point)
     ours, whole = contents(experiment.parent / "run"), contents(finished / "run")
     assert not [n for n in whole if n != "experiment.json" and ours[n] != whole[n]]
 
