@@ -186,15 +186,15 @@ def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
     settings = [
         "backbone.kind=decoder",
         "backbone.template='{text} Topic:'",
-        "backbone.answers=[' a', ' b', ' c']",
+        "backbone.answers=[a, b, c]",
     ]
     settings += ["backbone.architecture.model_type=gpt_neox"]
     status, printed = call(monkeypatch, capsys, "show", str(experiment), "--prompt", *settings)
     assert status == 0, printed
     assert "Topic:\n" in printed
-    assert "tokens: 23 of " in printed
+    assert "tokens: 24 of " in printed
     assert "cut: the first " in printed
-    assert "money: ' a' = " in printed
+    assert "money: 'a' = ['a']" in printed
     assert not (experiment.parent / "run").exists()
 
 
