@@ -86,6 +86,6 @@ def test_bare_yes_and_no_are_told_to_be_quoted(tmp_path: Path):
     write_data(tmp_path / "data.csv")
     experiment = write_experiment(tmp_path, dataset={"name": str(tmp_path / "data.csv")})
     with pytest.raises(
-        ClassifSAEError, match=r"quote the names, such as 'dataset.label_names=\[\"no\", \"yes\"\]'"
+        ClassifSAEError, match=r"quote names, such as 'dataset.label_names=\[\"no\", \"yes\"\]'"
     ):
         loaded(experiment, "dataset.label_names=[yes, no]")

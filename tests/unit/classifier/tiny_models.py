@@ -127,8 +127,9 @@ def own_adapter(base: Path, folder: Path, kind: str, **options: object) -> torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     auto = AutoModelForCausalLM if kind == "CAUSAL_LM" else AutoModelForSequenceClassification
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")
+        torch.manual_seed(0)  # of the first factors
         model = auto.from_pretrained(base)
         wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, task_type=kind, **options))
     generator = torch.Generator().manual_seed(0)
