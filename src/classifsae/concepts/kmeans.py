@@ -1,0 +1,39 @@
+"""k-means of the hidden states: each sentence has the one concept whose centre is nearest."""
+
+import torch
+from pydantic import PositiveInt
+
+from classifsae.activations import Activations
+from classifsae.concepts._optimise import Run
+from classifsae.concepts._partition import PartitionCoder
+from classifsae.concepts.base import ConceptMethod
+from classifsae.tensors import Float, Tail, Tensor
+
+
+class KMeans(ConceptMethod):
+    """Cluster the states as they are; a sentence has the concept of its cluster, and no other.
+
+    Attributes:
+        n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
+    """
+
+    n_concepts: PositiveInt = 20
+    n_starts: PositiveInt = 3
+
+    def learn(self, train: Activations, tail: Tail, run: Run) -> PartitionCoder:
+        """Lloyd's k-means of scikit-learn."""
+        centres = cluster(train.hidden, self.n_concepts, seed=self.seed, n_starts=self.n_starts)
+        return PartitionCoder.of(train.hidden, *nearest(centres))
+
+
+def cluster(rows: Float[Tensor, "n r"], k: int, *, seed: int, n_starts: int) -> Float[Tensor, "k r"]:
+    """Centres of k clusters of the rows, on the rows' device."""
+    from sklearn.cluster import KMeans as Lloyd
+
+    found = Lloyd(k, n_init=n_starts, random_state=seed).fit(rows.cpu().numpy())
+    return torch.from_numpy(found.cluster_centers_).to(rows)
+
+
+def nearest(centres: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "r k"], Float[Tensor, " k"]]:
+    """Weights and bias of scores x W + b that are largest for the nearest centre: c . x - ||c||^2 / 2."""
+    return centres.T.contiguous(), -centres.square().sum(dim=1) / 2

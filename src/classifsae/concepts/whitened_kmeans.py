@@ -1,0 +1,85 @@
+"""k-means where the states vary beyond the label: whitened, and by default within each predicted class."""
+
+import torch
+from pydantic import PositiveInt
+from torch.nn.functional import one_hot
+
+from classifsae.activations import Activations
+from classifsae.concepts._optimise import Run
+from classifsae.concepts._partition import PartitionCoder, linear_logits
+from classifsae.concepts.base import ConceptMethod
+from classifsae.concepts.kmeans import cluster, nearest
+from classifsae.errors import ConfigError
+from classifsae.tensors import Float, Int, Tail, Tensor
+
+_TINY = 1e-12
+
+
+class WhitenedKMeans(ConceptMethod):
+    """Cluster the states in whitened principal axes, a share of the concepts within each predicted class.
+
+    A few axes hold nearly all the variance of a fine-tuned state: the label. Divided by their spread,
+    x = (h - mean) V / s, the others count as much. Per class, V and s are those of the states less the mean
+    of their predicted class, and a sentence can only have a concept of its class.
+
+    Attributes:
+        n_axes: principal axes that are kept, the widest ones.
+        per_class: cluster within the predicted classes; else over all sentences.
+        n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
+    """
+
+    n_concepts: PositiveInt = 20
+    n_axes: PositiveInt = 30
+    per_class: bool = True
+    n_starts: PositiveInt = 3
+
+    def learn(self, train: Activations, tail: Tail, run: Run) -> PartitionCoder:
+        """Whiten, cluster, and keep all as one linear score per concept.
+
+        Raises:
+            ConfigError: fewer concepts than predicted classes.
+        """
+        hidden, classes = train.hidden, train.predictions
+        if not self.per_class:
+            classes = torch.zeros_like(classes)
+        mean, axes = whitening(hidden, classes, self.n_axes)
+        rows, centres = (hidden - mean) @ axes, []
+        shares = self.shares(classes.bincount(minlength=train.n_classes))
+        for c in shares.nonzero().flatten().tolist():
+            own = rows[classes == c]
+            centres.append(cluster(own, int(shares[c]), seed=self.seed, n_starts=self.n_starts))
+        weights, bias = nearest(torch.cat(centres))
+        weights = axes @ weights
+        gate, gate_bias = linear_logits(hidden, train.logits)
+        owner = torch.arange(len(shares), device=shares.device).repeat_interleave(shares)
+        gates = {"gate": gate, "gate_bias": gate_bias, "owner": owner} if self.per_class else {}
+        return PartitionCoder.of(hidden, weights, bias - mean @ weights, **gates)
+
+    def shares(self, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
+        """Concepts of each class: one at least, as many more as its share of the sentences asks for."""
+        present = (sizes > 0).long()
+        spare = self.n_concepts - int(present.sum())
+        if spare < 0:
+            raise ConfigError(
+                f"whitened_kmeans: n_concepts is {self.n_concepts}, but the classifier predicts "
+                f"{int(present.sum())} classes; raise n_concepts or set per_class: false."
+            )
+        exact = spare * sizes / sizes.sum()
+        shares = present + exact.floor().long()
+        left = self.n_concepts - int(shares.sum())
+        shares[(exact - exact.floor()).argsort(descending=True, stable=True)[:left]] += 1
+        return torch.minimum(shares, sizes)
+
+
+def whitening(
+    hidden: Float[Tensor, "n d"], classes: Int[Tensor, " n"], n_axes: int
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
+    """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
+    mean = hidden.mean(dim=0)
+    members = one_hot(classes).to(hidden)
+    centres = members.T @ hidden / members.sum(dim=0).clamp_min(1)[:, None]
+    rest = (hidden - centres[classes]).double()
+    variances, axes = torch.linalg.eigh(rest.T @ rest / len(rest))
+    kept = slice(max(0, len(variances) - n_axes), None)
+    spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
+    return mean, (axes[:, kept] / spread).flip(1).to(hidden)
