@@ -24,6 +24,7 @@ from classifsae.tensors import Float, Int, Tensor
 
 TENSORS = "activations.safetensors"
 IDS = "ids.json"
+GUIDANCE = "guidance.safetensors"
 
 
 class Source(BaseModel, frozen=True):
@@ -143,6 +144,43 @@ class Activations:
             raise StorageError(f"{folder / IDS} is not a list; delete {folder} to have it made again.")
         source = Source.model_validate(manifest.record.get("source"))
         return cls(**tensors, ids=tuple(map(str, ids)), source=source)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the texts behind activations say, one row each, for methods that learn from texts too.
+
+    Attributes:
+        read: what the classifier reads in a text: states of an encoder's tokens, weighted by how much the
+            decision depends on each; of unit norm.
+        embeddings: of the whole texts, of unit norm.
+    """
+
+    read: Float[Tensor, "n e"]
+    embeddings: Float[Tensor, "n e"]
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+        """Write both as an artefact.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        write_tensors(folder / GUIDANCE, {"read": self.read, "embeddings": self.embeddings})
+        return finish(folder, inputs=inputs, record={"n_texts": len(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open an artefact; the tensors are memory-mapped.
+
+        Raises:
+            StorageError: the folder is unfinished or damaged.
+        """
+        if manifest_of(folder) is None:
+            raise StorageError(f"{folder} holds no finished guidance; run the guide stage again.")
+        return cls(**read_tensors(folder / GUIDANCE))
 
 
 def finish_activations(

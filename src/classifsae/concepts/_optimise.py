@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import nn
 
+from classifsae.activations import Guidance
 from classifsae.errors import DataError
 from classifsae.storage import read_tensors, write_tensors
 from classifsae.tensors import Float, Int, OnStep, Tensor
@@ -27,19 +28,21 @@ _PAUSE_PER_SAVE = 20  # at most a twentieth of the time goes into saving
 
 @dataclass(frozen=True)
 class Run:
-    """How one fit is watched and kept safe; has no influence on its result.
+    """What goes with one fit: how it is watched and kept safe, and what guides it.
 
     Attributes:
         on_step: told of recorded steps.
         checkpoint: file from which an interrupted fit continues.
         inputs: fingerprint of what the fit depends on; a checkpoint of other inputs is not used.
         curves: filled with the recorded loss terms.
+        guidance: what the training texts say, for methods that are guided by it.
     """
 
     on_step: OnStep | None = None
     checkpoint: Path | None = None
     inputs: str = ""
     curves: Curves = field(default_factory=dict)
+    guidance: Guidance | None = None
 
 
 @dataclass(frozen=True)

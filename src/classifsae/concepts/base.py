@@ -6,6 +6,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, final
 
@@ -13,10 +14,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from torch import nn
 
-from classifsae.activations import Activations, Source, check_finite
+from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
 from classifsae.concepts._optimise import Run
-from classifsae.errors import ClassifSAEWarning, ConfigError, DataError, StorageError, one_line
+from classifsae.errors import (
+    ClassifSAEWarning,
+    ConfigError,
+    DataError,
+    MismatchError,
+    StorageError,
+    one_line,
+)
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
 from classifsae.tensors import Float, Int, Tail, Tensor
@@ -197,12 +205,14 @@ class ConceptMethod(BaseModel, ABC):
         n_concepts: m, concepts to keep at most; None where the method has no such choice.
         seed: of everything random.
         role: of the method in a table of scores.
+        guided: whether it learns from the training texts too, where they are given.
         remedy: which options keep more of its concepts alive, as the end of a sentence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: ClassVar[Role] = "method"
+    guided: ClassVar[bool] = False
     remedy: ClassVar[str] = "lower n_concepts"
 
     n_concepts: PositiveInt | None = 20
@@ -235,6 +245,7 @@ class ConceptMethod(BaseModel, ABC):
         tail: Tail,
         *,
         run: Run | None = None,
+        guidance: Guidance | None = None,
         published_choice: Activations | None = None,
     ) -> Concepts:
         """Learn the concepts of a classifier.
@@ -243,6 +254,7 @@ class ConceptMethod(BaseModel, ABC):
             train: activations of the training split.
             tail: the rest of the classifier from the hook layer on.
             run: progress and checkpoint.
+            guidance: what the training texts say, for a method that is guided; the others leave it.
             published_choice: reproduces the published protocol, for comparison only: choose and
                 segment the concepts on these activations (there, the test split) by their ground
                 truth, rather than on the training split by the classifier's predictions.
@@ -250,9 +262,15 @@ class ConceptMethod(BaseModel, ABC):
             At most ``n_concepts`` concepts, fewer if some are dead.
         Raises:
             ConfigError: more concepts than sentences or latents.
+            MismatchError: guidance for more texts than there are activations, or fewer.
             DataError: states that are NaN or infinite, one predicted class only, or every concept dead.
         """
-        run = run or Run()
+        run = replace(run or Run(), guidance=guidance)
+        if guidance is not None and len(guidance) != len(train):
+            raise MismatchError(
+                f"there is guidance for {len(guidance)} texts and {len(train)} activations; "
+                f"guide by the texts that were captured."
+            )
         n_sentences, width = train.hidden.shape
         self.check(n_sentences=n_sentences, width=width)
         self._check_activations(train)

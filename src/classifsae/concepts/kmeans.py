@@ -1,6 +1,10 @@
 """k-means of the hidden states: each sentence has the one concept whose centre is nearest."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from classifsae.activations import Activations
@@ -8,6 +12,11 @@ from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder
 from classifsae.concepts.base import ConceptMethod
 from classifsae.tensors import Float, Tail, Tensor
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans as Lloyd
+
+_MAX_STEPS = 100
 
 
 class KMeans(ConceptMethod):
@@ -28,10 +37,17 @@ class KMeans(ConceptMethod):
 
 def cluster(rows: Float[Tensor, "n r"], k: int, *, seed: int, n_starts: int) -> Float[Tensor, "k r"]:
     """Centres of k clusters of the rows, on the rows' device."""
-    from sklearn.cluster import KMeans as Lloyd
-
-    found = Lloyd(k, n_init=n_starts, random_state=seed).fit(rows.cpu().numpy())
+    found = lloyd(rows.cpu().numpy(), k, seed=seed, n_starts=n_starts)
     return torch.from_numpy(found.cluster_centers_).to(rows)
+
+
+def lloyd(rows: NDArray[np.floating], k: int, *, seed: int, n_starts: int = 1) -> "Lloyd":
+    """k-means of scikit-learn, fitted; on one thread, as several would add up in another order every time."""
+    from sklearn.cluster import KMeans as Lloyd
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return Lloyd(k, n_init=n_starts, max_iter=_MAX_STEPS, random_state=seed).fit(rows)
 
 
 def nearest(centres: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "r k"], Float[Tensor, " k"]]:

@@ -91,13 +91,13 @@ def _mean_jaccard(sets: Bool[Tensor, "s n"]) -> float:
     sizes = sizes_of(sets).double()
     for start in range(0, s, _SETS):
         block = slice(start, start + _SETS)
-        common = _common(sets[block], sets[start:])
+        common = common_members(sets[block], sets[start:])
         union = sizes[block, None] + sizes[start:] - common
         total += float((common / union).triu(diagonal=1).sum())
     return total / math.comb(s, 2)
 
 
-def _common(some: Bool[Tensor, "b n"], sets: Bool[Tensor, "s n"]) -> Float[Tensor, "b s"]:
+def common_members(some: Bool[Tensor, "b n"], sets: Bool[Tensor, "s n"]) -> Float[Tensor, "b s"]:
     """Sentences that two sets have in common."""
     common = torch.zeros(len(some), len(sets), dtype=torch.float64, device=sets.device)
     for start in range(0, sets.shape[1], _ROWS):  # float32 counts exactly up to 2^24, and is fast

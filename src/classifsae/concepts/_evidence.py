@@ -1,0 +1,224 @@
+"""A dictionary whose codes add up: sparse, non-negative, linear on both sides, and faithful to the logits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, one_hot
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from classifsae.concepts._optimise import generator
+from classifsae.concepts.base import Coder, rescale
+from classifsae.storage import Json
+from classifsae.tensors import Float, Int, Tail, Tensor
+
+_TEMPER = 0.002
+_RIDGE_IN, _RIDGE_OUT = 200.0, 1.0
+_BATCH = 512
+_SHARPNESS, _NAMING, _L1, _WEIGHT_DECAY = 4.0, 2.0, 0.02, 1e-3
+_RATE_IN, _RATE_READ, _RATE_OUT = 2e-3, 2e-2, 1e-3
+
+
+class EvidenceCoder(Coder):
+    """encode(h) = relu(h W + b), without codes under a share of the largest; decode(z) = z D + mean.
+
+    Args:
+        weights, bias: of the codes; one column per latent.
+        decoder: what one unit of each latent adds to the state.
+        mean: the state without any concept.
+        least: smallest code that stays, as a share of the sentence's largest.
+    """
+
+    weights: Float[Tensor, "d p"]
+    bias: Float[Tensor, " p"]
+    decoder: Float[Tensor, "p d"]
+    mean: Float[Tensor, " d"]
+
+    def __init__(
+        self,
+        *,
+        weights: Float[Tensor, "d p"],
+        bias: Float[Tensor, " p"],
+        decoder: Float[Tensor, "p d"],
+        mean: Float[Tensor, " d"],
+        least: float,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.register_buffer("bias", bias)
+        self.register_buffer("decoder", decoder)
+        self.register_buffer("mean", mean)
+        self._least = least
+
+    @property
+    def n_latents(self) -> int:
+        """Number of latents p."""
+        return self.decoder.shape[0]
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """The share that stays."""
+        return {"least": self._least}
+
+    def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """How much of each concept there is."""
+        return sparse(hidden @ self.weights + self.bias, self._least)
+
+    def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
+        """The sum of what the concepts add."""
+        return codes @ self.decoder + self.mean
+
+
+def sparse(scores: Float[Tensor, "b p"], least: float) -> Float[Tensor, "b p"]:
+    """Positive scores; 0 under a share of the row's largest."""
+    codes = scores.relu()
+    return codes.where(codes >= least * codes.amax(dim=1, keepdim=True), 0.0)
+
+
+def whitening(
+    hidden: Float[Tensor, "n d"], *, temper: float
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Mean and axes, the narrowest first, in which the states have a covariance of at most 1, in float64.
+
+    V / sqrt(L + temper mean(L)) for Cov(h) = V L V^T: axes far narrower than the mean stay narrow.
+    """
+    wide = hidden.double()
+    mean = wide.mean(dim=0)
+    variances, axes = torch.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
+    variances = variances.clamp_min(0)
+    return mean, axes / (variances + temper * variances.mean()).sqrt()
+
+
+def ridge(
+    rows: Float[Tensor, "n k"], wanted: Float[Tensor, "n q"], strength: float
+) -> tuple[Float[Tensor, "k q"], Float[Tensor, " q"]]:
+    """Weights and bias of the ridge regression from rows to what is wanted."""
+    mean, centre = rows.mean(dim=0), wanted.mean(dim=0)
+    gram = (rows - mean).T @ (rows - mean) + strength * torch.eye(rows.shape[1]).to(rows)
+    weights = torch.linalg.solve(gram, (rows - mean).T @ (wanted - centre))
+    return weights, centre - mean @ weights
+
+
+@dataclass(frozen=True)
+class Faithful:
+    """How far logits L^ are from the classifier's own L, in units of how these vary within a predicted class.
+
+    KL(softmax L || softmax L^) + ||L - L^||^2 / mean of ||L - mean of its class||^2
+    """
+
+    logits: Float[Tensor, "n c"]
+    variance: float
+
+    @classmethod
+    def to(cls, logits: Float[Tensor, "n c"]) -> "Faithful":
+        """To these logits."""
+        members = one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits)
+        means = members.T @ logits / members.sum(dim=0).clamp_min(1)[:, None]
+        return cls(logits, float((logits - members @ means).square().sum(dim=1).mean().clamp_min(1e-6)))
+
+    def __call__(self, rows: Int[Tensor, " b"], found: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
+        """Mean over some sentences."""
+        wanted = self.logits[rows]
+        gap = (found - wanted).square().sum(dim=1).mean() / self.variance
+        return kl_div(found.log_softmax(dim=1), wanted.softmax(dim=1), reduction="batchmean") + gap
+
+
+@dataclass(frozen=True)
+class Descent:
+    """A few steps of Adam with a cosine schedule, on random batches of the sentences.
+
+    Attributes:
+        n_rows: sentences.
+        n_steps: of Adam.
+        draws: of the batches.
+        on_loss: told the loss of each step.
+    """
+
+    n_rows: int
+    n_steps: int
+    draws: torch.Generator
+    on_loss: Callable[[float], None]
+
+    @classmethod
+    def seeded(cls, seed: int, n_rows: int, n_steps: int, on_loss: Callable[[float], None]) -> "Descent":
+        """With batches that a seed decides."""
+        return cls(n_rows, n_steps, generator(seed), on_loss)
+
+    def run(
+        self, groups: list[tuple[list[Tensor], float]], loss: Callable[[Int[Tensor, " b"]], Tensor]
+    ) -> None:
+        """Lower the loss of random sentences by moving these tensors, each list at its rate."""
+        for tensors, _ in groups:
+            for tensor in tensors:
+                tensor.requires_grad_(True)
+        adam = torch.optim.Adam([{"params": tensors, "lr": rate} for tensors, rate in groups])
+        schedule = CosineAnnealingLR(adam, self.n_steps)
+        for _ in range(self.n_steps):
+            rows = torch.randint(self.n_rows, (_BATCH,), generator=self.draws)
+            adam.zero_grad()
+            value = loss(rows.to(groups[0][0][0].device))
+            value.backward()
+            adam.step()
+            schedule.step()
+            self.on_loss(value.item())
+        for tensors, _ in groups:
+            for tensor in tensors:
+                tensor.requires_grad_(False)
+
+
+def learn_encoder(
+    hidden: Float[Tensor, "n d"],
+    logits: Float[Tensor, "n c"],
+    members: Float[Tensor, "n p"],
+    *,
+    fidelity: float,
+    descent: Descent,
+) -> tuple[Float[Tensor, "d p"], Float[Tensor, " p"]]:
+    """Weights and bias of codes that say the groups, and that give the logits by a linear map.
+
+    In whitened coordinates, from a ridge regression to membership,
+
+        2 sum over p of BCE(4 (z_p - 1/2), member of p) + fidelity Faithful(relu(z) A + a) + 0.02 |relu(z)|
+        + 0.001 ||W||^2.
+
+    Args:
+        hidden, logits: of the training split.
+        members: 1 where a sentence is in a group.
+        fidelity: weight of the logits beside the groups.
+        descent: steps and batches.
+    """
+    mean, axes = whitening(hidden, temper=_TEMPER)
+    x = ((hidden.double() - mean) @ axes).to(hidden)
+    weights, bias = ridge(x, members, _RIDGE_IN)
+    read, offset = ridge((x @ weights + bias).relu(), logits, 1e-3)
+    faithful = Faithful.to(logits)
+
+    def loss(rows: Int[Tensor, " b"]) -> Tensor:
+        scores = x[rows] @ weights + bias
+        codes, margin = scores.relu(), _SHARPNESS * (scores - 0.5)
+        naming = binary_cross_entropy_with_logits(margin, members[rows], reduction="none").sum(dim=1).mean()
+        size = _L1 * codes.sum(dim=1).mean() + _WEIGHT_DECAY * weights.square().sum()
+        return _NAMING * naming + fidelity * faithful(rows, codes @ read + offset) + size
+
+    descent.run([([weights, bias], _RATE_IN), ([read, offset], _RATE_READ)], loss)
+    back = axes @ weights.double()
+    return back.to(hidden), (bias.double() - mean @ back).to(hidden)
+
+
+def learn_decoder(
+    codes: Float[Tensor, "n p"],
+    hidden: Float[Tensor, "n d"],
+    logits: Float[Tensor, "n c"],
+    tail: Tail,
+    *,
+    descent: Descent,
+) -> tuple[Float[Tensor, "p d"], Float[Tensor, " d"]]:
+    """What each code adds to the state, and the state without any: by ridge, then through the tail."""
+    decoder, mean = ridge(codes, hidden, _RIDGE_OUT)
+    norms, faithful = hidden.norm(dim=1, keepdim=True), Faithful.to(logits)
+
+    def loss(rows: Int[Tensor, " b"]) -> Tensor:
+        return faithful(rows, tail(rescale(codes[rows] @ decoder + mean, norms[rows])).float())
+
+    descent.run([([decoder, mean], _RATE_OUT * float(norms.mean()))], loss)
+    return decoder, mean

@@ -1,0 +1,203 @@
+"""Groups on which many clusterings of states and texts agree, told from the state alone."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
+from torch.nn.functional import normalize, one_hot
+
+from classifsae.activations import Activations, Guidance
+from classifsae.concepts._evidence import (
+    Descent,
+    EvidenceCoder,
+    learn_decoder,
+    learn_encoder,
+    sparse,
+    whitening,
+)
+from classifsae.concepts._optimise import Run
+from classifsae.concepts.base import ConceptMethod, Rate
+from classifsae.concepts.kmeans import lloyd
+from classifsae.errors import ClassifSAEWarning
+from classifsae.tensors import Float, Tail, Tensor
+
+_TEMPER = 0.01
+_N_ROWS = 2500
+"""Rows that a clustering's centres are fitted on, at most; all rows are then put to the nearest."""
+
+_TEXT_AXES, _STATE_AXES = 60, (20, 40)
+"""Principal axes of the texts, and the range of axes of the states, in a clustering."""
+
+_MORE_CLUSTERS = 2
+"""A clustering has between n and this many times n clusters."""
+
+_TEXTS_ALONE = 3
+"""Every third clustering of a kind sees the texts without the states."""
+
+
+class Consensus(ConceptMethod):
+    """Learn concepts on which clusterings of states and texts agree, as evidence that adds up to the logits.
+
+    1. Many k-means clusterings: of what the classifier reads in the texts, and of that with the directions of
+       the states that tell the texts, always beside the classifier's probabilities; each with other numbers
+       of clusters and axes, other rows and weights. Without guidance: of whitened axes of the states.
+    2. Their agreement: a normalised cut of the graph of sentences and clusters into n groups.
+    3. An encoder relu(h W + b) whose codes say the groups and give the logits by a linear map.
+    4. A linear decoder, from a ridge regression to the states, trained through the classifier's tail.
+
+    Attributes:
+        n_clusterings: of step 1.
+        class_weight: of the classifier's probabilities beside views of unit norm, in step 1.
+        fidelity: weight of the logits in step 3; the groups have weight 2.
+        least: smallest code that stays, as a share of the sentence's largest.
+        n_steps: of step 3; step 4 takes half as many.
+    """
+
+    guided: ClassVar[bool] = True
+    remedy: ClassVar[str] = "lower n_concepts"
+
+    n_concepts: PositiveInt = 20
+    n_clusterings: PositiveInt = 40
+    class_weight: NonNegativeFloat = 0.7
+    fidelity: NonNegativeFloat = 3.0
+    least: Rate = 0.1
+    n_steps: PositiveInt = 300
+
+    def learn(self, train: Activations, tail: Tail, run: Run) -> EvidenceCoder:
+        """Cluster, agree, and learn to tell the groups from the state.
+
+        Warns:
+            ClassifSAEWarning: there is no guidance by texts.
+        """
+        if run.guidance is None:
+            said = "consensus: without guidance by the texts, concepts are found in the states alone."
+            warnings.warn(said, ClassifSAEWarning, stacklevel=4)
+        progress = _Progress(run, self.n_clusterings + self.n_steps + self.n_steps // 2)
+        hidden, logits = train.hidden, train.logits.float()
+        views = Views.of(train, run.guidance, class_weight=self.class_weight)
+        labels = list(self.clusterings(views, progress))
+        groups = torch.from_numpy(agreement(labels, self.n_concepts, seed=self.seed)).to(hidden.device)
+        weights, bias = learn_encoder(
+            hidden,
+            logits,
+            one_hot(groups, self.n_concepts).to(hidden),
+            fidelity=self.fidelity,
+            descent=Descent.seeded(self.seed, len(train), self.n_steps, progress.losses("encoder")),
+        )
+        decoder, mean = learn_decoder(
+            sparse(hidden @ weights + bias, self.least),
+            hidden,
+            logits,
+            tail,
+            descent=Descent.seeded(self.seed, len(train), self.n_steps // 2, progress.losses("decoder")),
+        )
+        return EvidenceCoder(weights=weights, bias=bias, decoder=decoder, mean=mean, least=self.least)
+
+    def clusterings(self, views: "Views", progress: "_Progress") -> Iterator[NDArray[np.int64]]:
+        """The cluster of every sentence, once for each clustering."""
+        draws = np.random.default_rng(self.seed)
+        for i in range(self.n_clusterings):
+            k = int(draws.integers(self.n_concepts, _MORE_CLUSTERS * self.n_concepts + 1))
+            n_axes = int(draws.integers(_STATE_AXES[0], _STATE_AXES[1] + 1))
+            view = views.view(i, n_axes=n_axes, weight=2.0 ** draws.uniform(-1, 1))
+            rows = draws.permutation(len(view))[:_N_ROWS]
+            found = lloyd(view[rows], min(k, len(rows)), seed=int(draws.integers(1 << 30)))
+            yield found.predict(view)
+            progress.step()
+
+
+@dataclass(frozen=True)
+class Views:
+    """What sentences are clustered by, in float32 on the CPU.
+
+    Attributes:
+        classes: probabilities of the classifier, weighted.
+        states: coordinates of the states, the most telling axes first, in one way or more.
+        texts: leading principal axes of what the classifier reads; None without guidance.
+    """
+
+    classes: NDArray[np.float32]
+    states: tuple[Float[Tensor, "n d"], ...]
+    texts: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, train: Activations, guidance: Guidance | None, *, class_weight: float) -> "Views":
+        """The views of a training split."""
+        mean, axes = whitening(train.hidden, temper=_TEMPER)
+        white = ((train.hidden.double() - mean) @ axes).cpu()
+        classes = (class_weight * train.logits.float().softmax(dim=1)).cpu().numpy()
+        if guidance is None:
+            return cls(classes, (white.flip(1),), None)
+        read, embeddings = guidance.read.double().cpu(), guidance.embeddings.double().cpu()
+        states = tuple(white @ telling_directions(white, texts) for texts in (embeddings, read))
+        _, principal = torch.linalg.eigh((read - read.mean(dim=0)).T @ (read - read.mean(dim=0)))
+        texts = (read - read.mean(dim=0)) @ principal[:, -_TEXT_AXES:]
+        return cls(classes, states, texts.float().numpy())
+
+    def view(self, index: int, *, n_axes: int, weight: float) -> NDArray[np.float32]:
+        """The index-th of them, in turn: texts alone, or states with texts of this weight."""
+        states = self.states[index % len(self.states)][:, :n_axes]
+        if self.texts is None:
+            parts = [(states / states.norm(dim=1, keepdim=True).clamp_min(n_axes**0.5)).numpy()]
+        elif index // len(self.states) % _TEXTS_ALONE == 0:
+            parts = [self.texts]
+        else:
+            parts = [normalize(states, dim=1).numpy(), weight * self.texts]
+        return np.concatenate([*parts, self.classes], axis=1, dtype=np.float32)
+
+
+def telling_directions(white: Float[Tensor, "n d"], texts: Float[Tensor, "n e"]) -> Float[Tensor, "d r"]:
+    """Directions of whitened states, those first that tell most of the texts (reduced-rank regression)."""
+    return torch.linalg.svd(white.T @ (texts - texts.mean(dim=0)), full_matrices=False).U
+
+
+def agreement(labels: list[NDArray[np.int64]], k: int, *, seed: int) -> NDArray[np.int64]:
+    """One clustering of many: a normalised cut of the graph of sentences and their clusters into k groups.
+
+    k-means of the k leading left singular vectors of B, at unit norm per sentence. B has a column per
+    cluster, its members over the square root of their number; rows over the square root of their degree.
+
+    Source: Dhillon 2001, "Co-clustering documents and words using bipartite spectral graph partitioning".
+    """
+    from scipy.sparse import csr_array, diags_array, hstack
+    from scipy.sparse.linalg import svds
+
+    n, columns = len(labels[0]), []
+    for found in labels:
+        sizes = np.maximum(np.bincount(found), 1)
+        columns.append(csr_array((sizes[found] ** -0.5, (np.arange(n), found)), shape=(n, len(sizes))))
+    graph = hstack(columns, format="csr")
+    degrees = graph @ graph.sum(axis=0)
+    vectors, _, _ = svds(diags_array(degrees**-0.5) @ graph, k=k, v0=np.ones(min(graph.shape)))
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return lloyd(vectors, k, seed=seed, n_starts=4).predict(vectors).astype(np.int64)
+
+
+@dataclass
+class _Progress:
+    """Steps of all kinds, counted together, and the losses that belong to them."""
+
+    run: Run
+    total: int
+    done: int = 0
+
+    def step(self) -> None:
+        """One more is done."""
+        self.done += 1
+        if self.run.on_step:
+            self.run.on_step(self.done, self.total, {})
+
+    def losses(self, name: str) -> Callable[[float], None]:
+        """Keeps each loss of a kind in a curve of this name."""
+        curve = self.run.curves.setdefault(name, [])
+
+        def keep(loss: float) -> None:
+            curve.append(loss)
+            self.step()
+
+        return keep
