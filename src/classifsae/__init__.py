@@ -17,21 +17,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from classifsae.activations import Activations
+    from classifsae.activations import Activations, Guidance
+    from classifsae.classifier.attribution import attribute
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.tuning.finetune import finetune
     from classifsae.concepts import Coder, ConceptMethod, Concepts
+    from classifsae.concepts.classes import Classes
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
+    from classifsae.concepts.consensus import Consensus
     from classifsae.concepts.hiconcept import HIConcept
     from classifsae.concepts.ica import ICA
     from classifsae.concepts.identity import Identity
+    from classifsae.concepts.kmeans import KMeans
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
+    from classifsae.concepts.whitened_kmeans import WhitenedKMeans
     from classifsae.data import Dataset, Texts, load_dataset
     from classifsae.explaining.explainer import Explanation, explain
     from classifsae.meaning.encoder import embed, load_encoder
+    from classifsae.meaning.guidance import guide
     from classifsae.meaning.sentences import Sentences
     from classifsae.metrics import Scores, score
     from classifsae.reporting import About, Report, report
@@ -42,19 +48,25 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Activations": "activations",
+    "Guidance": "activations",
+    "attribute": "classifier.attribution",
     "Classifier": "classifier.classifier",
     "capture": "classifier.capture",
     "finetune": "classifier.tuning.finetune",
     "Coder": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
+    "Classes": "concepts.classes",
     "ClassifSAE": "concepts.classifsae",
     "ConceptSHAP": "concepts.conceptshap",
+    "Consensus": "concepts.consensus",
     "HIConcept": "concepts.hiconcept",
     "ICA": "concepts.ica",
     "Identity": "concepts.identity",
+    "KMeans": "concepts.kmeans",
     "Random": "concepts.random",
     "SAE": "concepts.sae",
+    "WhitenedKMeans": "concepts.whitened_kmeans",
     "Dataset": "data",
     "Texts": "data",
     "Explanation": "explaining.explainer",
@@ -62,6 +74,7 @@ _HOMES = {
     "load_dataset": "data",
     "embed": "meaning.encoder",
     "load_encoder": "meaning.encoder",
+    "guide": "meaning.guidance",
     "Scores": "metrics",
     "score": "metrics",
     "About": "reporting",
@@ -75,25 +88,32 @@ __all__ = [
     "SAE",
     "About",
     "Activations",
+    "Classes",
     "ClassifSAE",
     "Classifier",
     "Coder",
     "ConceptMethod",
     "ConceptSHAP",
     "Concepts",
+    "Consensus",
     "Dataset",
     "Explanation",
+    "Guidance",
     "HIConcept",
     "Identity",
+    "KMeans",
     "Random",
     "Report",
     "Scores",
     "Sentences",
     "Texts",
+    "WhitenedKMeans",
+    "attribute",
     "capture",
     "embed",
     "explain",
     "finetune",
+    "guide",
     "load_dataset",
     "load_encoder",
     "report",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 import torch
 from torch.nn.functional import normalize
@@ -31,6 +31,17 @@ _MAX_TOKENS = 16384
 _TEXTS_PER_CALL = 1024
 
 
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An encoder that also gives the states of tokens."""
+
+    def tokens(self, texts: Sequence[str], /) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Tokens of each text, and their characters in it; equal numbers for a special token."""
+
+    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
+        """Last states of some rows of tokens, filled up on the right."""
+
+
 @final
 class MiniLM:
     """all-MiniLM-L6-v2: the mean of the last hidden states over the tokens of a text, at unit norm.
@@ -45,7 +56,7 @@ class MiniLM:
 
     def __call__(self, texts: Sequence[str], /, *, on_step: OnStep | None = None) -> Float[Tensor, "n e"]:
         """One unit-norm embedding per text; a text is read up to its 256th token."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=_MAX_LENGTH)["input_ids"]
+        ids, _ = self.tokens(texts)
         embeddings = torch.empty(len(texts), self._model.config.hidden_size)
         n_done = 0
         for rows in batches_by_length([len(row) for row in ids], _MAX_TOKENS):
@@ -55,12 +66,23 @@ class MiniLM:
                 on_step(n_done, len(texts), {})
         return embeddings
 
-    @torch.no_grad()
+    def tokens(self, texts: Sequence[str], /) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """The first 256 tokens of each text, and their characters in it."""
+        return _tokens(self._tokenizer, texts, _MAX_LENGTH)
+
+    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
+        """Last hidden states."""
+        return self._run(ids)[0]
+
     def _embed(self, ids: list[list[int]]) -> Float[Tensor, "b e"]:
+        states, mask = self._run(ids)
+        return normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1).cpu()
+
+    @torch.no_grad()
+    def _run(self, ids: list[list[int]]) -> tuple[Float[Tensor, "b t e"], Float[Tensor, "b t 1"]]:
         padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._model.device)
         states = self._model(**padded).last_hidden_state
-        mask = padded["attention_mask"][:, :, None].to(states)
-        return normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1).cpu()
+        return states, padded["attention_mask"][:, :, None].to(states)
 
 
 @final
@@ -81,6 +103,23 @@ class FromSentenceTransformers:
             if on_step:
                 on_step(start + len(batch), len(texts), {})
         return torch.cat(parts)
+
+    def tokens(self, texts: Sequence[str], /) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """The tokens of each text that the model reads, and their characters in it."""
+        return _tokens(self._model.tokenizer, texts, self._model.max_seq_length or _MAX_LENGTH)
+
+    @torch.no_grad()
+    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
+        """Last hidden states of the transformer."""
+        padded = self._model.tokenizer.pad({"input_ids": ids}, return_tensors="pt", padding_side="right")
+        return self._model[0](dict(padded.to(self._model.device)))["token_embeddings"].float()
+
+
+def _tokens(
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], most: int
+) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+    found = tokenizer(list(texts), truncation=True, max_length=most, return_offsets_mapping=True)
+    return found["input_ids"], found["offset_mapping"]
 
 
 def embed(

@@ -128,6 +128,26 @@ class Reader:
         places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
         return max(min(places), 0), min(max(places), len(text))
 
+    def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """For each token of each row of ``encode``: its characters in the text, first and one past the last.
+
+        Equal numbers for a token that is none of the text's own.
+        """
+        found = self._tokens([self.filled(text) for text in texts], return_offsets_mapping=True)
+        offsets, lost = list(found["offset_mapping"]), [0] * len(texts)
+        for number, row in enumerate(found.encodings or ()):
+            if row.overflowing and self._keeps_template:
+                end = self._end(texts[number])
+                offsets[number] = self._tokens(self.filled(end), return_offsets_mapping=True)[
+                    "offset_mapping"
+                ]
+                lost[number] = len(texts[number]) - len(end)
+        before = len(self.around[0])
+        return [
+            [(_clipped(s - before, len(text), n), _clipped(e - before, len(text), n)) for s, e in spans]
+            for spans, text, n in zip(offsets, texts, lost, strict=True)
+        ]
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text inside the template, uncut."""
         prompts = [self.filled(text) for text in texts]
@@ -200,6 +220,11 @@ def reader_of(
 def template_of(kind: Kind, given: str | None) -> str | None:
     """The template given, else nothing for an encoder and the list of options for a decoder."""
     return DEFAULT_TEMPLATE if given is None and kind == "decoder" else given
+
+
+def _clipped(place: int, length: int, lost: int) -> int:
+    """A place in what is left of a text, as a place in the text of this length that lost its beginning."""
+    return min(max(place, 0) + lost, length)
 
 
 def _rows(found: "BatchEncoding") -> list[Row]:
