@@ -29,9 +29,18 @@ def check_for_scores(experiment: Experiment, data: Dataset) -> None:
     """
     experiment.words.require_installed((*data.train.texts, *data.test.texts))
     if experiment.needs_sentences:
-        from classifsae.meaning.encoder import encoder_fingerprint
+        check_encoder(experiment)
 
-        encoder_fingerprint(experiment.encoder)
+
+def check_encoder(experiment: Experiment) -> None:
+    """See that the encoder of sentences can be there.
+
+    Raises:
+        ConfigError: an extra is missing, or there is no such model.
+    """
+    from classifsae.meaning.encoder import encoder_fingerprint
+
+    encoder_fingerprint(experiment.encoder)
 
 
 def check_for_names(experiment: Experiment) -> None:
@@ -43,9 +52,8 @@ def check_for_names(experiment: Experiment) -> None:
     if experiment.names.source == "words":
         return
     from classifsae.hub.files import locate
-    from classifsae.meaning.encoder import encoder_fingerprint
 
-    encoder_fingerprint(experiment.encoder)
+    check_encoder(experiment)
     if experiment.names.source == "local":
         locate(experiment.names.model or "")
 

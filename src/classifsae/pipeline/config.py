@@ -191,6 +191,11 @@ class Experiment(BaseModel):
         """Whether a metric reads texts or their embeddings."""
         return any(metric.needs_sentences for metric in self.built_metrics().values())
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a method learns from the training texts too."""
+        return any(self.recipe(label, self.seeds[0]).guided for label in self.methods)
+
     def in_full(self) -> Tree:
         """All options with their defaults, those of methods and metrics among them."""
         recipes = {label: self.recipe(label, self.seeds[0]) for label in self.methods}

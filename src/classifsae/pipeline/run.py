@@ -18,6 +18,7 @@ from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
 from classifsae.pipeline.checks import (
+    check_encoder,
     check_for_names,
     check_for_scores,
     check_for_tuning,
@@ -35,6 +36,7 @@ from classifsae.pipeline.stages import (
     embed,
     finetune,
     fit,
+    guide,
     name,
     report,
     score,
@@ -93,6 +95,8 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
     if until in ("score", "describe", "report"):
         check_for_scores(experiment, data)
+    if until not in ("finetune", "capture") and experiment.is_guided:
+        check_encoder(experiment)
     with folder.held():
         folder.require_same_subject(experiment)
         folder.check_own_names(experiment)
@@ -215,8 +219,13 @@ class _Run:
         Raises:
             ConfigError, DataError: none could, and why the first could not.
         """
-        work = self.work
-        stages = {which: fit(work, which, train=train, test=test) for which in fits_of(work.experiment)}
+        work, guidance = self.work, None
+        if work.experiment.is_guided:
+            guidance = self.done(guide(work, train=train)).identity
+        stages = {
+            which: fit(work, which, train=train, test=test, guidance=guidance)
+            for which in fits_of(work.experiment)
+        }
         if not all(stage.is_done for stage in stages.values()):
             self.check_methods(Activations.load(work.folder.activations("train")).hidden.shape[1])
         found: dict[FitName, str] = {}

@@ -100,6 +100,7 @@ class RunFolder:
         table: file of the table, as Markdown.
         classifier: folder of the classifier that was tuned here.
         sentences: folder of the embeddings of the test split.
+        guidance: folder of what the training texts say, for methods that are guided by them.
         report: folder of page, tables and pictures.
     """
 
@@ -108,7 +109,7 @@ class RunFolder:
         self.options, self.summary = path / "experiment.json", path / "summary.json"
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
-        self.sentences = path / "sentences" / "test"
+        self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:

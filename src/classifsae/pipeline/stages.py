@@ -210,11 +210,25 @@ def embed(work: Work) -> Stage:
     return Stage("embed test", folder, depends_on, make)
 
 
-def fit(work: Work, which: FitName, *, train: str, test: str) -> Stage:
+def guide(work: Work, *, train: str) -> Stage:
+    """What the training texts say, made once for all methods that are guided by them."""
+    from classifsae.meaning.encoder import encoder_fingerprint
+
+    texts, folder = work.rows("train"), work.folder.guidance
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        weights = cs.attribute(work.classifier, texts, on_step=on_step)
+        cs.guide(texts, weights, encoder=work.encoder, on_step=on_step).save(folder, inputs=inputs)
+
+    return Stage("guide", folder, (train, encoder_fingerprint(work.experiment.encoder), texts.identity), make)
+
+
+def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | None) -> Stage:
     """Concepts of one method and seed; they depend on the test split under the published protocol only."""
     recipe, folder = work.experiment.recipe(*which), work.folder.concepts(which)
     options: Json = recipe.model_dump(mode="json")
     published = work.experiment.protocol == "published"
+    guidance = guidance if recipe.guided else None
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.concepts import Run
@@ -224,12 +238,14 @@ def fit(work: Work, which: FitName, *, train: str, test: str) -> Stage:
             work.activations("train"),
             work.tail,
             run=Run(on_step=on_step, checkpoint=checkpoint, inputs=inputs),
+            guidance=None if guidance is None else cs.Guidance.load(work.folder.guidance),
             published_choice=work.activations("test") if published else None,
         )
         checkpoint.unlink(missing_ok=True)
         concepts.save(folder, inputs=inputs, facts={"label": which.label, "recipe": options})
 
-    depends_on = (recipe.method_name(), options, train, test if published else None)
+    by_texts = () if guidance is None else (guidance,)
+    depends_on = (recipe.method_name(), options, train, test if published else None, *by_texts)
     return Stage(f"fit {which}", folder, depends_on, make)
 
 
