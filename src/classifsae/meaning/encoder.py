@@ -142,7 +142,12 @@ def embed(
     """
     raw = tuple(texts.texts if isinstance(texts, Texts) else texts)
     made_by = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
-    return Sentences(texts=raw, embeddings=made_by(raw, on_step=on_step), encoder=made_by.fingerprint)
+    return Sentences(
+        texts=raw,
+        embeddings=made_by(raw, on_step=on_step),
+        encoder=made_by.fingerprint,
+        concepts=texts.concepts if isinstance(texts, Texts) else None,
+    )
 
 
 def load_encoder(name: str = MINILM, *, device: torch.device | str | None = None) -> SentenceEncoder:

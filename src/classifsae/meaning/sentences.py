@@ -21,11 +21,13 @@ class Sentences:
         texts: the original texts.
         embeddings: of unit norm, so that a product is a cosine.
         encoder: fingerprint of what made them.
+        concepts: names of the true concepts of each text, where the data set knows them.
     """
 
     texts: tuple[str, ...]
     embeddings: Float[Tensor, "n e"]
     encoder: str
+    concepts: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.embeddings):
@@ -49,8 +51,14 @@ class Sentences:
         return finish(folder, inputs=inputs, record={"encoder": self.encoder, "n_sentences": len(self)})
 
     @classmethod
-    def load(cls, folder: Path, texts: tuple[str, ...]) -> Self:
-        """Open an artefact; these are the texts that it was made from.
+    def load(
+        cls,
+        folder: Path,
+        texts: tuple[str, ...],
+        *,
+        concepts: tuple[tuple[str, ...], ...] | None = None,
+    ) -> Self:
+        """Open an artefact; these are the texts that it was made from, and their true concepts.
 
         Raises:
             StorageError: the folder is unfinished or damaged.
@@ -60,4 +68,5 @@ class Sentences:
         if manifest is None:
             raise StorageError(f"{folder} holds no finished embeddings; run the embed stage again.")
         embeddings = read_tensors(folder / TENSORS)["embeddings"]
-        return cls(texts=texts, embeddings=embeddings, encoder=str(manifest.record["encoder"]))
+        encoder = str(manifest.record["encoder"])
+        return cls(texts=texts, embeddings=embeddings, encoder=encoder, concepts=concepts)

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, Quantity, Result, mean
-from classifsae.metrics.causality import changes, firings
+from classifsae.metrics.causality import changes, conditional_effects, firings
 from classifsae.tensors import Float, Int, Tensor, batches
 
 N_DIRECTIONS = 1024
@@ -56,6 +56,12 @@ class ControlResult(Result):
     control_tvd: Annotated[float, Quantity("conditional TVD of random changes as frequent and as large")]
     control_flip_rate_weighted: Annotated[float, Quantity(_WEIGHTED)]
     control_tvd_weighted: Annotated[float, Quantity(_WEIGHTED)]
+    net_flip_rate_weighted: Annotated[
+        float, Quantity("conditional flip rate less its control, both weighted", "higher", low=-1)
+    ]
+    net_tvd_weighted: Annotated[
+        float, Quantity("conditional TVD less its control, both weighted", "higher", low=-1)
+    ]
     control_global_flip_rate: Annotated[
         float, Quantity("global flip rate (100 %) of random changes as large")
     ]
@@ -92,12 +98,17 @@ class Control(Metric):
         flip, tvd = global_control(evaluation, drawn)
         firing = [c for c in concepts if c.support]
         weights = [float(c.support) for c in firing]
+        flip_weighted = mean([c.flip_rate for c in firing], weights)
+        tvd_weighted = mean([c.tvd for c in firing], weights)
+        own = [effect for effect in conditional_effects(evaluation) if effect.support]
         return ControlResult(
             removal_shift=mean([c.shift for c in firing]),
             control_flip_rate=mean([c.flip_rate for c in firing]),
             control_tvd=mean([c.tvd for c in firing]),
-            control_flip_rate_weighted=mean([c.flip_rate for c in firing], weights),
-            control_tvd_weighted=mean([c.tvd for c in firing], weights),
+            control_flip_rate_weighted=flip_weighted,
+            control_tvd_weighted=tvd_weighted,
+            net_flip_rate_weighted=mean([e.flip_rate for e in own], weights) - flip_weighted,
+            net_tvd_weighted=mean([e.tvd for e in own], weights) - tvd_weighted,
             control_global_flip_rate=flip,
             control_global_tvd=tvd,
             concepts=tuple(concepts),

@@ -139,7 +139,8 @@ class Work:
 
     def sentences(self) -> "cs.Sentences":
         """The test split with its embeddings."""
-        return cs.Sentences.load(self.folder.sentences, self.rows("test").texts)
+        rows = self.rows("test")
+        return cs.Sentences.load(self.folder.sentences, rows.texts, concepts=rows.concepts)
 
     def concepts(self, which: FitName) -> "cs.Concepts":
         """The concepts of one method and seed."""
@@ -206,8 +207,10 @@ def embed(work: Work) -> Stage:
         found = cs.embed(texts, encoder=work.encoder, device=work.device, on_step=on_step)
         found.save(folder, inputs=inputs)
 
-    depends_on: tuple[Json, ...] = (encoder_fingerprint(work.experiment.encoder), list(texts.texts))
-    return Stage("embed test", folder, depends_on, make)
+    depends_on: list[Json] = [encoder_fingerprint(work.experiment.encoder), list(texts.texts)]
+    if texts.concepts is not None:  # which scores read from beside the embeddings
+        depends_on.append([list(names) for names in texts.concepts])
+    return Stage("embed test", folder, tuple(depends_on), make)
 
 
 def guide(work: Work, *, train: str) -> Stage:

@@ -20,6 +20,7 @@ class Column:
         digits: after the point.
         optional: left out where no record has it.
         unlike: another score; left out where no record differs from it.
+        needs: another score; left out where no record has it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Column:
     digits: int = 3
     optional: bool = False
     unlike: str = ""
+    needs: str = ""
 
     @property
     def head(self) -> str:
@@ -44,6 +46,8 @@ class Column:
     def is_in(self, record: Mapping[str, Json]) -> bool:
         """Whether a record has this score."""
         value = record.get(self.name)
+        if self.needs and record.get(self.needs) is None:
+            return False
         return value is not None and value != record.get(self.unlike)
 
 
@@ -53,6 +57,46 @@ COLUMNS = (
         "recovery_accuracy", "recovery accuracy", "0-1", "↑",
         "With nothing but the concepts left: share of the sentences on which the classifier decides as "
         "before. At 1 the concepts are the whole story.",
+    ),
+    Column(
+        "truth_f1", "truth F1", "0-1", "↑",
+        "How well the true concepts of the data set were found, where it knows them: F1 of each and the "
+        "concept matched with it. Mean over the true ones.", optional=True,
+    ),
+    Column(
+        "n_found", "true found", "count", "↑",
+        "True concepts that were found with an F1 of 0.6 or more.", 1, optional=True, needs="truth_f1",
+    ),
+    Column(
+        "n_distinct", "distinct", "count", "↑",
+        "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
+        optional=True,
+    ),
+    Column(
+        "r2_beyond_label", "R2 beyond label", "≤1", "↑",
+        "How much of the variation of the logits among sentences of one predicted class the concepts keep: "
+        "0 where they say the class and no more, 1 for all of it.", optional=True,
+    ),
+    Column(
+        "concept_sim_share", "ConceptSim share", "0-1", "↑",
+        "How alike in meaning the sentences of a concept are within one class: 0 as any two of the class, 1 as "
+        "clusters of as many embeddings. A dash where the concepts cover under 95 % of the sentences.",
+        optional=True,
+    ),
+    Column(
+        "concept_sim_share_tfidf", "share by words", "0-1", "↑",
+        "The same, judged by the words of the sentences (TF-IDF), which no method is guided by.",
+        optional=True,
+    ),
+    Column(
+        "nameability", "nameability", "AUC", "↑",
+        "How well words tell the sentences of a concept within one class, on sentences that the words were "
+        "not chosen on: 0.5 by chance, 1 always.", optional=True,
+    ),
+    Column(
+        "net_tvd_weighted", "TVD net of control", "0-1", "↑",
+        "Probability that moves where a concept is removed, less what random changes as large move, concepts "
+        "weighted by how often they fire.", optional=True,
     ),
     Column(
         "activation_rate", "activation rate", "%", "↓",
