@@ -168,7 +168,8 @@ class Guidance:
         Raises:
             StorageError: the folder cannot be written.
         """
-        write_tensors(folder / GUIDANCE, {"read": self.read, "embeddings": self.embeddings})
+        # A copy, as both may be one tensor, which safetensors does not write twice.
+        write_tensors(folder / GUIDANCE, {"read": self.read, "embeddings": self.embeddings.clone()})
         return finish(folder, inputs=inputs, record={"n_texts": len(self)})
 
     @classmethod

@@ -35,6 +35,9 @@ _CURVES = TypeAdapter(dict[str, list[float]])
 _CHUNK = 8192
 _TINY = 1e-9
 
+PREFERRED = ("consensus", "classifsae")
+"""The methods whose concepts explain, and are shown first, where a run has several."""
+
 Role = Literal["method", "ceiling", "floor"]
 """What a method is in a table of scores: one that competes, or a yardstick for those that do."""
 
@@ -390,6 +393,11 @@ def rescale(rebuilt: Float[Tensor, "b d"], norms: Float[Tensor, "b 1"]) -> Float
 
 
 METHODS: ClassRegistry[ConceptMethod] = ClassRegistry("method", "classifsae.concepts", ConceptMethod)
+
+
+def preference(method: str) -> int:
+    """Place of a method among those whose concepts are shown first, by its name; the same for all others."""
+    return PREFERRED.index(method) if method in PREFERRED else len(PREFERRED)
 
 
 def role_of(method: str) -> Role:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
+from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError
 from classifsae.explaining.explainer import Explainer, names_of
@@ -62,11 +63,9 @@ def chosen_fit(run: RunFolder, experiment: Experiment, method: str | None, seed:
 
 
 def _usual(experiment: Experiment, labels: list[str]) -> str:
-    """The first label of classifsae, else of a method that is neither ceiling nor floor, else of any."""
+    """The first label of consensus, else classifsae, else a method that is no yardstick, else of any."""
     recipes = {label: experiment.recipe(label, experiment.seeds[0]) for label in labels}
-    ours = [label for label, recipe in recipes.items() if recipe.method_name() == "classifsae"]
-    real = [label for label, recipe in recipes.items() if recipe.role == "method"]
-    return [*ours, *real, *labels][0]
+    return min(labels, key=lambda of: (preference(recipes[of].method_name()), recipes[of].role != "method"))
 
 
 def _label_names(run: RunFolder, experiment: Experiment) -> tuple[str, ...] | None:

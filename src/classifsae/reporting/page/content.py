@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from classifsae.concepts.base import preference
 from classifsae.meaning.descriptions import Origin, Word
 from classifsae.reporting.layout.short import short_names
 from classifsae.reporting.page.stored_scores import ConceptScores
@@ -240,9 +241,9 @@ class RunReport:
 
     @property
     def listed(self) -> tuple[MethodReport, ...]:
-        """The methods whose concepts are listed, ``classifsae`` first."""
+        """The methods whose concepts are listed, ``consensus`` first, then ``classifsae``."""
         listed = [method for method in self.methods if method.concepts]
-        return tuple(sorted(listed, key=lambda m: m.method != "classifsae"))
+        return tuple(sorted(listed, key=lambda m: preference(m.method)))
 
     @property
     def yardsticks(self) -> set[str]:

@@ -79,8 +79,8 @@ COLUMNS = (
     ),
     Column(
         "concept_sim_share", "ConceptSim share", "0-1", "↑",
-        "How alike in meaning the sentences of a concept are within one class: 0 as any two of the class, 1 as "
-        "clusters of as many embeddings. A dash where the concepts cover under 95 % of the sentences.",
+        "How alike in meaning the sentences of a concept are within one class: 0 as any two of the class, 1 "
+        "as in as many clusters of embeddings. A dash where the concepts cover under 95 % of the sentences.",
         optional=True,
     ),
     Column(
