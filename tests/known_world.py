@@ -45,7 +45,9 @@ class World:
         self.topics = (torch.rand(N, generator=draws) < 0.5).long()
         self.cells = self.classes * N_TOPICS + self.topics
         shift = torch.tensor([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
-        self.logits = 5 * torch.eye(N_CLASSES)[self.classes] + (2 * self.topics[:, None] - 1) * shift[self.classes]
+        self.logits = (
+            5 * torch.eye(N_CLASSES)[self.classes] + (2 * self.topics[:, None] - 1) * shift[self.classes]
+        )
         self.words = [
             f"class{c} topic{c}{t} word{int(torch.randint(9, (1,), generator=draws))}"
             for c, t in zip(self.classes.tolist(), self.topics.tolist(), strict=True)
