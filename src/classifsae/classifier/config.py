@@ -222,14 +222,12 @@ class BackboneConfig(Tuning, Reading, Origin):
     @classmethod
     def _words(cls, given: JsonValue) -> JsonValue:
         words = list(given.values()) if isinstance(given, dict) else given
-        if words is not None and not (
-            isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)
-        ):
-            raise ValueError(
-                f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
-                f"which YAML does not read as words"
-            )
-        return given
+        if words is None or (isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)):
+            return given
+        raise ValueError(
+            f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
+            f"which YAML does not read as words"
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

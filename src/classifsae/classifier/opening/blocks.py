@@ -73,17 +73,16 @@ def _opened(
     arities: list[int | None] = []
     leaf: list[Tensor] = []
 
-    def note(_: nn.Module, __: object, output: object) -> None:
+    def note(block: nn.Module, _: object, output: object) -> object:
         arities.append(len(output) if isinstance(output, tuple | list) else None)
-
-    def cut(_: nn.Module, __: object, output: object) -> object:
+        if block is not blocks[-1]:
+            return output
         leaf.append(_state(output).detach().requires_grad_())
         return _returned(leaf[0], arities[-1])
 
     with ExitStack() as hooks:
         for block in blocks:
             hooks.enter_context(block.register_forward_hook(note))
-        hooks.enter_context(blocks[-1].register_forward_hook(cut))
         logits: Tensor = model(**inputs).logits
     if not leaf:
         return None

@@ -1,11 +1,12 @@
 """A model read at one of its layers, and continued from there: the hook and the tail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
@@ -18,9 +19,6 @@ from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ModelCall = Callable[[Mapping[str, Tensor]], Tensor]
-"""From a model's arguments to its logits."""
 
 N_TRIED = 4
 ROWS_PER_TAIL = 8192
@@ -67,22 +65,17 @@ class OpenedModel:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
         return nullcontext() if self.prompt is None else prepended(self.model, self.prompt)
 
-    def class_logits(self, run: ModelCall, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
-        """Logits of the classes, float32.
-
-        Args:
-            run: the model itself, or a wrapper of it.
-            arguments: the model's.
-        """
+    def class_logits(self, called: nn.Module, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+        """Logits of the classes, float32, of the model or of a wrapper of it."""
         with answering(self.model, self.answers) if self.answers else nullcontext():
-            logits = run(arguments)
+            logits: Tensor = called(**arguments).logits
         return (logits if logits.ndim == 2 else logits[:, -1]).float()
 
     def own_logits(self, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
         """Logits of the classes as the model itself gives them."""
         device = self.model.device
         given = {name: value.to(device, non_blocking=True) for name, value in arguments.items()}
-        return self.class_logits(lambda given: self.model(**given).logits, given).to(device)
+        return self.class_logits(self.model, given).to(device)
 
     def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
         """Sentence vectors at a layer and class logits of a batch, in one pass."""
@@ -145,11 +138,7 @@ def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextM
 
 @torch.no_grad()
 def _check_numbers(model: "PreTrainedModel", row: Mapping[str, Tensor], *, name: str) -> None:
-    """Refuse a model that answers with NaN or infinity.
-
-    Raises:
-        ConfigError: names a weight that holds such, or the precision that is too low.
-    """
+    """Refuse a model that answers with NaN or infinity: a weight holds such, or the precision is too low."""
     logits = model(**row).logits
     if not (logits.isnan() | logits.isposinf()).any():
         return

@@ -15,8 +15,8 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.classifier.opening.blocks import replaced_forward
 from classifsae.classifier.tuning.batches import plan_batches
+from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
-from classifsae.errors import DataError
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
@@ -63,7 +63,7 @@ def finetune(
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
-        _check_texts(train)
+        check_classes(train.labels, train.label_names, where="the training texts")
         seconds = None if folder is None else checkpoint_seconds
         with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
             trained = _tuned(
@@ -98,7 +98,7 @@ def _tuned(
     loaded = start(config, train, device)
     place(loaded.model, device, name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
-    untrained = Classifier.of(config, loaded, train.label_names)
+    untrained = Classifier(loaded, config, train.label_names)
     for weight in trainable:
         weight.requires_grad_(True)
     n_steps = _n_steps(config, len(train))
@@ -123,7 +123,7 @@ def _tuned(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
-    return Classifier.of(config, loaded, train.label_names)
+    return Classifier(loaded, config, train.label_names)
 
 
 @contextmanager
@@ -195,12 +195,6 @@ def _class_weights(train: Texts) -> Float[Tensor, " c"]:
     """w_c = N / (C n_c) (spec section 2)."""
     counts = torch.bincount(torch.tensor(train.labels), minlength=len(train.label_names))
     return len(train) / (len(counts) * counts)
-
-
-def _check_texts(train: Texts) -> None:
-    absent = [name for index, name in enumerate(train.label_names) if index not in set(train.labels)]
-    if absent:
-        raise DataError(f"no training text has the label {absent[0]!r}; add some, or remove the label.")
 
 
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
