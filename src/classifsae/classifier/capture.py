@@ -8,14 +8,7 @@ from pathlib import Path
 
 import torch
 
-from classifsae.activations import (
-    TENSORS,
-    Activations,
-    Source,
-    check_finite,
-    finish_activations,
-    window_ids,
-)
+from classifsae.activations import TENSORS, Activations, Source, check_finite, finish_activations, window_ids
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order

@@ -50,7 +50,7 @@ class Classifier:
         self.name, self.kind, self._loaded = config.name, loaded.kind, loaded
         self.model = loaded.model.eval().requires_grad_(False)
         opened = open_model(loaded, name=self.name)
-        self.n_layers, self.width = opened.structure.n_layers, opened.width
+        self.n_layers, self.width = opened.structure.n_layers, opened.structure.width
         self.layer = checked_layer(config.layer, self.n_layers, self.kind, name=self.name)
         if opened.structure.neck is not None and self.layer < self.n_layers:
             raise ConfigError(
@@ -90,7 +90,7 @@ class Classifier:
 
         config, facts = with_saved(resolve_backbone(source, **overrides, tuning="none"))
         loaded = open_trained(config, facts, label_names or (), pick_device(device))
-        own = loaded.label_names if facts is None else facts.label_names
+        own = loaded.label_names
         if not own and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
         names = agreed_labels(own or label_names or (), label_names, name=config.name)
@@ -168,11 +168,7 @@ class Classifier:
         return States(states.hidden[each], states.logits[each])
 
     def states_of(
-        self,
-        rows: Sequence[Row],
-        *,
-        max_tokens: int,
-        on_rows: Callable[[int], None] | None = None,
+        self, rows: Sequence[Row], *, max_tokens: int, on_rows: Callable[[int], None] | None = None
     ) -> States:
         """Sentence vectors and logits of tokenised texts, in their order, on the CPU.
 

@@ -13,8 +13,7 @@ from transformers.models.auto.modeling_auto import (
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.errors import ConfigError, UnknownNameError
 from classifsae.hub.files import BACKBONES, locate, only_local
-from classifsae.hub.foreign import as_config_error
-from classifsae.hub.quiet import quiet
+from classifsae.hub.quiet import as_config_error, quiet
 from classifsae.storage import Json
 
 _OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")

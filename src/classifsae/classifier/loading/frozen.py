@@ -113,10 +113,11 @@ def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loa
     """The model of a saved classifier."""
     folder, base = Path(config.model or "").expanduser(), facts.base
     if base is None:
-        loaded = replace(load_trained(config, device), settings=facts.settings)
+        loaded = load_trained(config, device)
     else:
         _check_whole(config, base.model, base.quantization)
-        loaded = replace(_load_base(base, facts, device), settings=facts.settings, base=base)
+        loaded = replace(_load_base(base, facts, device), base=base)
+    loaded = replace(loaded, label_names=facts.label_names, settings=facts.settings)
     if facts.n_vectors:
         width = embeddings(loaded.model).embedding_dim
         prompt = read_prompt(folder, n_vectors=facts.n_vectors, width=width, name=config.name)

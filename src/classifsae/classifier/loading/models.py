@@ -30,8 +30,7 @@ from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.hub.devices import placement
 from classifsae.hub.files import folder_with, locate, only_local
-from classifsae.hub.foreign import as_config_error
-from classifsae.hub.quiet import quiet, seeded
+from classifsae.hub.quiet import as_config_error, quiet, seeded
 
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.errors import ConfigError
 from classifsae.hub.files import locate, only_local
-from classifsae.hub.foreign import as_config_error
+from classifsae.hub.quiet import as_config_error
 from classifsae.storage import Json, fingerprint
 
 PAD, END, START = "<pad>", "<end>", "<start>"

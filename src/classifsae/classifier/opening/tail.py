@@ -10,11 +10,18 @@ from torch import nn
 
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
-from classifsae.classifier.opening.blocks import Structure, answering, captured, entered_at, structure_of
-from classifsae.classifier.opening.neck import given_at, read_at
+from classifsae.classifier.opening.blocks import (
+    Structure,
+    answering,
+    captured,
+    entered_at,
+    given_at,
+    read_at,
+    structure_of,
+)
 from classifsae.classifier.reading.padding import Padding, on_a_side_that_works, padding_of
 from classifsae.errors import ConfigError
-from classifsae.hub.foreign import as_config_error
+from classifsae.hub.quiet import as_config_error
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
@@ -54,12 +61,6 @@ class OpenedModel:
     structure: Structure
     prompt: SoftPrompt | None
     answers: tuple[int, ...] = ()
-
-    @property
-    def width(self) -> int:
-        """Width d of the states."""
-        neck = self.structure.neck
-        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
 
     def prompting(self) -> AbstractContextManager[None]:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
@@ -117,10 +118,10 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
     Raises:
         ConfigError: it breaks, it holds NaN, padding changes its logits, or it has no sentence vector.
     """
-    model, n_slots = loaded.model, 0 if loaded.prompt is None else len(loaded.prompt.vectors)
+    model = loaded.model
     with opening(model, f"a row of {N_TRIED} tokens", name=name):
         model.config.get_text_config().use_cache = False
-        padding = padding_of(loaded, n_slots=n_slots)
+        padding = padding_of(loaded)
         row = padding.dummy(1, N_TRIED, model.device)
         _check_numbers(model, row, name=name)
         structure = structure_of(model, row, name=name)

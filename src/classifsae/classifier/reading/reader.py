@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from classifsae.classifier.config import BackboneConfig, Kind
-from classifsae.classifier.loading.loaded import Loaded, token_limit
+from classifsae.classifier.loading.loaded import Loaded, n_positions
 from classifsae.classifier.reading.answers import answer_tokens, answer_words
 from classifsae.classifier.reading.padding import Row
 from classifsae.data.prompt import DEFAULT_TEMPLATE, surroundings
@@ -17,6 +17,9 @@ from classifsae.tensors import Int, Tensor
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast
 
+
+NO_LIMIT = 10**9
+"""A tokenizer without a limit states one beyond this."""
 
 Span = tuple[int, int]
 """The first of some characters, and the one after the last."""
@@ -183,8 +186,8 @@ def reader_of(loaded: Loaded, config: BackboneConfig, label_names: Sequence[str]
     """The reader of a model; options that are None have the defaults of the model's kind.
 
     Raises:
-        ConfigError: answers for a model with a classification head, or a limit that leaves no room for a text
-            beside what is put around it.
+        ConfigError: answers for a model with a classification head; a limit that leaves no room for a text
+            beside what is put around it, that is beyond the model's positions, or that nothing states.
     """
     if loaded.kind == "decoder":
         loaded.tokenizer.truncation_side = "left"
@@ -194,7 +197,7 @@ def reader_of(loaded: Loaded, config: BackboneConfig, label_names: Sequence[str]
         label_names=tuple(label_names),
         template=template_of(loaded.kind, config.template),
         words=answer_words(config.answers, label_names),
-        max_length=token_limit(loaded, config.max_length, name=config.name),
+        max_length=_token_limit(loaded, config.max_length, name=config.name),
         n_slots=n_slots,
     )
     if reader.kind == "encoder" and reader.words is not None:
@@ -206,6 +209,21 @@ def reader_of(loaded: Loaded, config: BackboneConfig, label_names: Sequence[str]
             f"tokens; raise it, or shorten the template or the label names."
         )
     return reader
+
+
+def _token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
+    """Tokens that a model can read, or fewer if asked."""
+    positions = n_positions(loaded.model)
+    if asked is not None:
+        if positions is not None and asked > positions:
+            raise ConfigError(
+                f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it."
+            )
+        return asked
+    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
+    if own > NO_LIMIT:
+        raise ConfigError(f"{name} states no limit of its own; give max_length.")
+    return own
 
 
 def template_of(kind: Kind, given: str | None) -> str | None:

@@ -14,7 +14,6 @@ import torch
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.classifier.opening.blocks import replaced_forward
-from classifsae.classifier.tuning.batches import plan_batches
 from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
 CHECKPOINTS = "checkpoints"
+WINDOW = 50
+"""Random batches among which texts are sorted by length."""
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 
 
@@ -124,6 +125,23 @@ def _tuned(
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
     return Classifier(loaded, config, train.label_names)
+
+
+def plan_batches(lengths: list[int], *, batch_size: int, n_batches: int, seed: int) -> list[list[int]]:
+    """The batches of a whole run, as row indices: seeded passes over all rows, each row once per pass.
+
+    Rows of like length share a batch: within each pass, windows of 50 random batches are sorted by length,
+    cut, and the batches shuffled. What is resumed is a place in this list.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[list[int]] = []
+    while len(batches) < n_batches:
+        order = torch.randperm(len(lengths), generator=generator).tolist()
+        windows = [order[i : i + WINDOW * batch_size] for i in range(0, len(order), WINDOW * batch_size)]
+        by_length = [row for window in windows for row in sorted(window, key=lengths.__getitem__)]
+        cut = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+        batches += [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+    return batches[:n_batches]
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import torch
 from tiny_models import DECODER, ENCODER, FIELDS, NAMES, SENTENCES, KilledError, killed_at, texts, topical
 
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.tuning.batches import plan_batches
-from classifsae.classifier.tuning.finetune import finetune
+from classifsae.classifier.tuning.finetune import finetune, plan_batches
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError, StorageError
 from classifsae.storage import manifest_of
