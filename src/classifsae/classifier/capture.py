@@ -8,18 +8,12 @@ from pathlib import Path
 
 import torch
 
-from classifsae.activations import (
-    TENSORS,
-    Activations,
-    Source,
-    check_finite,
-    finish_activations,
-    window_ids,
-)
+from classifsae.activations import TENSORS, Activations, Source, check_finite, finish_activations, window_ids
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
-from classifsae.classifier.reading.windows import TextRows, cut, windowed
+from classifsae.classifier.reading.reader import Encoded
+from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.storage import (
@@ -181,9 +175,9 @@ class _Pass:
             tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
         return tensors, read.n_long
 
-    def _read(self, texts: Sequence[str]) -> TextRows:
+    def _read(self, texts: Sequence[str]) -> Encoded:
         reader = self.classifier.reader
-        return cut(reader, texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
+        return reader.encode(texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:

@@ -46,55 +46,23 @@ class Classifier:
         opened: the model with the places where it is read and entered.
     """
 
-    def __init__(
-        self,
-        loaded: Loaded,
-        *,
-        name: str,
-        label_names: Sequence[str],
-        layer: int | None = None,
-        template: str | None = None,
-        answers: Mapping[str, str] | Sequence[str] | None = None,
-        max_length: int | None = None,
-    ) -> None:
-        self.name, self.kind = name, loaded.kind
-        self._loaded = loaded
+    def __init__(self, loaded: Loaded, config: BackboneConfig, label_names: Sequence[str]) -> None:
+        self.name, self.kind, self._loaded = config.name, loaded.kind, loaded
         self.model = loaded.model.eval().requires_grad_(False)
-        opened = open_model(loaded, name=name)
-        self.n_layers, self.width = opened.structure.n_layers, opened.width
-        self.layer = checked_layer(layer, self.n_layers, self.kind, name=name)
+        opened = open_model(loaded, name=self.name)
+        self.n_layers, self.width = opened.structure.n_layers, opened.structure.width
+        self.layer = checked_layer(config.layer, self.n_layers, self.kind, name=self.name)
         if opened.structure.neck is not None and self.layer < self.n_layers:
             raise ConfigError(
-                f"layer is {layer}, but {name} is opened at its last layer only, where its head takes in one "
-                f"vector per text: it pools the tokens, or shares blocks between layers; "
+                f"layer is {config.layer}, but {self.name} is opened at its last layer only, where its head "
+                f"takes in one vector per text: it pools the tokens, or shares blocks between layers; "
                 f"give {self.n_layers} or -1."
             )
-        self.reader = reader_of(
-            loaded,
-            name=name,
-            label_names=label_names,
-            template=template,
-            answers=answers,
-            max_length=max_length,
-            n_slots=opened.padding.n_slots,
-        )
-        self.opened: OpenedModel = replace(opened, answers=self.reader.answer_tokens(name=name))
+        self.reader = reader_of(loaded, config, label_names, n_slots=opened.padding.n_slots)
+        self.opened: OpenedModel = replace(opened, answers=self.reader.answer_tokens(name=self.name))
         self.label_names, self.n_classes = self.reader.label_names, len(self.reader.label_names)
         self.template, self.prompt = self.reader.template, self.reader.prompt
         self.n_vectors = self.reader.n_slots
-
-    @classmethod
-    def of(cls, config: BackboneConfig, loaded: Loaded, label_names: Sequence[str]) -> Self:
-        """Open a model that is loaded, as the options of its backbone say."""
-        return cls(
-            loaded,
-            name=config.name,
-            label_names=label_names,
-            layer=config.layer,
-            template=config.template,
-            answers=config.answers,
-            max_length=config.max_length,
-        )
 
     @classmethod
     def load(
@@ -122,14 +90,14 @@ class Classifier:
 
         config, facts = with_saved(resolve_backbone(source, **overrides, tuning="none"))
         loaded = open_trained(config, facts, label_names or (), pick_device(device))
-        own = loaded.label_names if facts is None else facts.label_names
+        own = loaded.label_names
         if not own and label_names is None:
             raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
         names = agreed_labels(own or label_names or (), label_names, name=config.name)
         place(loaded.model, pick_device(device), name=config.name)
-        return cls.of(config, loaded, names)
+        return cls(loaded, config, names)
 
-    def save(self, folder: Path, *, inputs: str = "", facts: Mapping[str, Json] | None = None) -> Manifest:
+    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
         """Write weights (safetensors), tokenizer and options as an artefact; of a model that was frozen, only
         what was learned beside it.
 
@@ -149,9 +117,10 @@ class Classifier:
             base=self._loaded.base,
             settings=self._loaded.settings,
         )
-        write_json(folder / FACTS, saved.as_json())
+        left_out = None if saved.settings else {"settings"}
+        write_json(folder / FACTS, saved.model_dump(mode="json", exclude=left_out))
         save_model(folder, self._loaded)
-        return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint, **(facts or {})})
+        return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint})
 
     @property
     def device(self) -> torch.device:
@@ -199,11 +168,7 @@ class Classifier:
         return States(states.hidden[each], states.logits[each])
 
     def states_of(
-        self,
-        rows: Sequence[Row],
-        *,
-        max_tokens: int,
-        on_rows: Callable[[int], None] | None = None,
+        self, rows: Sequence[Row], *, max_tokens: int, on_rows: Callable[[int], None] | None = None
     ) -> States:
         """Sentence vectors and logits of tokenised texts, in their order, on the CPU.
 

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     NonNegativeFloat,
@@ -75,24 +74,35 @@ class LoraOptions(BaseModel, frozen=True, extra="forbid"):
     merge: bool = True
 
 
-class _Part(BaseModel):
+class _Part(BaseModel, frozen=True, extra="forbid"):
     """Options that belong together; unknown ones are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class Origin(_Part):
-    """Which weights, and how they are placed.
+class Files(_Part):
+    """Where the files of a model are.
 
     Attributes:
         preset: the preset that these options started from; set by ``resolve_backbone``.
         model: a preset, a local folder, a hub id, or ``package:NAME`` for weights inside a Python package.
         sha256: SHA-256 that ``model.safetensors`` must have, checked before use.
         revision: branch, tag or commit on the hub.
+        form: of a preset, ``model_type`` and sizes, so that its costs are known without its files.
+    """
+
+    preset: str | None = None
+    model: str | None = None
+    sha256: str | None = None
+    revision: str | None = None
+    form: dict[str, JsonValue] | None = None
+
+
+class Origin(Files):
+    """Which weights, and how they are placed.
+
+    Attributes:
         architecture: instead of ``model``: ``model_type`` and fields of its Hugging Face configuration;
             the weights start at random.
         tokenizer: of a model from scratch.
-        form: of a preset, ``model_type`` and sizes, so that its costs are known without its files.
         tiny: the preset's architecture at toy size with random weights, to try an experiment in seconds.
         kind: a sequence classifier, or a language model that answers with a label token; "auto" follows
             what the model was saved as, else the family it is of.
@@ -101,13 +111,8 @@ class Origin(_Part):
         device_map: "auto" spreads a model that is not tuned over all GPUs.
     """
 
-    preset: str | None = None
-    model: str | None = None
-    sha256: str | None = None
-    revision: str | None = None
     architecture: dict[str, JsonValue] | None = None
     tokenizer: TokenizerOptions | None = None
-    form: dict[str, JsonValue] | None = None
     tiny: bool = False
     kind: Literal["auto", "encoder", "decoder"] = "auto"
     quantization: Literal["8bit"] | None = None
@@ -150,14 +155,24 @@ class Reading(Input):
     max_tokens: PositiveInt = 16384
 
 
-class Tuning(_Part):
-    """How the model is aligned with the task. Published values: spec section 2.
+class Learned(_Part):
+    """What is learned: the model, or a part beside it.
 
     Attributes:
         tuning: "full" trains all weights, "soft_prompt" and "lora" a few beside frozen ones; "none" means
             that the model is a classifier already.
-        soft_prompt: options of that tuning.
-        lora: options of that tuning.
+        soft_prompt, lora: options of that tuning.
+    """
+
+    tuning: Literal["full", "soft_prompt", "lora", "none"] = "full"
+    soft_prompt: SoftPromptOptions = SoftPromptOptions()
+    lora: LoraOptions = LoraOptions()
+
+
+class Tuning(Learned):
+    """How the model is aligned with the task. Published values: spec section 2.
+
+    Attributes:
         n_steps: optimiser steps; excludes ``n_epochs``.
         n_epochs: passes over the training texts; 3 if neither is given.
         batch_size: texts per forward pass.
@@ -174,9 +189,6 @@ class Tuning(_Part):
         seed: of initial weights, order and dropout.
     """
 
-    tuning: Literal["full", "soft_prompt", "lora", "none"] = "full"
-    soft_prompt: SoftPromptOptions = SoftPromptOptions()
-    lora: LoraOptions = LoraOptions()
     n_steps: PositiveInt | None = None
     n_epochs: PositiveFloat | None = None
     batch_size: PositiveInt = 16
@@ -205,6 +217,11 @@ class BackboneConfig(Tuning, Reading, Origin):
             fields.add("dtype")  # the frozen weights that are tuned beside are loaded in it
         return self.model_dump(mode="json", include=fields)
 
+    def loading_fields(self) -> dict[str, JsonValue]:
+        """Options that decide, beside its files, what a model that is not tuned here computes."""
+        fields = {*Origin.model_fields, *Learned.model_fields} - Files.model_fields.keys()
+        return self.model_dump(mode="json", include=fields)
+
     def reading_fields(self) -> dict[str, JsonValue]:
         """Options that decide the states of a trained model: where one differs, they are captured again."""
         return self.model_dump(mode="json", include=set(Reading.model_fields))
@@ -222,14 +239,12 @@ class BackboneConfig(Tuning, Reading, Origin):
     @classmethod
     def _words(cls, given: JsonValue) -> JsonValue:
         words = list(given.values()) if isinstance(given, dict) else given
-        if words is not None and not (
-            isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)
-        ):
-            raise ValueError(
-                f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
-                f"which YAML does not read as words"
-            )
-        return given
+        if words is None or (isinstance(words, list | tuple) and all(isinstance(w, str) for w in words)):
+            return given
+        raise ValueError(
+            f"must be a list of words or label: word, got {given!r}; quote numbers, 'yes' and 'no', "
+            f"which YAML does not read as words"
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

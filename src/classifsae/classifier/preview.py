@@ -45,15 +45,7 @@ def _reader(config: BackboneConfig, texts: Texts) -> Reader:
     config = base_config(config, None if facts is None else facts.base)
     made = config.architecture is not None
     loaded = start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names)
-    return reader_of(
-        loaded,
-        name=config.name,
-        label_names=texts.label_names,
-        template=config.template,
-        answers=config.answers,
-        max_length=config.max_length,
-        n_slots=n_slots,
-    )
+    return reader_of(loaded, config, texts.label_names, n_slots=n_slots)
 
 
 def _kept(reader: Reader, text: str) -> list[str]:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,14 +12,7 @@ from torch import nn
 from classifsae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig, PreTrainedModel
-
-
-class Placement(TypedDict, total=False):
-    """Arguments of ``from_pretrained`` that say where weights go, and in how many bits."""
-
-    device_map: str | dict[str, str | int]
-    quantization_config: "BitsAndBytesConfig"
+    from transformers import PreTrainedModel
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
@@ -72,23 +65,19 @@ def require_bitsandbytes(asked: str) -> None:
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def placement(*, quantization: str | None, device_map: str | None, device: torch.device) -> Placement:
-    """How ``from_pretrained`` is to place the weights; nothing for a model that is moved as a whole.
+def placement(*, quantization: str | None, device_map: str | None, device: torch.device) -> dict[str, object]:
+    """Arguments of ``from_pretrained`` for where weights go, in how many bits; none for a model moved whole.
 
     Raises:
         ConfigError: 8 bits without bitsandbytes.
     """
-    where = Placement()
-    if quantization == "8bit":
-        from transformers import BitsAndBytesConfig
+    if quantization is None:
+        return {} if device_map is None else {"device_map": device_map}
+    from transformers import BitsAndBytesConfig
 
-        require_bitsandbytes("quantization is 8bit")
-
-        where["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-        where["device_map"] = {"": _address(device)}
-    if device_map is not None:
-        where["device_map"] = device_map
-    return where
+    require_bitsandbytes("quantization is 8bit")
+    in_8_bits = BitsAndBytesConfig(load_in_8bit=True)
+    return {"quantization_config": in_8_bits, "device_map": device_map or {"": _address(device)}}
 
 
 def place(model: "PreTrainedModel", device: torch.device, *, name: str) -> None:

@@ -53,22 +53,16 @@ def folder_with(model: str, file: str, *, revision: str | None = None) -> Path |
     Raises:
         ConfigError: no such package or folder.
     """
-    from transformers.utils.hub import cached_file
+    folder = Path(locate(model))
+    if folder.is_dir():
+        return folder if (folder / file).is_file() else None
+    from huggingface_hub import hf_hub_download
 
-    location = locate(model)
     try:
-        found = cached_file(
-            location,
-            file,
-            revision=revision,
-            local_files_only=only_local(location),
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except OSError:  # no such repository: said once its configuration is asked for
+        found = hf_hub_download(model, file, revision=revision, local_files_only=not hub_is_reachable())
+    except (OSError, ValueError):  # no such repository or file: said once it is asked for
         return None
-    return None if found is None else Path(found).parent
+    return Path(found).parent
 
 
 def hub_is_reachable() -> bool:

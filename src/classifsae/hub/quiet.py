@@ -1,4 +1,4 @@
-"""Libraries that print and draw bars of their own, and global random state, kept to themselves."""
+"""Libraries that print, draw bars, raise and draw random numbers of their own, kept to themselves."""
 
 import logging
 import random
@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from classifsae.errors import ClassifSAEError, ConfigError
+
+MOST_SAID = 200
 
 
 @contextmanager
@@ -42,3 +46,24 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+@contextmanager
+def as_config_error(what: str, *, cure: str) -> Iterator[None]:
+    """Turn whatever code that is not ours raises into a ConfigError; keep the errors of our own.
+
+    Any exception, as there is no list: the tokenizers library raises bare ``Exception``, for one.
+
+    Args:
+        what: did not work.
+        cure: what to do instead.
+    Raises:
+        ConfigError: says what did not work, what was raised, and what to do.
+    """
+    try:
+        yield
+    except ClassifSAEError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:MOST_SAID].rstrip(".")
+        raise ConfigError(f"{what} ({type(error).__name__}: {said}); {cure}.") from error

@@ -169,7 +169,7 @@ def trained_elsewhere(work: Work) -> str:
     found = identity_of_files(model) or commit_of(model, backbone.revision)
     if found is None:
         return work.classifier.fingerprint
-    return fingerprint(found, backbone.model_dump(mode="json", include={"kind", "quantization", "lora"}))
+    return fingerprint(found, backbone.loading_fields())
 
 
 def finetune(work: Work) -> Stage:

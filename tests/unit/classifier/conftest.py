@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tiny_models import ENCODERS, NAMES, build
+from tiny_models import ENCODERS, build, classifier_of
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.loading.loaded import Loaded
@@ -21,7 +21,7 @@ def tiny():
         kind = kind or ("encoder" if family in ENCODERS else "decoder")
         if (family, kind) not in built:
             built[family, kind] = build(family, kind)
-        return Classifier(built[family, kind], name=family, label_names=NAMES, **options)
+        return classifier_of(built[family, kind], family, **options)
 
     return make
 

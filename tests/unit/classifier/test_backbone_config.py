@@ -53,6 +53,12 @@ def test_another_value_of_an_option_trains_or_captures_again(option: str, tuning
     assert captures == (option in Reading.model_fields)
 
 
+def test_how_a_model_is_loaded_decides_what_it_computes_wherever_its_files_are():
+    fields = BackboneConfig(model="./mine", tuning="none").loading_fields().keys()
+    assert {"kind", "quantization", "lora", "device_map"} <= fields
+    assert not fields & {"preset", "model", "sha256", "revision", "form", "layer", "n_steps"}
+
+
 def test_what_the_model_is_given_is_the_same_in_training_and_in_reading():
     config = BackboneConfig(model="./mine")
     shared = config.training_fields().keys() & config.reading_fields().keys()
@@ -66,7 +72,7 @@ import sys
 import classifsae.classifier.config
 assert not {"torch", "transformers"} & sys.modules.keys()
 import classifsae.classifier.capture, classifsae.classifier.classifier, classifsae.classifier.tuning.finetune
-import classifsae.hub.devices, classifsae.hub.files, classifsae.hub.foreign, classifsae.hub.quiet
+import classifsae.hub.devices, classifsae.hub.files, classifsae.hub.quiet
 assert not {"transformers", "peft", "bitsandbytes", "accelerate"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -3,7 +3,18 @@
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from tiny_models import DECODER, NAMES, SENTENCES, KilledError, build, killed_at, own_adapter, texts, topical
+from tiny_models import (
+    DECODER,
+    NAMES,
+    SENTENCES,
+    KilledError,
+    build,
+    classifier_of,
+    killed_at,
+    own_adapter,
+    texts,
+    topical,
+)
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
@@ -162,7 +173,7 @@ def test_the_tail_works_on_a_model_spread_over_devices(kind, tiny):
     loaded = build(family, kind)
     for module in [*blocks_of(loaded.model, name=family), *loaded.model.children()]:
         add_hook_to_module(module, AlignDevicesHook(execution_device="cpu"))
-    spread = Classifier(loaded, name=family, label_names=NAMES, layer=2)
+    spread = classifier_of(loaded, family, layer=2)
     plain = tiny(family, layer=2)
     states = plain.states(plain.batch(SENTENCES[:4]))
     torch.testing.assert_close(spread.hidden(SENTENCES[:4]), states.hidden)
@@ -172,9 +183,9 @@ def test_the_tail_works_on_a_model_spread_over_devices(kind, tiny):
 @pytest.mark.parametrize("family", ["bert", "gpt_neox"])
 def test_states_in_float16_are_kept_as_they_are(family, tmp_path):
     half, full = build(family, "encoder"), build(family, "encoder")
-    model = Classifier(Loaded(half.model.half(), half.tokenizer, "encoder"), name=family, label_names=NAMES)
+    model = classifier_of(Loaded(half.model.half(), half.tokenizer, "encoder"), family)
     found = capture(model, texts(), folder=tmp_path)
-    exact = capture(Classifier(full, name=family, label_names=NAMES), texts())
+    exact = capture(classifier_of(full, family), texts())
     assert (found.hidden.dtype, found.logits.dtype) == (torch.float16, torch.float32)
     torch.testing.assert_close(found.hidden.float(), exact.hidden, atol=0.05, rtol=0.05)
     torch.testing.assert_close(model.tail(found.hidden), found.logits, atol=0.01, rtol=0.01)

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.config import BackboneConfig
 from classifsae.classifier.loading.loaded import Loaded
-from classifsae.classifier.loading.new_tokenizer import train_tokenizer
+from classifsae.classifier.loading.tokenizer import train_tokenizer
 from classifsae.data.prompt import DEFAULT_TEMPLATE, fill
 from classifsae.data.texts import Texts
 
@@ -114,6 +115,13 @@ def build(family: str, kind: str, **fields: object) -> Loaded:
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         torch.manual_seed(0)
         return Loaded(auto.from_config(config, dtype=torch.float32), tokenizer, kind)
+
+
+def classifier_of(
+    loaded: Loaded, name: str, label_names: tuple[str, ...] = NAMES, **options: object
+) -> Classifier:
+    """A classifier of a model that is built, with these options of its backbone."""
+    return Classifier(loaded, BackboneConfig(model=name, **options), label_names)
 
 
 def ids_of(model: Classifier, text: str) -> torch.Tensor:

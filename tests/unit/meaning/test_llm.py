@@ -168,7 +168,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 of random weights, with a tokenizer, in a folder."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from classifsae.classifier.loading.new_tokenizer import train_tokenizer
+    from classifsae.classifier.loading.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("gpt2")
     tokenizer = train_tokenizer(["What is it?", "oil prices fell"], kind="decoder", vocab_size=300)

@@ -13,7 +13,7 @@ from classifsae.classifier.config import BackboneConfig, Kind, LoraOptions
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.errors import ConfigError, StorageError
 from classifsae.hub.files import folder_with
-from classifsae.hub.foreign import as_config_error
+from classifsae.hub.quiet import as_config_error
 from classifsae.storage import Json, read_tensors, write_json, write_tensors
 from classifsae.tensors import Tensor
 

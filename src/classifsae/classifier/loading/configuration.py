@@ -13,8 +13,7 @@ from transformers.models.auto.modeling_auto import (
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.errors import ConfigError, UnknownNameError
 from classifsae.hub.files import BACKBONES, locate, only_local
-from classifsae.hub.foreign import as_config_error
-from classifsae.hub.quiet import quiet
+from classifsae.hub.quiet import as_config_error, quiet
 from classifsae.storage import Json
 
 _OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
@@ -114,8 +113,7 @@ def class_names(hf_config: PreTrainedConfig, *, name: str) -> tuple[str, ...]:
         ConfigError: they are no names of 0, 1, 2 and so on, or one stands there twice.
     """
     given: dict[int, object] = {int(index): label for index, label in (hf_config.id2label or {}).items()}
-    found = (given.get(index) for index in range(len(given)))
-    names = tuple(str(label) for label in found if isinstance(label, str | int))
+    names = tuple(str(given[i]) for i in range(len(given)) if isinstance(given.get(i), str | int))
     if len(set(names)) < len(given):
         raise ConfigError(
             f"id2label in the config.json of {name} is {given}, but must give 0 to {len(given) - 1} a name "
@@ -149,11 +147,6 @@ def from_architecture(fields: dict[str, Json]) -> PreTrainedConfig:
     with as_config_error("architecture", cure=f"see the configuration of {family} in transformers"):
         made: PreTrainedConfig = CONFIG_MAPPING[family].from_dict(given)
         return made
-
-
-def kind_of_architecture(config: BackboneConfig) -> Kind:
-    """Encoder or decoder, for a model that is made from scratch."""
-    return kind_of(config, from_architecture(config.architecture or {}))
 
 
 def _saved_as(hf_config: PreTrainedConfig) -> str:

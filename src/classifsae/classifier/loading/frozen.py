@@ -21,16 +21,12 @@ from classifsae.classifier.loading.adapters import (
     read_adapter,
     write_adapter,
 )
-from classifsae.classifier.loading.configuration import kind_of_architecture
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.models import load_trained, load_untrained, make
 from classifsae.classifier.loading.saved import Base, Facts
 from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, embeddings, read_prompt
 from classifsae.classifier.loading.tokenizer import settings_of
-from classifsae.classifier.reading.answers import answer_words
 from classifsae.classifier.reading.padding import NO_TOKEN
-from classifsae.classifier.reading.reader import template_of
-from classifsae.data.prompt import TEXT, fill
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.files import folder_with
@@ -46,16 +42,8 @@ def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     Raises:
         ConfigError: no such model, a soft prompt for an encoder, or LoRA without peft.
     """
-    if config.architecture is None:
-        loaded = load_untrained(config, train.label_names, device)
-    else:
-        kind = kind_of_architecture(config)
-        template, words = template_of(kind, config.template), answer_words(config.answers, train.label_names)
-        prompts = [
-            fill(TEXT if template is None else template, text, train.label_names, words)
-            for text in train.texts
-        ]
-        loaded = make(config, train.label_names, prompts, kind)
+    from_scratch = config.architecture is not None
+    loaded = make(config, train) if from_scratch else load_untrained(config, train.label_names, device)
     if config.tuning == "full":
         return loaded
     base = None if config.model is None else _as_base(config, loaded)
@@ -125,10 +113,11 @@ def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loa
     """The model of a saved classifier."""
     folder, base = Path(config.model or "").expanduser(), facts.base
     if base is None:
-        loaded = replace(load_trained(config, device), settings=facts.settings)
+        loaded = load_trained(config, device)
     else:
         _check_whole(config, base.model, base.quantization)
-        loaded = replace(_load_base(base, facts, device), settings=facts.settings, base=base)
+        loaded = replace(_load_base(base, facts, device), base=base)
+    loaded = replace(loaded, label_names=facts.label_names, settings=facts.settings)
     if facts.n_vectors:
         width = embeddings(loaded.model).embedding_dim
         prompt = read_prompt(folder, n_vectors=facts.n_vectors, width=width, name=config.name)
@@ -161,22 +150,13 @@ def _as_base(config: BackboneConfig, loaded: Loaded) -> Base:
     folder = Path(config.model or "").expanduser()
     return Base(
         model=str(folder.resolve()) if folder.is_dir() else config.model or "",
-        revision=config.revision,
-        sha256=config.sha256,
-        dtype=config.dtype,
-        quantization=config.quantization,
-        seed=config.seed,
         fingerprint=hash_tensors(sorted(loaded.model.state_dict().items())),
+        **config.model_dump(include={"revision", "sha256", "dtype", "quantization", "seed"}),
     )
 
 
 def _load_base(base: Base, facts: Facts, device: torch.device) -> Loaded:
-    """A frozen model as it was before tuning.
-
-    Raises:
-        ConfigError: it is not there any more.
-        MismatchError: its weights are others.
-    """
+    """A frozen model as it was before tuning, with the same weights."""
     fields = base.model_dump(exclude={"fingerprint"})
     config = BackboneConfig(**fields, kind=facts.kind, tuning="lora", lora=LoraOptions(merge=False))
     loaded = load_untrained(config, facts.label_names, device)
@@ -205,13 +185,7 @@ def base_config(config: BackboneConfig, base: Base | None) -> BackboneConfig:
 
 
 def _check_whole(config: BackboneConfig, model: str, quantization: str | None) -> None:
-    """Refuse what would give other weights, or other places for them, than those that were tuned beside.
-
-    Args:
-        quantization: of the model that was tuned beside.
-    Raises:
-        ConfigError: other bits, or several GPUs.
-    """
+    """Refuse other bits than those that were tuned beside (``quantization``), and several GPUs."""
     for option, was in (("quantization", quantization), ("device_map", None)):
         if (value := getattr(config, option)) not in (None, was):
             raise ConfigError(

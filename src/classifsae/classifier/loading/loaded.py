@@ -1,4 +1,4 @@
-"""A model with the tokenizer that it reads with, and how long a text both can take."""
+"""A model with the tokenizer that it reads with, and how many tokens it has positions for."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,14 +8,10 @@ from torch import nn
 from classifsae.classifier.config import Kind
 from classifsae.classifier.loading.saved import Base
 from classifsae.classifier.loading.soft_prompt import SoftPrompt
-from classifsae.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-NO_LIMIT = 10**9
-"""A tokenizer without a limit states one beyond this."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +39,6 @@ class Loaded:
     prompt: SoftPrompt | None = None
     adapter: "PeftModel | None" = None
     base: Base | None = None
-
-
-def token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
-    """Tokens that a model can read, or fewer if asked.
-
-    Raises:
-        ConfigError: more are asked than the model has positions, or there is no limit to take.
-    """
-    positions = n_positions(loaded.model)
-    if asked is not None:
-        if positions is not None and asked > positions:
-            raise ConfigError(
-                f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it."
-            )
-        return asked
-    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
-    if own > NO_LIMIT:
-        raise ConfigError(f"{name} states no limit of its own; give max_length.")
-    return own
 
 
 def n_positions(model: "PreTrainedModel") -> int | None:

@@ -1,6 +1,7 @@
 """Models with their tokenizers, loaded from files or made from a configuration."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from transformers import (
@@ -21,13 +22,15 @@ from classifsae.classifier.loading.configuration import (
     set_labels,
 )
 from classifsae.classifier.loading.loaded import Loaded
-from classifsae.classifier.loading.new_tokenizer import train_tokenizer
-from classifsae.classifier.loading.tokenizer import check_vocabulary, load_tokenizer
+from classifsae.classifier.loading.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+from classifsae.classifier.reading.answers import answer_words
+from classifsae.classifier.reading.reader import template_of
+from classifsae.data.prompt import TEXT, fill
+from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.hub.devices import placement
 from classifsae.hub.files import folder_with, locate, only_local
-from classifsae.hub.foreign import as_config_error
-from classifsae.hub.quiet import quiet, seeded
+from classifsae.hub.quiet import as_config_error, quiet, seeded
 
 _AUTO = {"encoder": AutoModelForSequenceClassification, "decoder": AutoModelForCausalLM}
 
@@ -78,16 +81,19 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: t
     return loaded
 
 
-def make(config: BackboneConfig, label_names: Sequence[str], prompts: Sequence[str], kind: Kind) -> Loaded:
-    """A model with random weights and a tokenizer trained on the prompts."""
-    options = config.tokenizer or TokenizerOptions()
-    tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=options.vocab_size)
+def make(config: BackboneConfig, train: Texts) -> Loaded:
+    """A model with random weights, and a tokenizer trained on the texts as the model reads them."""
     hf_config = from_architecture(config.architecture or {})
+    kind, options = kind_of(config, hf_config), config.tokenizer or TokenizerOptions()
+    template, words = template_of(kind, config.template), answer_words(config.answers, train.label_names)
+    around = TEXT if template is None else template
+    prompts = [fill(around, text, train.label_names, words) for text in train.texts]
+    tokenizer = train_tokenizer(prompts, kind=kind, vocab_size=options.vocab_size)
     hf_config.vocab_size = len(tokenizer)
     hf_config.pad_token_id = tokenizer.pad_token_id
     hf_config.bos_token_id = None
     hf_config.eos_token_id = tokenizer.eos_token_id
-    set_labels(hf_config, label_names)
+    set_labels(hf_config, train.label_names)
     with quiet(), seeded(config.seed):
         model = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
     return Loaded(model, tokenizer, kind)
@@ -165,18 +171,10 @@ def _pretrained(
 
 
 def _check_prefix(model: PreTrainedModel, missing: set[str], unexpected: set[str], *, name: str) -> None:
-    """Refuse weights whose names all begin alike, as a wrapper such as DataParallel leaves them.
-
-    Raises:
-        ConfigError: says how to take the beginning off.
-    """
+    """Refuse weights whose names all begin alike, as a wrapper such as DataParallel leaves them."""
     wanted = missing | {weight.removeprefix(f"{model.base_model_prefix}.") for weight in missing}
-    found = {
-        other.removesuffix(weight)
-        for other in unexpected
-        for weight in wanted
-        if other.endswith(f".{weight}")
-    }
+    pairs = product(unexpected, wanted)
+    found = {other.removesuffix(weight) for other, weight in pairs if other.endswith(f".{weight}")}
     for prefix in sorted(found, key=len):
         if 2 * sum(prefix + weight in unexpected for weight in wanted) > len(missing):
             raise ConfigError(

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.errors import StorageError
-from classifsae.storage import Json, broken_file, manifest_of, read_json, require_unchanged
+from classifsae.storage import broken_file, manifest_of, read_json, require_unchanged
 
 FACTS = "classifier.json"
 
@@ -28,7 +28,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     """What a saved classifier says of itself.
 
     ``n_vectors`` are those of its soft prompt; ``base`` is the frozen model, if it is kept by reference;
-    ``settings`` is the fingerprint of the configuration and tokenizer of a model that was tuned elsewhere.
+    ``settings`` is the fingerprint of the configuration and tokenizer of a model that was tuned elsewhere;
+    without one, the file does not speak of it.
     """
 
     kind: Kind
@@ -40,10 +41,6 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     n_vectors: int = 0
     base: Base | None = None
     settings: str = ""
-
-    def as_json(self) -> Json:
-        """For the file; nothing of settings where there are none."""
-        return self.model_dump(mode="json", exclude=None if self.settings else {"settings"})
 
 
 def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:

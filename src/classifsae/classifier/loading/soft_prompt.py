@@ -74,9 +74,8 @@ def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
     def embed(
         _: nn.Module, arguments: tuple[object, ...], options: dict[str, Tensor]
     ) -> tuple[tuple[object, ...], dict[str, Tensor]]:
-        others = {name: value for name, value in options.items() if name != "input_ids"}
-        embedded = embeddings(model)(options["input_ids"])
-        return arguments, {**others, "inputs_embeds": prompt(embedded, options["attention_mask"])}
+        embedded = embeddings(model)(options.pop("input_ids"))
+        return arguments, {**options, "inputs_embeds": prompt(embedded, options["attention_mask"])}
 
     with model.register_forward_pre_hook(embed, with_kwargs=True):
         yield

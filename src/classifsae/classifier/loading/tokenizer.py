@@ -1,20 +1,19 @@
-"""The tokenizer of a model from its files, checked to be of use with the model."""
+"""The tokenizer of a model: from its files, checked to be of use with the model, or trained for a new one."""
 
 import json
+from collections.abc import Iterable
 
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
-from transformers import (
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from classifsae.classifier.config import BackboneConfig
+from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.errors import ConfigError
 from classifsae.hub.files import locate, only_local
-from classifsae.hub.foreign import as_config_error
+from classifsae.hub.quiet import as_config_error
 from classifsae.storage import Json, fingerprint
+
+PAD, END, START = "<pad>", "<end>", "<start>"
 
 
 def load_tokenizer(config: BackboneConfig, hf_config: PreTrainedConfig) -> PreTrainedTokenizerFast:
@@ -83,3 +82,30 @@ def settings_of(config: BackboneConfig, tokenizer: PreTrainedTokenizerFast, adap
         [tokenizer.truncation_side, tokenizer.model_max_length, list(tokenizer.model_input_names)],
         adapter,
     )
+
+
+def train_tokenizer(texts: Iterable[str], *, kind: Kind, vocab_size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE in which every digit is a token of its own; deterministic.
+
+    Args:
+        kind: an encoder's rows get a start token, whose state is the sentence vector, and an end token.
+        vocab_size: number of tokens at most.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END, START],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if kind == "encoder":
+        specials = [(token, tokenizer.token_to_id(token)) for token in (START, END)]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}", special_tokens=specials
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=START)

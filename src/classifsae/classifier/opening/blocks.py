@@ -2,19 +2,21 @@
 
 The blocks are the one ``ModuleList`` of length ``num_hidden_layers``. A state is read with a forward hook,
 and put in by overriding ``forward`` on block instances, so the model is called as it always is. A model
-without one such list, or whose head reads several positions, is opened at its neck instead.
+without one such list, or whose head reads several positions, is opened at its neck instead: the first
+module, after the blocks, that is given one vector per text. For a mean-pooled ModernBERT it is the prediction
+head, for ALBERT the pooler, for XLNet the summary: found by watching one run, never by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from classifsae.classifier.opening.neck import Neck, find_neck
 from classifsae.errors import ConfigError
 from classifsae.tensors import Float, Int, Tensor
 
@@ -28,18 +30,20 @@ class Structure:
 
     Attributes:
         n_layers: number of transformer blocks L.
+        width: width d of the states.
         blocks: these blocks, in order; empty if they cannot be told apart, as where layers share one block.
         arities: what each block returns: None for the bare state, else the length of a tuple with it first.
         reads: position that the head reads from the last block's output: 0 or -1; None: it reads no one
             position, or nothing is known of the blocks.
-        neck: where the head takes in its one vector, if ``reads`` is None.
+        neck: the module that takes in the head's one vector, as its first argument, if ``reads`` is None.
     """
 
     n_layers: int
+    width: int
     blocks: tuple[nn.Module, ...]
     arities: tuple[int | None, ...]
     reads: int | None
-    neck: Neck | None = None
+    neck: nn.Module | None = None
 
 
 @torch.enable_grad()
@@ -48,7 +52,6 @@ def structure_of(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name
 
     Args:
         inputs: one row of distinct tokens, none of them padding.
-        name: what to call the model in messages.
     Raises:
         ConfigError: a head that is never given one vector per text.
     """
@@ -57,13 +60,14 @@ def structure_of(model: "PreTrainedModel", inputs: Mapping[str, Tensor], *, name
     opened = _opened(model, inputs, tuple(lists[0])) if len(lists) == 1 else None
     if opened is not None and opened.reads is not None:
         return opened
-    neck = find_neck(model, inputs, after=None if opened is None else opened.blocks[-1])
-    if neck is None:
+    found = _find_neck(model, inputs, after=None if opened is None else opened.blocks[-1])
+    if found is None:
         raise ConfigError(
             f"{name}: its head reads no one position of {type(model).__name__} and is never given one vector "
             f"per text, so that there is no sentence vector: choose another model or pooling."
         )
-    return Structure(n_layers, (), (), reads=None, neck=neck)
+    neck, width = found
+    return Structure(n_layers, width, (), (), reads=None, neck=neck)
 
 
 def _opened(
@@ -73,23 +77,42 @@ def _opened(
     arities: list[int | None] = []
     leaf: list[Tensor] = []
 
-    def note(_: nn.Module, __: object, output: object) -> None:
+    def note(block: nn.Module, _: object, output: object) -> object:
         arities.append(len(output) if isinstance(output, tuple | list) else None)
-
-    def cut(_: nn.Module, __: object, output: object) -> object:
+        if block is not blocks[-1]:
+            return output
         leaf.append(_state(output).detach().requires_grad_())
         return _returned(leaf[0], arities[-1])
 
     with ExitStack() as hooks:
         for block in blocks:
             hooks.enter_context(block.register_forward_hook(note))
-        hooks.enter_context(blocks[-1].register_forward_hook(cut))
         logits: Tensor = model(**inputs).logits
     if not leaf:
         return None
-    return Structure(
-        len(blocks), blocks, tuple(arities), _position_read(logits, leaf[0], inputs["input_ids"])
-    )
+    reads = _position_read(logits, leaf[0], inputs["input_ids"])
+    return Structure(len(blocks), leaf[0].shape[-1], blocks, tuple(arities), reads)
+
+
+def _find_neck(
+    model: nn.Module, inputs: Mapping[str, Tensor], *, after: nn.Module | None
+) -> tuple[nn.Module, int] | None:
+    """The first module that is given one vector for one row of tokens, and the width of the vector.
+
+    Args:
+        after: only modules that are called once this one has returned; None: any.
+    """
+    found: list[tuple[nn.Module, int]] = []
+
+    def look(module: nn.Module, arguments: tuple[object, ...]) -> None:
+        given = _vectors(arguments)
+        if given is not None and given.shape[0] == 1:
+            found.append((module, given.shape[1]))
+
+    before = nullcontext() if after is None else after.register_forward_hook(lambda *_: found.clear())
+    with torch.no_grad(), register_module_forward_pre_hook(look), before:
+        model(**inputs)
+    return found[0] if found else None
 
 
 def blocks_of(model: "PreTrainedModel", *, name: str) -> nn.ModuleList:
@@ -148,6 +171,38 @@ def entered_at(structure: Structure, layer: int, state: Float[Tensor, "b 1 d"]) 
     skipped = zip(structure.blocks[:layer], structure.arities, strict=False)
     with replaced_forward({block: _constant(_returned(state, arity)) for block, arity in skipped}):
         yield
+
+
+@contextmanager
+def read_at(neck: nn.Module) -> Iterator[list[Float[Tensor, "b d"]]]:
+    """Collect what the head is given while the model runs."""
+    given: list[Tensor] = []
+
+    def look(_: nn.Module, arguments: tuple[object, ...]) -> None:
+        vectors = _vectors(arguments)
+        given.extend([] if vectors is None else [vectors])
+
+    with neck.register_forward_pre_hook(look):
+        yield given
+
+
+@contextmanager
+def given_at(neck: nn.Module, hidden: Float[Tensor, "b d"]) -> Iterator[None]:
+    """Give the head these vectors, whatever the model makes of its tokens."""
+    waiting = [hidden]
+
+    def swap(_: nn.Module, arguments: tuple[object, ...]) -> tuple[object, ...]:
+        # Once: a dropout may well be called again further down in the head.
+        return (waiting.pop(), *arguments[1:]) if waiting and _vectors(arguments) is not None else arguments
+
+    with neck.register_forward_pre_hook(swap):
+        yield
+
+
+def _vectors(arguments: tuple[object, ...]) -> Float[Tensor, "b d"] | None:
+    """The first argument, if it is one vector per text."""
+    first = arguments[0] if arguments else None
+    return first if isinstance(first, Tensor) and first.is_floating_point() and first.ndim == 2 else None
 
 
 @contextmanager

@@ -1,26 +1,31 @@
 """A model read at one of its layers, and continued from there: the hook and the tail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
-from classifsae.classifier.opening.blocks import Structure, answering, captured, entered_at, structure_of
-from classifsae.classifier.opening.neck import given_at, read_at
+from classifsae.classifier.opening.blocks import (
+    Structure,
+    answering,
+    captured,
+    entered_at,
+    given_at,
+    read_at,
+    structure_of,
+)
 from classifsae.classifier.reading.padding import Padding, on_a_side_that_works, padding_of
 from classifsae.errors import ConfigError
-from classifsae.hub.foreign import as_config_error
+from classifsae.hub.quiet import as_config_error
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ModelCall = Callable[[Mapping[str, Tensor]], Tensor]
-"""From a model's arguments to its logits."""
 
 N_TRIED = 4
 ROWS_PER_TAIL = 8192
@@ -57,32 +62,21 @@ class OpenedModel:
     prompt: SoftPrompt | None
     answers: tuple[int, ...] = ()
 
-    @property
-    def width(self) -> int:
-        """Width d of the states."""
-        neck = self.structure.neck
-        return neck.width if neck is not None else int(self.model.config.get_text_config().hidden_size)
-
     def prompting(self) -> AbstractContextManager[None]:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
         return nullcontext() if self.prompt is None else prepended(self.model, self.prompt)
 
-    def class_logits(self, run: ModelCall, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
-        """Logits of the classes, float32.
-
-        Args:
-            run: the model itself, or a wrapper of it.
-            arguments: the model's.
-        """
+    def class_logits(self, called: nn.Module, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
+        """Logits of the classes, float32, of the model or of a wrapper of it."""
         with answering(self.model, self.answers) if self.answers else nullcontext():
-            logits = run(arguments)
+            logits: Tensor = called(**arguments).logits
         return (logits if logits.ndim == 2 else logits[:, -1]).float()
 
     def own_logits(self, arguments: Mapping[str, Tensor]) -> Float[Tensor, "b c"]:
         """Logits of the classes as the model itself gives them."""
         device = self.model.device
         given = {name: value.to(device, non_blocking=True) for name, value in arguments.items()}
-        return self.class_logits(lambda given: self.model(**given).logits, given).to(device)
+        return self.class_logits(self.model, given).to(device)
 
     def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
         """Sentence vectors at a layer and class logits of a batch, in one pass."""
@@ -124,10 +118,10 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
     Raises:
         ConfigError: it breaks, it holds NaN, padding changes its logits, or it has no sentence vector.
     """
-    model, n_slots = loaded.model, 0 if loaded.prompt is None else len(loaded.prompt.vectors)
+    model = loaded.model
     with opening(model, f"a row of {N_TRIED} tokens", name=name):
         model.config.get_text_config().use_cache = False
-        padding = padding_of(loaded, n_slots=n_slots)
+        padding = padding_of(loaded)
         row = padding.dummy(1, N_TRIED, model.device)
         _check_numbers(model, row, name=name)
         structure = structure_of(model, row, name=name)
@@ -145,11 +139,7 @@ def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextM
 
 @torch.no_grad()
 def _check_numbers(model: "PreTrainedModel", row: Mapping[str, Tensor], *, name: str) -> None:
-    """Refuse a model that answers with NaN or infinity.
-
-    Raises:
-        ConfigError: names a weight that holds such, or the precision that is too low.
-    """
+    """Refuse a model that answers with NaN or infinity: a weight holds such, or the precision is too low."""
     logits = model(**row).logits
     if not (logits.isnan() | logits.isposinf()).any():
         return

@@ -22,7 +22,12 @@ def answer_words(
     """
     if given is None:
         return None
-    words = _by_label(given, label_names) if isinstance(given, Mapping) else tuple(given)
+    if isinstance(given, Mapping):
+        for label in given:
+            if label not in label_names:
+                raise UnknownNameError("label in answers", label, label_names)
+        given = [given[name] for name in label_names if name in given]
+    words = tuple(given)
     if len(words) != len(label_names):
         raise ConfigError(
             f"answers has {len(words)} words for {len(label_names)} classes ({', '.join(label_names)}); "
@@ -31,13 +36,6 @@ def answer_words(
     if len(set(words)) < len(words) or not all(words):
         raise ConfigError(f"answers must differ from each other and not be empty, got {list(words)}.")
     return words
-
-
-def _by_label(given: Mapping[str, str], label_names: Sequence[str]) -> tuple[str, ...]:
-    for label in given:
-        if label not in label_names:
-            raise UnknownNameError("label in answers", label, label_names)
-    return tuple(given[name] for name in label_names if name in given)
 
 
 def answer_tokens(

@@ -93,7 +93,7 @@ class Padding:
         )
 
 
-def padding_of(loaded: Loaded, *, n_slots: int = 0) -> Padding:
+def padding_of(loaded: Loaded) -> Padding:
     """How a model is padded: a language model on the left, a sequence classifier on the right for a start.
 
     A model without a pad token is told of one that no text holds, so that it takes batches at all.
@@ -111,7 +111,7 @@ def padding_of(loaded: Loaded, *, n_slots: int = 0) -> Padding:
         token=next(token for token in candidates if token is not None and 0 <= token < n_tokens),
         type=tokenizer.pad_token_type_id,
         ignored=own if loaded.kind == "encoder" and own != NO_TOKEN else None,
-        n_slots=n_slots,
+        n_slots=0 if loaded.prompt is None else len(loaded.prompt.vectors),
     )
 
 

@@ -1,12 +1,12 @@
 """From texts to rows of tokens: template, truncation, and the tokens that stand for the labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from classifsae.classifier.config import Kind
-from classifsae.classifier.loading.loaded import Loaded, token_limit
+from classifsae.classifier.config import BackboneConfig, Kind
+from classifsae.classifier.loading.loaded import Loaded, n_positions
 from classifsae.classifier.reading.answers import answer_tokens, answer_words
 from classifsae.classifier.reading.padding import Row
 from classifsae.data.prompt import DEFAULT_TEMPLATE, surroundings
@@ -18,12 +18,28 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
+NO_LIMIT = 10**9
+"""A tokenizer without a limit states one beyond this."""
+
+Span = tuple[int, int]
+"""The first of some characters, and the one after the last."""
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """The tokens of each text, cut at the limit, and how many texts were cut."""
+    """Texts as the rows that a model reads: one for each, but several for a long one in windows; in order.
+
+    Attributes:
+        rows: their tokens, template and special tokens included.
+        owners: number of the text that each row is of.
+        n_long: texts that are longer than the model reads.
+        spans: characters of each row in its text; None where long texts are cut.
+    """
 
     rows: list[Row]
-    n_cut: int
+    owners: list[int]
+    n_long: int
+    spans: list[Span] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ class Reader:
             shorter = _rows(self._tokens([self.filled(self._end(texts[number])) for number in cut]))
             for number, row in zip(cut, shorter, strict=True):
                 rows[number] = row
-        return Encoded(rows, len(cut))
+        return Encoded(rows, list(range(len(texts))), len(cut))
 
     def call(self, text: str) -> dict[str, Int[Tensor, "1 t"]]:
         """What the tokenizer itself gives for one text, cut as above: what the model is called with."""
@@ -113,20 +129,19 @@ class Reader:
             text = self._end(text)
         return dict(self._tokens(self.filled(text), return_tensors="pt"))
 
-    def span(self, text: str) -> tuple[int, int]:
-        """The characters of a text that are read, first and one past the last: all, unless it is too long.
+    def span(self, text: str) -> Span:
+        """The characters of a text that are read: all, unless it is too long.
 
         Raises:
             DataError: the text has no token at all.
         """
-        if self.encode([text]).n_cut == 0:
+        if self.encode([text]).n_long == 0:
             return 0, len(text)
         if self._keeps_template:
             return len(text) - len(self._end(text)), len(text)
         offsets = self._tokens(self.filled(text), return_offsets_mapping=True)["offset_mapping"]
-        before = len(self.around[0])
-        places = [place - before for pair in offsets if pair[0] < pair[1] for place in pair]
-        return max(min(places), 0), min(max(places), len(text))
+        own = self.inside(offsets, text)
+        return own[0][0], own[-1][1]
 
     def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each token of each row of ``encode``: its characters in the text, first and one past the last.
@@ -150,8 +165,20 @@ class Reader:
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text inside the template, uncut."""
+        return list(map(len, self.offsets(texts)))
+
+    def offsets(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Characters of each token of each text, counted from the start of the template, uncut."""
         prompts = [self.filled(text) for text in texts]
-        return list(map(len, self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]))
+        found = self.tokenizer(prompts, truncation=False, return_offsets_mapping=True, verbose=False)
+        offsets: list[list[Span]] = found["offset_mapping"]
+        return offsets
+
+    def inside(self, offsets: Sequence[Span], text: str) -> list[Span]:
+        """Characters, within a text, of the tokens that hold some of it."""
+        before = len(self.around[0])
+        spans = ((max(start - before, 0), min(end - before, len(text))) for start, end in offsets)
+        return [(start, end) for start, end in spans if start < end]
 
     @property
     def _keeps_template(self) -> bool:
@@ -163,12 +190,8 @@ class Reader:
 
     def _end(self, text: str) -> str:
         """The longest end of a text that is too long for which all of the template has room."""
-        offsets = self.tokenizer(
-            self.filled(text), truncation=False, return_offsets_mapping=True, verbose=False
-        )["offset_mapping"]
-        before = len(self.around[0])
-        places = [start - before for start, end in offsets if start < end]
-        own = [place for place in places if 0 <= place < len(text)]
+        (offsets,), before = self.offsets([text]), len(self.around[0])
+        own = [start - before for start, end in offsets if start < end and 0 <= start - before < len(text)]
         n_lost = len(offsets) - self.room
         while n_lost < len(own):
             end = text[own[n_lost] :]
@@ -179,21 +202,12 @@ class Reader:
         return ""
 
 
-def reader_of(
-    loaded: Loaded,
-    *,
-    name: str,
-    label_names: Sequence[str],
-    template: str | None,
-    answers: Mapping[str, str] | Sequence[str] | None,
-    max_length: int | None,
-    n_slots: int,
-) -> Reader:
-    """The reader of a model; arguments that are None have the defaults of the model's kind.
+def reader_of(loaded: Loaded, config: BackboneConfig, label_names: Sequence[str], *, n_slots: int) -> Reader:
+    """The reader of a model; options that are None have the defaults of the model's kind.
 
     Raises:
-        ConfigError: answers for a model with a classification head, or a limit that leaves no room for a text
-            beside what is put around it.
+        ConfigError: answers for a model with a classification head; a limit that leaves no room for a text
+            beside what is put around it, that is beyond the model's positions, or that nothing states.
     """
     if loaded.kind == "decoder":
         loaded.tokenizer.truncation_side = "left"
@@ -201,13 +215,13 @@ def reader_of(
         tokenizer=loaded.tokenizer,
         kind=loaded.kind,
         label_names=tuple(label_names),
-        template=template_of(loaded.kind, template),
-        words=answer_words(answers, label_names),
-        max_length=token_limit(loaded, max_length, name=name),
+        template=template_of(loaded.kind, config.template),
+        words=answer_words(config.answers, label_names),
+        max_length=_token_limit(loaded, config.max_length, name=config.name),
         n_slots=n_slots,
     )
     if reader.kind == "encoder" and reader.words is not None:
-        raise ConfigError(f"{name} has a classification head and answers nothing; leave answers out.")
+        raise ConfigError(f"{config.name} has a classification head and answers nothing; leave answers out.")
     (n_around,) = reader.lengths([""])
     if n_around >= reader.room:
         raise ConfigError(
@@ -215,6 +229,21 @@ def reader_of(
             f"tokens; raise it, or shorten the template or the label names."
         )
     return reader
+
+
+def _token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
+    """Tokens that a model can read, or fewer if asked."""
+    positions = n_positions(loaded.model)
+    if asked is not None:
+        if positions is not None and asked > positions:
+            raise ConfigError(
+                f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it."
+            )
+        return asked
+    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
+    if own > NO_LIMIT:
+        raise ConfigError(f"{name} states no limit of its own; give max_length.")
+    return own
 
 
 def template_of(kind: Kind, given: str | None) -> str | None:

@@ -14,9 +14,8 @@ import torch
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.classifier.opening.blocks import replaced_forward
-from classifsae.classifier.tuning.batches import plan_batches
+from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
-from classifsae.errors import DataError
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
 CHECKPOINTS = "checkpoints"
+WINDOW = 50
+"""Random batches among which texts are sorted by length."""
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 
 
@@ -63,7 +64,7 @@ def finetune(
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
-        _check_texts(train)
+        check_classes(train.labels, train.label_names, where="the training texts")
         seconds = None if folder is None else checkpoint_seconds
         with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
             trained = _tuned(
@@ -98,7 +99,7 @@ def _tuned(
     loaded = start(config, train, device)
     place(loaded.model, device, name=config.name)
     trainable = [weight for weight in loaded.model.parameters() if weight.requires_grad]
-    untrained = Classifier.of(config, loaded, train.label_names)
+    untrained = Classifier(loaded, config, train.label_names)
     for weight in trainable:
         weight.requires_grad_(True)
     n_steps = _n_steps(config, len(train))
@@ -123,7 +124,24 @@ def _tuned(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
-    return Classifier.of(config, loaded, train.label_names)
+    return Classifier(loaded, config, train.label_names)
+
+
+def plan_batches(lengths: list[int], *, batch_size: int, n_batches: int, seed: int) -> list[list[int]]:
+    """The batches of a whole run, as row indices: seeded passes over all rows, each row once per pass.
+
+    Rows of like length share a batch: within each pass, windows of 50 random batches are sorted by length,
+    cut, and the batches shuffled. What is resumed is a place in this list.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[list[int]] = []
+    while len(batches) < n_batches:
+        order = torch.randperm(len(lengths), generator=generator).tolist()
+        windows = [order[i : i + WINDOW * batch_size] for i in range(0, len(order), WINDOW * batch_size)]
+        by_length = [row for window in windows for row in sorted(window, key=lengths.__getitem__)]
+        cut = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+        batches += [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+    return batches[:n_batches]
 
 
 @contextmanager
@@ -195,12 +213,6 @@ def _class_weights(train: Texts) -> Float[Tensor, " c"]:
     """w_c = N / (C n_c) (spec section 2)."""
     counts = torch.bincount(torch.tensor(train.labels), minlength=len(train.label_names))
     return len(train) / (len(counts) * counts)
-
-
-def _check_texts(train: Texts) -> None:
-    absent = [name for index, name in enumerate(train.label_names) if index not in set(train.labels)]
-    if absent:
-        raise DataError(f"no training text has the label {absent[0]!r}; add some, or remove the label.")
 
 
 def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:

@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.tuning.batches import Plan
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.storage import clear, finish, manifest_of, read_tensors, write_tensors
@@ -38,7 +37,7 @@ class ClassifierTrainer(Trainer):
         classifier: reads the texts; its model is trained.
         args: Hugging Face's options.
         texts: with their labels.
-        plan: the batches.
+        plan: the batches of the whole run, as row indices.
         class_weights: weight of each class in the loss.
         inputs: fingerprint of everything that the run depends on; only its own checkpoints are resumed.
         on_step: told after each optimiser step.
@@ -51,7 +50,7 @@ class ClassifierTrainer(Trainer):
         args: TrainingArguments,
         *,
         texts: Texts,
-        plan: Plan,
+        plan: list[list[int]],
         class_weights: Float[Tensor, " c"] | None,
         inputs: str,
         on_step: OnStep | None,
@@ -71,14 +70,12 @@ class ClassifierTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[LabelledText]:
         """The plan's batches, tokenised as they come."""
         rows: list[LabelledText] = list(zip(self.texts.texts, self.texts.labels, strict=True))
-        loader: DataLoader[LabelledText] = DataLoader(
+        return DataLoader(
             rows,  # type: ignore[arg-type]  # a list is a map-style data set
             batch_sampler=self.plan,
             collate_fn=self._collate,
             pin_memory=self.args.device.type == "cuda",
         )
-        prepared: DataLoader[LabelledText] = self.accelerator.prepare(loader)
-        return prepared
 
     def compute_loss(
         self,
@@ -90,7 +87,7 @@ class ClassifierTrainer(Trainer):
         """Mean cross-entropy over the classes, weighted if asked."""
         labels = inputs.pop("labels")
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        logits = self.classifier.opened.class_logits(lambda given: model(**given).logits, inputs)
+        logits = self.classifier.opened.class_logits(model, inputs)
         loss = functional.cross_entropy(logits, labels, weight=weights)
         self.losses.append(loss.detach())
         return loss

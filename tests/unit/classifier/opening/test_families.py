@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import N_LAYERS, NAMES, SENTENCES, build, ids_of, texts
+from tiny_models import N_LAYERS, NAMES, SENTENCES, build, classifier_of, ids_of, texts
 from transformers import LlamaConfig, LlamaForTokenClassification
 
 from classifsae.classifier.capture import capture
@@ -25,7 +25,7 @@ def opened():
     def make(family: str) -> Classifier:
         if family not in built:
             loaded = build(family.split(maxsplit=1)[0], "encoder", **POOLING.get(family, {}))
-            built[family] = Classifier(loaded, name=family, label_names=NAMES, layer=-1, max_length=48)
+            built[family] = classifier_of(loaded, family, layer=-1, max_length=48)
         return built[family]
 
     return make
@@ -87,7 +87,7 @@ def test_a_pooled_classifier_is_opened_at_its_last_layer_only(family):
     loaded = build(family.split(maxsplit=1)[0], "encoder", **POOLING.get(family, {}))
     message = f"layer is 2, but {family} is opened at its last layer only.*; give {N_LAYERS} or -1"
     with pytest.raises(ConfigError, match=message):
-        Classifier(loaded, name=family, label_names=NAMES, layer=2, max_length=48)
+        classifier_of(loaded, family, layer=2, max_length=48)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_pooled_classifier_is_opened_at_its_last_layer_only(family):
 )
 def test_what_has_no_sentence_vector_is_refused(family, message):
     with pytest.raises(ConfigError, match=message):
-        Classifier(build(family, "encoder"), name=family, label_names=NAMES, max_length=48)
+        classifier_of(build(family, "encoder"), family, max_length=48)
 
 
 def test_a_model_that_shares_its_blocks_is_tuned_and_survives_the_disk(tmp_path):

@@ -130,7 +130,7 @@ def test_a_decoder_keeps_the_options_and_an_encoder_the_beginning_of_a_long_text
     assert kept.endswith("last\n\nOPTIONS:\n0(World)\n1(Sports)\n2(Business)\n")
     assert "first" not in kept
     assert "first" in encoder.reader.tokenizer.decode(ids_of(encoder, long)[0])
-    assert decoder.reader.encode([long, "short"]).n_cut == 1
+    assert decoder.reader.encode([long, "short"]).n_long == 1
 
 
 def test_what_a_template_puts_before_a_long_text_stays(tiny):
@@ -142,7 +142,7 @@ def test_what_a_template_puts_before_a_long_text_stays(tiny):
     assert reader.tokenizer.decode(row.ids) == fill(reader.template, long[begin:], reader.label_names)
     assert reader.room - 2 <= len(row.ids) <= reader.room
     assert (0 < begin < end, end) == (True, len(long))
-    assert reader.encode([long, "short"]).n_cut == 1
+    assert reader.encode([long, "short"]).n_long == 1
     assert reader.encode([long, "short"]).rows == [row, *reader.encode(["short"]).rows]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import DECODER, DECODERS, SENTENCES, build, ids_of, topical
+from tiny_models import DECODER, DECODERS, SENTENCES, build, classifier_of, ids_of, topical
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
@@ -85,7 +85,7 @@ def test_answers_that_merge_with_the_prompt_are_refused(tiny):
 def test_more_classes_than_digits_are_refused_without_words():
     names = tuple(f"class {i}" for i in range(11))
     with pytest.raises(ConfigError, match=r"the answer '10' is not one token right after the prompt"):
-        Classifier(build("gpt2", "decoder"), name="gpt2", label_names=names, template="{text}:")
+        classifier_of(build("gpt2", "decoder"), "gpt2", names, template="{text}:")
 
 
 def test_a_classification_head_answers_nothing(tiny):

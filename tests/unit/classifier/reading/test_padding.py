@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import DECODERS, NAMES, SENTENCES, build, texts
+from tiny_models import DECODERS, SENTENCES, build, classifier_of, texts
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -39,9 +39,7 @@ def test_types_of_tokens_reach_the_model(family: str):
         loaded, "$A:0 <end>:0 <start>:2", model_input_names=["input_ids", "token_type_ids", "attention_mask"]
     )
     owner, few = deepcopy(loaded.model).eval(), SENTENCES[:6]
-    model = Classifier(
-        Loaded(loaded.model, tokenizer, "encoder"), name=family, label_names=NAMES, max_length=48
-    )
+    model = classifier_of(Loaded(loaded.model, tokenizer, "encoder"), family, max_length=48)
     own = torch.stack([called(owner, tokenizer, text) for text in few])
     torch.testing.assert_close(model.logits(few), own, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(model.read(few).logits, own, atol=1e-5, rtol=1e-4)
@@ -59,9 +57,7 @@ def test_the_head_of_a_model_without_a_pad_token_reads_a_final_end_token(
     loaded.model.config.pad_token_id = pad
     tokenizer = with_ending(loaded, "$A <end>")
     owner = deepcopy(loaded.model).eval()
-    model = Classifier(
-        Loaded(loaded.model, tokenizer, "encoder"), name=family, label_names=NAMES, max_length=48
-    )
+    model = classifier_of(Loaded(loaded.model, tokenizer, "encoder"), family, max_length=48)
     own = torch.stack([called(owner, tokenizer, text) for text in SENTENCES[:6]])
     torch.testing.assert_close(model.logits(SENTENCES[:6]), own, atol=1e-5, rtol=1e-4)
     found = capture(model, texts(12))
@@ -78,7 +74,7 @@ def test_a_head_that_takes_the_end_token_for_padding_still_does():
     tokenizer = with_ending(loaded, "$A <end>")
     loaded.model.config.pad_token_id = tokenizer.eos_token_id
     owner = deepcopy(loaded.model).eval()
-    model = Classifier(Loaded(loaded.model, tokenizer, "encoder"), name="gpt2", label_names=NAMES)
+    model = classifier_of(Loaded(loaded.model, tokenizer, "encoder"), "gpt2")
     own = torch.stack([called(owner, tokenizer, text) for text in SENTENCES[:6]])
     torch.testing.assert_close(model.logits(SENTENCES[:6]), own, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(owner(torch.tensor([[5, 6]])).logits, owner(torch.tensor([[5, 1]])).logits)
@@ -90,7 +86,7 @@ def test_a_pad_token_beyond_the_embeddings_is_never_given_to_the_model():
     tokenizer.add_special_tokens({"pad_token": "<beyond>"})
     loaded.model.config.pad_token_id = tokenizer.pad_token_id
     owner = deepcopy(loaded.model).eval()
-    model = Classifier(Loaded(loaded.model, tokenizer, "encoder"), name="gpt2", label_names=NAMES)
+    model = classifier_of(Loaded(loaded.model, tokenizer, "encoder"), "gpt2")
     own = torch.stack([called(owner, tokenizer, text) for text in SENTENCES[:6]])
     torch.testing.assert_close(model.logits(SENTENCES[:6]), own, atol=1e-5, rtol=1e-4)
 
@@ -136,7 +132,7 @@ def test_a_weight_that_is_no_number_is_named(kind: str, value: float):
     name = "score.weight" if kind == "encoder" else "lm_head.weight"
     message = rf"gpt_neox: the weight {name} \(and 0 more\) holds NaN or infinity, .*; choose another model"
     with pytest.raises(ConfigError, match=message):
-        Classifier(loaded, name="gpt_neox", label_names=NAMES)
+        classifier_of(loaded, "gpt_neox")
 
 
 def test_logits_that_overflow_in_half_precision_are_said_to():
@@ -148,4 +144,4 @@ def test_logits_that_overflow_in_half_precision_are_said_to():
     with pytest.raises(
         ConfigError, match=r"logits are NaN or infinite in torch.float16; set dtype to float32"
     ):
-        Classifier(Loaded(loaded.model.half(), loaded.tokenizer, "encoder"), name="bert", label_names=NAMES)
+        classifier_of(Loaded(loaded.model.half(), loaded.tokenizer, "encoder"), "bert")

@@ -9,8 +9,7 @@ import torch
 from tiny_models import DECODER, ENCODER, FIELDS, NAMES, SENTENCES, KilledError, killed_at, texts, topical
 
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.tuning.batches import plan_batches
-from classifsae.classifier.tuning.finetune import finetune
+from classifsae.classifier.tuning.finetune import finetune, plan_batches
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError, StorageError
 from classifsae.storage import manifest_of
@@ -168,10 +167,10 @@ def test_nothing_is_printed(capfd):
 def test_every_pass_holds_every_row_once_and_like_lengths_together():
     lengths = [int(n) for n in torch.randint(1, 100, (103,), generator=torch.Generator().manual_seed(0))]
     plan = plan_batches(lengths, batch_size=10, n_batches=22, seed=0)
-    for one_pass in (plan.batches[:11], plan.batches[11:]):
+    for one_pass in (plan[:11], plan[11:]):
         assert sorted(row for batch in one_pass for row in batch) == list(range(103))
-    assert plan.batches[:11] != plan.batches[11:]
-    spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in plan.batches]
+    assert plan[:11] != plan[11:]
+    spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in plan]
     assert sum(spread) / len(spread) < 20
     assert plan == plan_batches(lengths, batch_size=10, n_batches=22, seed=0)
 
@@ -183,7 +182,7 @@ def test_a_diverging_loss_is_one_clear_error():
 
 def test_a_class_without_training_texts_is_refused():
     data = Texts(("a", "b"), (0, 1), ("1", "2"), NAMES)
-    with pytest.raises(DataError, match="no training text has the label 'Business'"):
+    with pytest.raises(DataError, match="the training texts: no sentence of class 'Business'"):
         finetune(DECODER, data)
 
 

@@ -18,6 +18,7 @@ from tiny_models import (
     SENTENCES,
     KilledError,
     build,
+    classifier_of,
     ids_of,
     killed_at,
     texts,
@@ -46,7 +47,7 @@ def prompted(family: str, *, n_vectors: int = 3, **options: object) -> Classifie
     loaded = build(family, "decoder")
     prompt = SoftPrompt(torch.randn(n_vectors, 32, generator=torch.Generator().manual_seed(1)))
     attach(loaded.model, prompt)
-    return Classifier(replace(loaded, prompt=prompt), name=family, label_names=NAMES, **options)
+    return classifier_of(replace(loaded, prompt=prompt), family, **options)
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -64,9 +65,8 @@ def test_states_equal_those_of_vectors_and_embeddings_put_together_by_hand(famil
 
 
 def test_the_vectors_matter_and_the_tail_after_the_last_block_is_the_whole_model():
-    model, bare = prompted("gpt_neox", layer=N_LAYERS), Classifier(
-        build("gpt_neox", "decoder"), name="bare", label_names=NAMES, layer=N_LAYERS
-    )  # fmt: skip
+    model = prompted("gpt_neox", layer=N_LAYERS)
+    bare = classifier_of(build("gpt_neox", "decoder"), "bare", layer=N_LAYERS)
     states = model.states(model.batch(SENTENCES[:5]))
     assert (states.logits - bare.logits(SENTENCES[:5])).abs().max() > 1e-3
     torch.testing.assert_close(model.tail(states.hidden), states.logits, atol=1e-5, rtol=1e-5)
@@ -77,7 +77,7 @@ def test_the_vectors_matter_and_the_tail_after_the_last_block_is_the_whole_model
 def test_texts_are_cut_on_the_left_so_that_vectors_and_tokens_fit():
     model = prompted("gpt_neox", n_vectors=10, max_length=60)
     encoded = model.reader.encode([" ".join(SENTENCES)])
-    assert (len(encoded.rows[0].ids), encoded.n_cut) == (50, 1)
+    assert (len(encoded.rows[0].ids), encoded.n_long) == (50, 1)
     assert model.batch([" ".join(SENTENCES)])["input_ids"].shape == (1, 60)
     assert model.reader.tokenizer.decode(encoded.rows[0].ids).endswith("2(Business)\n")
     with pytest.raises(
