@@ -4,7 +4,7 @@
     model    = cs.finetune("minilm", data.train)
     train    = cs.capture(model, data.train)
     test     = cs.capture(model, data.test)
-    concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)
+    concepts = cs.ClassifSAE(n_concepts=20).fit(train, model.tail)  # or cs.Consensus, guided by texts
     scores   = cs.score(concepts, model.tail, test)
     cs.report(concepts, test, scores, texts=data.test, tail=model.tail).save("report/")
     cs.explain(model, concepts, "Oil prices fell after ...")

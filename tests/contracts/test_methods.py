@@ -206,9 +206,9 @@ def test_the_remedy_against_dead_concepts_names_options_of_the_method(name: str)
     assert named or name in ("ica", "identity"), "whose concepts cannot die"
 
 
-def test_ceiling_and_floor_are_roles_of_their_classes():
-    assert [role_of(name) for name in ("identity", "random", "sae", "no-such-method")] == [
-        "ceiling", "floor", "method", "method",
+def test_yardsticks_are_roles_of_their_classes():
+    assert [role_of(name) for name in ("identity", "random", "classes", "sae", "other")] == [
+        "ceiling", "random", "label", "method", "method",
     ]  # fmt: skip
 
 

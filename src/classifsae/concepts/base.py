@@ -38,7 +38,7 @@ _TINY = 1e-9
 PREFERRED = ("consensus", "classifsae")
 """The methods whose concepts explain, and are shown first, where a run has several."""
 
-Role = Literal["method", "ceiling", "floor"]
+Role = Literal["method", "ceiling", "random", "label"]
 """What a method is in a table of scores: one that competes, or a yardstick for those that do."""
 
 

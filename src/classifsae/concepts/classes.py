@@ -12,7 +12,7 @@ from classifsae.tensors import Tail
 class Classes(ConceptMethod):
     """Take each class that the classifier predicts as one concept, and nothing else."""
 
-    role: ClassVar[Role] = "floor"
+    role: ClassVar[Role] = "label"
 
     n_concepts: Literal[None] = None
 

@@ -1,4 +1,4 @@
-"""Random unit directions under TopK: the floor of each table, what any directions would give."""
+"""Random unit directions under TopK: what any directions would give."""
 
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class Random(ConceptMethod):
         top_k: k; all of the projections where there are fewer.
     """
 
-    role: ClassVar[Role] = "floor"
+    role: ClassVar[Role] = "random"
     remedy: ClassVar[str] = "raise top_k"
 
     n_concepts: PositiveInt = 20

@@ -21,7 +21,7 @@ def explainer_of(
 
     Args:
         folder: of the run.
-        method: label of the method; by default classifsae, else the first that is neither ceiling nor floor.
+        method: label of the method; by default that of consensus, else classifsae, else the first that is no yardstick.
         seed: of the concepts; by default the first.
         words: leave out each word of a text in turn.
     Raises:

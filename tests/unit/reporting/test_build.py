@@ -157,7 +157,7 @@ def test_yardsticks_and_methods_of_many_concepts_are_not_listed(
     report = build([Fit("lowest", 1, random, {}), Fit("wide", 1, wide, {})], [], test, texts, tail)
     assert report.listed == ()
     assert [m.left_out for m in report.methods] == [
-        "it is the floor (what random directions give)",
+        "it is a yardstick (what random directions give)",
         "it has 51 concepts, and at most 50 are listed",
     ]
 

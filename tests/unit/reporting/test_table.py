@@ -13,7 +13,7 @@ RECORDS = [
 
 
 def record(method: str, **scores: object) -> dict[str, object]:
-    role = {"identity": "ceiling", "random": "floor"}.get(method, "method")
+    role = {"identity": "ceiling", "random": "random"}.get(method, "method")
     return {"dataset": "d", "backbone": "b", "method": method, "seed": 1, "role": role, **scores}
 
 
@@ -46,11 +46,11 @@ def test_ceiling_and_floor_come_last():
 
 
 def test_a_yardstick_is_one_whatever_its_label():
-    records = [record("floor", role="floor", recovery_accuracy=1.0), record("identity", role="method"),
+    records = [record("floor", role="random", recovery_accuracy=1.0), record("identity", role="method"),
                record("sae", recovery_accuracy=0.9), record("ica", recovery_accuracy=0.8)]  # fmt: skip
     assert [row.method for row in rows(records)] == ["identity", "sae", "ica", "floor"]
     assert best(records, "recovery_accuracy") == {"sae"}
-    assert footnotes(records)[0] == "floor is the floor (what random directions give)."
+    assert footnotes(records)[0] == "floor is a yardstick (what random directions give)."
 
 
 def test_one_seed_has_no_interval():

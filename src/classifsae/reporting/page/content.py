@@ -247,7 +247,7 @@ class RunReport:
 
     @property
     def yardsticks(self) -> set[str]:
-        """The labels of ceiling and floor."""
+        """The labels of the methods that do not compete."""
         return {label for label, role in roles_of(self.records).items() if role != "method"}
 
     @property

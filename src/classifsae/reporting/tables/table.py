@@ -18,11 +18,12 @@ Record = dict[str, Json]
 
 YARDSTICKS = {
     "ceiling": "the ceiling (what is recovered with nothing left out)",
-    "floor": "the floor (what random directions give)",
+    "random": "a yardstick (what random directions give)",
+    "label": "a yardstick (the predicted class and nothing else)",
 }
 """What stands below the table of a method that has one of these roles."""
 
-BOLD = "Bold: the best mean of the group, ceiling and floor left out."
+BOLD = "Bold: the best mean of the group, yardsticks left out."
 
 _ANY_WIDTH = 10_000
 
@@ -34,7 +35,7 @@ class Cell:
     Attributes:
         values: one per seed for which it is defined.
         column: the score.
-        best: whether no method beats it, the ceiling and the floor left out.
+        best: whether no method beats it, yardsticks left out.
     """
 
     values: tuple[float, ...]
@@ -84,7 +85,7 @@ def roles_of(records: Sequence[Record]) -> dict[str, str]:
 
 
 def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> list[Row]:
-    """One row per method, in the order of the records, ceiling and floor last; the best cells marked."""
+    """One row per method, in the order of the records, yardsticks last; the best cells marked."""
     columns = columns_of(records) if columns is None else columns
     roles = roles_of(records)
     labels = sorted(roles, key=lambda label: roles[label] in YARDSTICKS)
@@ -131,7 +132,7 @@ def caption(records: Sequence[Record]) -> str:
 def footnotes(records: Sequence[Record]) -> list[str]:
     """What the yardsticks of the table are for, what ConceptSim is to beat, and what is bold."""
     ends = [
-        f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role != "method"
+        f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role in YARDSTICKS
     ]
     baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
     compete = any(cell.best for row in rows(records) for cell in row.cells)
