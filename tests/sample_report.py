@@ -86,7 +86,8 @@ def sample_report() -> RunReport:
     labels = [*METHODS, "identity", "random"]
     records = tuple(
         {"dataset": "news", "backbone": "minilm", "method": label, "seed": seed, "n_concepts": 20,
-         "role": {"identity": "ceiling", "random": "random"}.get(label, "method"), "dataset_cosine_mean": 0.08,
+         "role": {"identity": "ceiling", "random": "random"}.get(label, "method"),
+         "dataset_cosine_mean": 0.08,
          "n_alive": 20, "accuracy": 0.9, "recovery_accuracy": 0.9 + 0.01 * i,
          "activation_rate": 10.0 + i + seed, "conditional_flip_rate": 0.1, "conditional_tvd": None,
          "global_flip_rate_100": 0.2,

@@ -21,7 +21,8 @@ def explainer_of(
 
     Args:
         folder: of the run.
-        method: label of the method; by default that of consensus, else classifsae, else the first that is no yardstick.
+        method: label of the method; by default that of consensus, else of classifsae, else the first that is
+            no yardstick.
         seed: of the concepts; by default the first.
         words: leave out each word of a text in turn.
     Raises:
