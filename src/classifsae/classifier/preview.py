@@ -4,8 +4,8 @@ import torch
 
 from classifsae.classifier.config import BackboneConfig
 from classifsae.classifier.loading.frozen import base_config, start
+from classifsae.classifier.loading.loaded import with_saved
 from classifsae.classifier.loading.models import without_weights
-from classifsae.classifier.loading.saved import with_saved
 from classifsae.classifier.reading.reader import Reader, reader_of
 from classifsae.data.texts import Texts
 

@@ -21,11 +21,10 @@ from classifsae.classifier.loading.adapters import (
     read_adapter,
     write_adapter,
 )
-from classifsae.classifier.loading.loaded import Loaded
+from classifsae.classifier.loading.loaded import Base, Facts, Loaded
 from classifsae.classifier.loading.models import load_trained, load_untrained, make
-from classifsae.classifier.loading.saved import Base, Facts
-from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, embeddings, read_prompt
-from classifsae.classifier.loading.tokenizer import settings_of
+from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, read_prompt
+from classifsae.classifier.loading.tokenizer import settings_of, without
 from classifsae.classifier.reading.padding import NO_TOKEN
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
@@ -37,8 +36,6 @@ from classifsae.storage import cannot_write, hash_tensors, write_tensors
 def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     """The model before training, its new weights seeded: whole, or frozen with the few that will be learned.
 
-    Args:
-        device: only for weights that are placed one by one.
     Raises:
         ConfigError: no such model, a soft prompt for an encoder, or LoRA without peft.
     """
@@ -56,8 +53,7 @@ def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
             f"tuning is soft_prompt, but {config.name} is an encoder; use full or lora, or a decoder."
         )
     prompt = SoftPrompt.drawn(loaded.model, config.soft_prompt.n_vectors, seed=config.seed)
-    attach(loaded.model, prompt)
-    return replace(loaded, prompt=prompt, base=base)
+    return replace(loaded, prompt=attach(loaded.model, prompt), base=base)
 
 
 def save_model(folder: Path, loaded: Loaded) -> None:
@@ -94,7 +90,6 @@ def open_trained(
     Args:
         facts: what a folder of ``Classifier.save`` says of itself; None for any other model.
         label_names: of the data; none if they are not known.
-        device: only for weights that are placed one by one.
     Raises:
         ConfigError: there is no such model, or it is no trained classifier.
         MismatchError: a saved file, or the frozen model beside it, is another one.
@@ -119,10 +114,8 @@ def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loa
         loaded = replace(_load_base(base, facts, device), base=base)
     loaded = replace(loaded, label_names=facts.label_names, settings=facts.settings)
     if facts.n_vectors:
-        width = embeddings(loaded.model).embedding_dim
-        prompt = read_prompt(folder, n_vectors=facts.n_vectors, width=width, name=config.name)
-        attach(loaded.model, prompt)
-        return replace(loaded, prompt=prompt)
+        prompt = read_prompt(folder, loaded.model, n_vectors=facts.n_vectors)
+        return replace(loaded, prompt=attach(loaded.model, prompt))
     return loaded if base is None else read_adapter(loaded, folder, name=base.model)
 
 
@@ -140,8 +133,7 @@ def _with_foreign_adapter(
     opened = read_adapter(loaded, folder, name=of.name)
     if config.lora.merge:
         return replace(merged(opened), settings=settings_of(of, loaded.tokenizer))
-    names_of_models = ("base_model_name_or_path", "revision")
-    options = {name: value for name, value in options_of(opened).items() if name not in names_of_models}
+    options = without(options_of(opened), "base_model_name_or_path", "revision")
     return replace(opened, base=base, settings=settings_of(of, loaded.tokenizer, options))
 
 
