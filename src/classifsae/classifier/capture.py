@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from classifsae.activations import TENSORS, Activations, Source, check_finite, f
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
-from classifsae.classifier.reading.reader import Encoded
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
@@ -146,11 +145,10 @@ class _Pass:
     def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
         """Consecutive texts, captured, and how many of them were longer than the model reads.
 
-        The tensors are hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans
-        (b, 2) too.
+        The tensors are hidden (b, d), logits (b, c), labels (b,); with windows, documents (b,), spans (b, 2).
         """
         end = min(start + self.shard_size, len(self.texts))
-        read = self._read(self.texts.texts[start:end])
+        read = windowed(self.classifier.reader, self.texts.texts[start:end], overlap=self.overlap)
         states = self.classifier.states_of(
             read.rows,
             max_tokens=self.max_tokens,
@@ -163,10 +161,6 @@ class _Pass:
         if read.spans is not None:
             tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
         return tensors, read.n_long
-
-    def _read(self, texts: Sequence[str]) -> Encoded:
-        reader = self.classifier.reader
-        return reader.encode(texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:

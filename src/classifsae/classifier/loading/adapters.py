@@ -168,4 +168,4 @@ def _heads(model: "PreTrainedModel", kind: Kind) -> list[str] | None:
     if kind == "decoder":
         return None
     body = model.base_model_prefix
-    return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
+    return [name for name, part in model.named_children() if name != body and [*part.parameters()]]

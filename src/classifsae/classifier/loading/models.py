@@ -148,7 +148,7 @@ def _pretrained(
     tokenizer = load_tokenizer(config, hf_config)
     where = placement(quantization=config.quantization, device_map=config.device_map, device=device)
     files = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
-    if all(folder_with(location, file, revision=config.revision) is None for file in files):
+    if not any(folder_with(location, file, revision=config.revision) for file in files):
         raise ConfigError(
             f"cannot load {config.name} as {kind}: {_to_convert(location, config, hf_config, kind)}; "
             f"weights are read from safetensors files only."

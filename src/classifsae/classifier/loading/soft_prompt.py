@@ -93,7 +93,6 @@ def read_prompt(folder: Path, model: "PreTrainedModel", *, n_vectors: int) -> So
     if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
             f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
-            f"{n_vectors} vectors of width {width}; restore its own file, or delete the folder to "
-            f"have it made again."
+            f"{n_vectors} vectors of width {width}; restore its own file, or delete the folder to tune again."
         )
     return SoftPrompt(vectors.float().clone())

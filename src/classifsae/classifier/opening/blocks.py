@@ -7,9 +7,10 @@ module, after the blocks, that is given one vector per text. For a mean-pooled M
 head, for ALBERT the pooler, for XLNet the summary: found by watching one run, never by name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -168,7 +169,7 @@ def captured(block: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
 def entered_at(structure: Structure, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
     """Let the model start at block ``layer`` from a given state; the blocks before it cost nothing."""
     skipped = zip(structure.blocks[:layer], structure.arities, strict=False)
-    with overridden("forward", {block: _constant(_returned(state, arity)) for block, arity in skipped}):
+    with overridden("forward", {block: partial(_returned, state, arity) for block, arity in skipped}):
         yield
 
 
@@ -235,10 +236,6 @@ def overridden(attribute: str, values: Mapping[nn.Module, object]) -> Iterator[N
                 vars(module)[attribute] = old
 
 
-def _constant(value: object) -> Callable[..., object]:
-    return lambda *_, **__: value
-
-
 def _state(output: object) -> Tensor:
     state = output[0] if isinstance(output, tuple | list) else output
     if not isinstance(state, Tensor):
@@ -246,5 +243,6 @@ def _state(output: object) -> Tensor:
     return state
 
 
-def _returned(state: Tensor, arity: int | None) -> object:
+def _returned(state: Tensor, arity: int | None, *_: object, **__: object) -> object:
+    """What a block returns for a state, whatever the block is given."""
     return state if arity is None else (state, *[None] * (arity - 1))

@@ -127,9 +127,8 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
 
 def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextManager[None]:
     """Say of a model that breaks where it is tried that it does."""
-    return as_config_error(
-        f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model"
-    )
+    fault = f"{name}: {type(model).__name__} cannot be opened on {on}"
+    return as_config_error(fault, cure="choose another model")
 
 
 @torch.no_grad()

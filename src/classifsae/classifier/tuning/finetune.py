@@ -66,9 +66,9 @@ def finetune(
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
-        check_classes(train.labels, train.label_names, where="the training texts")
         from classifsae.classifier.tuning.trainer import Steps
 
+        check_classes(train.labels, train.label_names, where="the training texts")
         steps = Steps(on_step, None if folder is None else checkpoint_seconds)
         with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
             trained = _tuned(config, train, Path(checkpoints), steps, device=pick_device(device))
@@ -113,8 +113,7 @@ def _tuned(
             inputs=inputs,
             steps=steps,
         )
-        checkpoint = last_whole_checkpoint(checkpoints, inputs)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints, inputs))
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
     return Classifier(loaded, config, train.label_names)
@@ -196,10 +195,8 @@ def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:
-    if config.n_steps is not None:
-        return config.n_steps
     per_step = config.batch_size * config.gradient_accumulation
-    return math.ceil((config.n_epochs or DEFAULT_EPOCHS) * n_texts / per_step)
+    return config.n_steps or math.ceil((config.n_epochs or DEFAULT_EPOCHS) * n_texts / per_step)
 
 
 def _class_weights(train: Texts) -> Float[Tensor, " c"]:

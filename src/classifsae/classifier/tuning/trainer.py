@@ -159,7 +159,7 @@ class Steps(TrainerCallback):
         self.saved_at = time.monotonic()
 
 
-def last_whole_checkpoint(folder: Path, inputs: str) -> Path | None:
+def last_whole_checkpoint(folder: Path, inputs: str) -> str | None:
     """The latest finished checkpoint of the same inputs; any other is removed."""
     whole: dict[int, Path] = {}
     for path in sorted(folder.glob("checkpoint-*")):
@@ -168,4 +168,4 @@ def last_whole_checkpoint(folder: Path, inputs: str) -> Path | None:
             whole[int(path.name.removeprefix("checkpoint-"))] = path
         else:
             clear(path)
-    return whole[max(whole)] if whole else None
+    return str(whole[max(whole)]) if whole else None
