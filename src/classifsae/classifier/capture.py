@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from classifsae.activations import TENSORS, Activations, Source, check_finite, f
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
-from classifsae.classifier.reading.reader import Encoded
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
@@ -46,11 +45,10 @@ def capture(
     """Hidden states, logits, labels and ids of all texts, in their order.
 
     Args:
-        folder: where they are kept, in shards until all are there; a run that was killed resumes at its
-            first missing shard. The result is memory-mapped. None: kept in memory.
+        folder: where they are kept, memory-mapped; a run that was killed resumes at its first missing shard.
+            None: kept in memory.
         long_texts: "cut" texts that are longer than the model reads, or split them into overlapping
-            "windows", each a row of its own with the label of its text; ``documents`` and ``spans`` of the
-            result say what each row is.
+            "windows", each a row with the label of its text, told apart by ``documents`` and ``spans``.
         overlap: tokens that neighbouring windows share at least.
         max_tokens: tokens per batch at most, padding included (a longer text is a batch of its own).
         shard_size: texts per shard; memory grows with it, not with the number of texts.
@@ -58,32 +56,22 @@ def capture(
         inputs: fingerprint to put into the manifest; by default that of the model, layer, prompt and texts.
     Raises:
         DataError: no texts, or hidden states that hold NaN or infinity.
-        ConfigError: other classes than the model's or another order of them, a head that reads more than the
-            sentence vector, or an overlap that fills a window.
+        ConfigError: other classes or another order than the model's, a head that reads more than the sentence
+            vector, or an overlap that fills a window.
         StorageError: the folder cannot be written.
     """
     if len(texts) == 0:
         raise DataError("there are no texts to capture; check the data set.")
     require_same_order(classifier.label_names, texts.label_names, name=classifier.name)
     classifier.verify(texts.texts)
-    pass_ = _Pass(
-        classifier,
-        texts,
-        overlap=overlap if long_texts == "windows" else None,
-        max_tokens=max_tokens,
-        shard_size=shard_size,
-        on_step=on_step,
-    )
+    shared = overlap if long_texts == "windows" else None
+    pass_ = _Pass(classifier, texts, shared, max_tokens, shard_size, on_step)
     return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """One capture: what is read, and how it is cut into shards and batches.
-
-    Attributes:
-        overlap: tokens that windows share; None: long texts are cut.
-    """
+    """One capture: what is read, and how it is cut into shards and batches; without overlap, no windows."""
 
     classifier: Classifier
     texts: Texts
@@ -157,11 +145,10 @@ class _Pass:
     def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
         """Consecutive texts, captured, and how many of them were longer than the model reads.
 
-        The tensors are hidden (b, d), logits (b, c) and labels (b,); with windows, documents (b,) and spans
-        (b, 2) too.
+        The tensors are hidden (b, d), logits (b, c), labels (b,); with windows, documents (b,), spans (b, 2).
         """
         end = min(start + self.shard_size, len(self.texts))
-        read = self._read(self.texts.texts[start:end])
+        read = windowed(self.classifier.reader, self.texts.texts[start:end], overlap=self.overlap)
         states = self.classifier.states_of(
             read.rows,
             max_tokens=self.max_tokens,
@@ -174,10 +161,6 @@ class _Pass:
         if read.spans is not None:
             tensors |= {"documents": documents, "spans": torch.tensor(read.spans)}
         return tensors, read.n_long
-
-    def _read(self, texts: Sequence[str]) -> Encoded:
-        reader = self.classifier.reader
-        return reader.encode(texts) if self.overlap is None else windowed(reader, texts, overlap=self.overlap)
 
     def _step(self, done: int) -> None:
         if self.on_step is not None:

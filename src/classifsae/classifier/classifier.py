@@ -10,8 +10,7 @@ import torch
 
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.labels import agreed_labels
-from classifsae.classifier.loading.loaded import Loaded
-from classifsae.classifier.loading.saved import FACTS, Facts, with_saved
+from classifsae.classifier.loading.loaded import FACTS, Facts, Loaded, with_saved
 from classifsae.classifier.opening.tail import OpenedModel, States, open_model, opening
 from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
@@ -36,8 +35,7 @@ class Classifier:
         model: the Hugging Face model, in evaluation mode, without gradients on its weights.
         kind: "encoder" (a sequence classifier) or "decoder" (a language model that answers with a token).
         n_layers, width: number of transformer blocks L, width d of the hidden state.
-        layer: hook layer l in 1..L; the state is the residual stream entering block l, for L the last
-            block's output.
+        layer: hook layer l in 1..L; the state is what enters block l, but for L what the last block returns.
         label_names, n_classes: names of the classes in the order of the logits, and their number c.
         template: what is put around a text; None: nothing.
         prompt: fingerprint of what is put around a text, "" for nothing.
@@ -51,7 +49,7 @@ class Classifier:
         self.model = loaded.model.eval().requires_grad_(False)
         opened = open_model(loaded, name=self.name)
         self.n_layers, self.width = opened.structure.n_layers, opened.structure.width
-        self.layer = checked_layer(config.layer, self.n_layers, self.kind, name=self.name)
+        self.layer = _checked_layer(config.layer, self.n_layers, self.kind, name=self.name)
         if opened.structure.neck is not None and self.layer < self.n_layers:
             raise ConfigError(
                 f"layer is {config.layer}, but {self.name} is opened at its last layer only, where its head "
@@ -82,8 +80,7 @@ class Classifier:
             device: where to run; a GPU if there is one.
             overrides: fields of :class:`BackboneConfig`, such as ``layer``, ``template`` or ``max_length``.
         Raises:
-            ConfigError: no such model, no trained head, other classes, a layer out of range, an answer of
-                several tokens.
+            ConfigError: no such model, no trained head, other classes, no such layer, a bad answer.
             StorageError: a saved classifier that is unfinished.
         """
         from classifsae.classifier.loading.frozen import open_trained
@@ -98,8 +95,7 @@ class Classifier:
         return cls(loaded, config, names)
 
     def save(self, folder: Path, *, inputs: str = "") -> Manifest:
-        """Write weights (safetensors), tokenizer and options as an artefact; of a model that was frozen, only
-        what was learned beside it.
+        """Write weights (safetensors), tokenizer and options; of a frozen model, what was learned beside it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -134,8 +130,7 @@ class Classifier:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights, those of a soft prompt or adapter among them; for a classifier that was
-        tuned elsewhere, of its configuration and tokenizer too."""
+        """SHA-256 of all weights; of one tuned elsewhere, of its configuration and tokenizer too."""
         weights = hash_tensors(sorted(self.model.state_dict().items()))
         return fingerprint(weights, self._loaded.settings) if self._loaded.settings else weights
 
@@ -239,12 +234,8 @@ class Classifier:
         return self.opened.own_logits({name: arguments[name] for name in arguments if name in accepted})
 
 
-def checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
-    """The hook layer in 1..L.
-
-    Raises:
-        ConfigError: it is out of range.
-    """
+def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:
+    """The hook layer in 1..L."""
     if layer is None:
         layer = n_layers if kind == "encoder" else max(n_layers - 1, 1)
     counted = layer if layer >= 0 else n_layers + 1 + layer

@@ -59,11 +59,9 @@ class LoraOptions(BaseModel, frozen=True, extra="forbid"):
         rank: of each change.
         alpha: changes are scaled by alpha / rank.
         dropout: share of a change's inputs that is dropped in training.
-        target_modules: names, or ends of names, of the maps to change; "all-linear"; None: those that peft
-            knows for the family.
+        target_modules: names, or their ends, of the maps to change; "all-linear"; None: peft's own choice.
         learning_rate: peak of the cosine schedule.
-        merge: add the changes to the weights at the end, and save the whole model. Otherwise the adapter
-            alone is saved, in peft's format, with a reference to the model.
+        merge: save the whole model with the changes added; else the adapter alone, with a reference to it.
     """
 
     rank: PositiveInt = 16
@@ -100,14 +98,12 @@ class Origin(Files):
     """Which weights, and how they are placed.
 
     Attributes:
-        architecture: instead of ``model``: ``model_type`` and fields of its Hugging Face configuration;
-            the weights start at random.
+        architecture: instead of ``model``: fields of a Hugging Face configuration, for random weights.
         tokenizer: of a model from scratch.
         tiny: the preset's architecture at toy size with random weights, to try an experiment in seconds.
         kind: a sequence classifier, or a language model that answers with a label token; "auto" follows
             what the model was saved as, else the family it is of.
-        quantization: "8bit" loads the blocks' matrices in 8 bits (needs bitsandbytes); for a model whose own
-            weights are not tuned.
+        quantization: "8bit" loads the matrices of blocks that are not tuned in 8 bits (needs bitsandbytes).
         device_map: "auto" spreads a model that is not tuned over all GPUs.
     """
 
@@ -140,11 +136,9 @@ class Reading(Input):
     Attributes:
         layer: hook layer l in 1..L, or negative, counted from the end: -1 is L. None: L for an encoder,
             L - 1 for a decoder.
-        long_texts: what is done with longer texts when activations are captured: "cut", or "windows" that
-            overlap, each a row of its own. For training they are always cut.
+        long_texts: how longer texts are captured: "cut", as in training, or as overlapping "windows".
         overlap: tokens that neighbouring windows share at least.
-        dtype: precision in which a trained classifier is loaded, captured and scored, and in which weights
-            are loaded that stay frozen.
+        dtype: precision of a trained classifier, and of weights that stay frozen while others are tuned.
         max_tokens: padded tokens per batch when activations are captured.
     """
 
@@ -182,8 +176,7 @@ class Tuning(Learned):
         warmup: share of the steps in which the rate rises linearly; none for a soft prompt.
         clip: largest gradient norm.
         gradient_checkpointing: recompute instead of store, to save memory.
-        precision: of the forward and backward pass; weights stay in float32. "auto": bf16 where the
-            device has instructions for it, else float32.
+        precision: of both passes, weights stay in float32; "auto": bf16 where the device computes in it.
         optimizer: AdamW, with 32-bit or 8-bit states (the latter needs bitsandbytes).
         class_weights: weigh class c by N / (C n_c).
         seed: of initial weights, order and dropout.
@@ -280,8 +273,7 @@ def resolve_backbone(
     """
     fields = _fields(given)
     model = fields.get("model")
-    preset = BACKBONES.find(model) if isinstance(model, str) else None
-    if preset is not None and isinstance(model, str):
+    if isinstance(model, str) and (preset := BACKBONES.find(model)) is not None:
         given_fields = {k: v for k, v in fields.items() if k != "model"}
         fields = _overlay({**BACKBONES.fields(model), "preset": preset.stem}, given_fields)
     fields = _overlay(fields, overrides)

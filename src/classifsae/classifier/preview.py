@@ -4,8 +4,8 @@ import torch
 
 from classifsae.classifier.config import BackboneConfig
 from classifsae.classifier.loading.frozen import base_config, start
+from classifsae.classifier.loading.loaded import with_saved
 from classifsae.classifier.loading.models import without_weights
-from classifsae.classifier.loading.saved import with_saved
 from classifsae.classifier.reading.reader import Reader, reader_of
 from classifsae.data.texts import Texts
 
@@ -39,9 +39,8 @@ def preview(config: BackboneConfig, texts: Texts) -> str:
 
 def _reader(config: BackboneConfig, texts: Texts) -> Reader:
     config, facts = with_saved(config)
-    n_slots = 0 if facts is None else facts.n_vectors
-    if config.tuning == "soft_prompt":
-        n_slots = config.soft_prompt.n_vectors
+    saved = 0 if facts is None else facts.n_vectors
+    n_slots = config.soft_prompt.n_vectors if config.tuning == "soft_prompt" else saved
     config = base_config(config, None if facts is None else facts.base)
     made = config.architecture is not None
     loaded = start(config, texts, torch.device("cpu")) if made else without_weights(config, texts.label_names)

@@ -11,9 +11,8 @@ from transformers import PreTrainedModel
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.classifier.loading.adapters import adapted
 from classifsae.classifier.loading.frozen import base_config
-from classifsae.classifier.loading.loaded import n_positions
+from classifsae.classifier.loading.loaded import Base, n_positions, with_saved
 from classifsae.classifier.loading.models import from_form, without_weights
-from classifsae.classifier.loading.saved import Base, with_saved
 from classifsae.classifier.loading.soft_prompt import embeddings
 from classifsae.classifier.opening.blocks import blocks_of
 from classifsae.classifier.reading.reader import template_of

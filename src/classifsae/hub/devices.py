@@ -44,15 +44,11 @@ def check_training(*, precision: str, optimizer: str, device: torch.device) -> N
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ConfigError("precision is bf16, which this GPU does not have; choose fp16 or float32.")
     if optimizer == "adamw_8bit":
-        require_bitsandbytes("optimizer is adamw_8bit")
+        _require_bitsandbytes("optimizer is adamw_8bit")
 
 
-def require_bitsandbytes(asked: str) -> None:
-    """Import bitsandbytes, quietly.
-
-    Raises:
-        ConfigError: it is not installed; names the extra.
-    """
+def _require_bitsandbytes(asked: str) -> None:
+    """Import bitsandbytes, quietly; where it is not installed, name the extra."""
     if find_spec("bitsandbytes") is None:
         raise ConfigError(
             f'{asked}, which needs bitsandbytes: pip install "classifsae[quantization]", or leave it out.'
@@ -75,7 +71,7 @@ def placement(*, quantization: str | None, device_map: str | None, device: torch
         return {} if device_map is None else {"device_map": device_map}
     from transformers import BitsAndBytesConfig
 
-    require_bitsandbytes("quantization is 8bit")
+    _require_bitsandbytes("quantization is 8bit")
     in_8_bits = BitsAndBytesConfig(load_in_8bit=True)
     return {"quantization_config": in_8_bits, "device_map": device_map or {"": _address(device)}}
 

@@ -24,13 +24,11 @@ def locate(model: str, *, sha256: str | None = None) -> str:
     Raises:
         ConfigError: no such package or folder, or weights that are not the ones expected.
     """
-    if model.startswith("package:"):
-        folder = _package_folder(model.removeprefix("package:"))
-        _check_hash(folder, sha256)
-        return str(folder)
-    path = Path(model).expanduser()
+    is_package = model.startswith("package:")
+    path = _package_folder(model.removeprefix("package:")) if is_package else Path(model).expanduser()
     if path.is_dir():
-        _check_hash(path, sha256)
+        if sha256 is not None:
+            _check_hash(path, sha256)
         return str(path)
     if path.exists():
         raise ConfigError(f"backbone {model!r} is a file; give the folder that holds config.json.")
@@ -88,9 +86,7 @@ def _package_folder(package: str) -> Path:
     return folder
 
 
-def _check_hash(folder: Path, expected: str | None) -> None:
-    if expected is None:
-        return
+def _check_hash(folder: Path, expected: str) -> None:
     from classifsae.storage import hash_file  # brings torch, which an experiment file can do without
 
     weights = folder / "model.safetensors"

@@ -10,8 +10,6 @@ import torch
 
 from classifsae.errors import ClassifSAEError, ConfigError
 
-MOST_SAID = 200
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -65,5 +63,5 @@ def as_config_error(what: str, *, cure: str) -> Iterator[None]:
     except ClassifSAEError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:MOST_SAID].rstrip(".")
+        said = " ".join(str(error).split())[:200].rstrip(".")
         raise ConfigError(f"{what} ({type(error).__name__}: {said}); {cure}.") from error

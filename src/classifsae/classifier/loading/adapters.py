@@ -26,11 +26,7 @@ _TASKS: dict[Kind, str] = {"encoder": "SEQ_CLS", "decoder": "CAUSAL_LM"}
 
 
 def require_peft() -> None:
-    """Raise where peft is missing.
-
-    Raises:
-        ConfigError: it is not installed; says how to.
-    """
+    """Raise a ConfigError, which says how to install peft, where peft is missing."""
     try:
         import peft  # noqa: F401
     except ImportError as error:
@@ -84,8 +80,7 @@ def options_of(loaded: Loaded) -> dict[str, Json]:
 
 def adapter_folder(config: BackboneConfig) -> Path | None:
     """The folder of peft's that a backbone is, here or fetched from the hub; None for any other model."""
-    model = config.model
-    return None if model is None else folder_with(model, CONFIG, revision=config.revision)
+    return folder_with(config.model, CONFIG, revision=config.revision) if config.model else None
 
 
 def base_of(config: BackboneConfig, folder: Path) -> BackboneConfig:
@@ -173,4 +168,4 @@ def _heads(model: "PreTrainedModel", kind: Kind) -> list[str] | None:
     if kind == "decoder":
         return None
     body = model.base_model_prefix
-    return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
+    return [name for name, part in model.named_children() if name != body and [*part.parameters()]]

@@ -11,21 +11,11 @@ from pathlib import Path
 import torch
 
 from classifsae.classifier.config import UNMERGED, BackboneConfig, LoraOptions
-from classifsae.classifier.loading.adapters import (
-    WEIGHTS,
-    adapted,
-    adapter_folder,
-    base_of,
-    merged,
-    options_of,
-    read_adapter,
-    write_adapter,
-)
-from classifsae.classifier.loading.loaded import Loaded
+from classifsae.classifier.loading import adapters
+from classifsae.classifier.loading.loaded import Base, Facts, Loaded
 from classifsae.classifier.loading.models import load_trained, load_untrained, make
-from classifsae.classifier.loading.saved import Base, Facts
-from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, embeddings, read_prompt
-from classifsae.classifier.loading.tokenizer import settings_of
+from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, read_prompt
+from classifsae.classifier.loading.tokenizer import settings_of, without
 from classifsae.classifier.reading.padding import NO_TOKEN
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
@@ -37,8 +27,6 @@ from classifsae.storage import cannot_write, hash_tensors, write_tensors
 def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     """The model before training, its new weights seeded: whole, or frozen with the few that will be learned.
 
-    Args:
-        device: only for weights that are placed one by one.
     Raises:
         ConfigError: no such model, a soft prompt for an encoder, or LoRA without peft.
     """
@@ -49,15 +37,14 @@ def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
     base = None if config.model is None else _as_base(config, loaded)
     if config.tuning == "lora":
         with seeded(config.seed):
-            adapter = adapted(loaded.model, loaded.kind, config.lora, name=config.name)
+            adapter = adapters.adapted(loaded.model, loaded.kind, config.lora, name=config.name)
         return replace(loaded, adapter=adapter, base=base)
     if loaded.kind == "encoder":
         raise ConfigError(
             f"tuning is soft_prompt, but {config.name} is an encoder; use full or lora, or a decoder."
         )
     prompt = SoftPrompt.drawn(loaded.model, config.soft_prompt.n_vectors, seed=config.seed)
-    attach(loaded.model, prompt)
-    return replace(loaded, prompt=prompt, base=base)
+    return replace(loaded, prompt=attach(loaded.model, prompt), base=base)
 
 
 def save_model(folder: Path, loaded: Loaded) -> None:
@@ -69,7 +56,7 @@ def save_model(folder: Path, loaded: Loaded) -> None:
     if loaded.prompt is not None:
         write_tensors(folder / FILE, {"vectors": loaded.prompt.vectors})
     if loaded.adapter is not None:
-        write_adapter(folder, loaded)
+        adapters.write_adapter(folder, loaded)
     if loaded.base is not None:
         return
     weights = {name: w for name, w in loaded.model.state_dict().items() if not name.startswith(f"{NAME}.")}
@@ -94,7 +81,6 @@ def open_trained(
     Args:
         facts: what a folder of ``Classifier.save`` says of itself; None for any other model.
         label_names: of the data; none if they are not known.
-        device: only for weights that are placed one by one.
     Raises:
         ConfigError: there is no such model, or it is no trained classifier.
         MismatchError: a saved file, or the frozen model beside it, is another one.
@@ -102,7 +88,7 @@ def open_trained(
     """
     if facts is not None:
         return _reopened(config, facts, device)
-    folder = adapter_folder(config)
+    folder = adapters.adapter_folder(config)
     if folder is not None:
         return _with_foreign_adapter(config, folder, label_names, device)
     loaded = load_trained(config, device)
@@ -119,29 +105,26 @@ def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loa
         loaded = replace(_load_base(base, facts, device), base=base)
     loaded = replace(loaded, label_names=facts.label_names, settings=facts.settings)
     if facts.n_vectors:
-        width = embeddings(loaded.model).embedding_dim
-        prompt = read_prompt(folder, n_vectors=facts.n_vectors, width=width, name=config.name)
-        attach(loaded.model, prompt)
-        return replace(loaded, prompt=prompt)
-    return loaded if base is None else read_adapter(loaded, folder, name=base.model)
+        prompt = read_prompt(folder, loaded.model, n_vectors=facts.n_vectors)
+        return replace(loaded, prompt=attach(loaded.model, prompt))
+    return loaded if base is None else adapters.read_adapter(loaded, folder, name=base.model)
 
 
 def _with_foreign_adapter(
     config: BackboneConfig, folder: Path, label_names: Sequence[str], device: torch.device
 ) -> Loaded:
     """The model that an adapter names, with the adapter; its weights lie beside its configuration."""
-    of = base_of(config, folder)
+    of = adapters.base_of(config, folder)
     _check_whole(config, of.name, config.quantization)
     if config.quantization is not None and config.lora.merge:
         raise ConfigError(f"{config.name}: {UNMERGED}.")
     loaded = load_untrained(of.model_copy(update={"tuning": "lora"}), label_names, device)
     base = _as_base(of, loaded)
-    folder_with(config.model or "", WEIGHTS, revision=config.revision)
-    opened = read_adapter(loaded, folder, name=of.name)
+    folder_with(config.model or "", adapters.WEIGHTS, revision=config.revision)
+    opened = adapters.read_adapter(loaded, folder, name=of.name)
     if config.lora.merge:
-        return replace(merged(opened), settings=settings_of(of, loaded.tokenizer))
-    names_of_models = ("base_model_name_or_path", "revision")
-    options = {name: value for name, value in options_of(opened).items() if name not in names_of_models}
+        return replace(adapters.merged(opened), settings=settings_of(of, loaded.tokenizer))
+    options = without(adapters.options_of(opened), "base_model_name_or_path", "revision")
     return replace(opened, base=base, settings=settings_of(of, loaded.tokenizer, options))
 
 
@@ -163,9 +146,8 @@ def _load_base(base: Base, facts: Facts, device: torch.device) -> Loaded:
     found = hash_tensors(sorted(loaded.model.state_dict().items()))
     if found != base.fingerprint:
         raise MismatchError(
-            f"the classifier was tuned on {base.model} with weights of SHA-256 {base.fingerprint}, but "
-            f"those there now have {found}; restore the former, or delete the classifier's folder to tune "
-            f"it again."
+            f"the classifier was tuned on {base.model} with weights of SHA-256 {base.fingerprint}, but those "
+            f"there now have {found}; restore the former, or delete the classifier's folder to tune it again."
         )
     return loaded
 
@@ -180,8 +162,8 @@ def base_config(config: BackboneConfig, base: Base | None) -> BackboneConfig:
     """
     if base is not None:
         return config.model_copy(update=base.model_dump(include={"model", "revision", "sha256"}))
-    folder = adapter_folder(config) if config.tuning == "none" else None
-    return config if folder is None else base_of(config, folder)
+    folder = adapters.adapter_folder(config) if config.tuning == "none" else None
+    return config if folder is None else adapters.base_of(config, folder)
 
 
 def _check_whole(config: BackboneConfig, model: str, quantization: str | None) -> None:

@@ -22,7 +22,6 @@ def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str
     Args:
         own: the model's names.
         wanted: the data set's names, if known.
-        name: what to call the model in messages.
     Raises:
         ConfigError: another number of classes, or other names.
     """
@@ -68,7 +67,6 @@ def unnamed_classes_note(own: Sequence[str], taken: Sequence[str], *, name: str)
     Args:
         own: the model's names.
         taken: the names that are used for them.
-        name: what to call the model.
     """
     if not _say_nothing(own) or _say_nothing(taken):
         return None
@@ -102,8 +100,8 @@ def label_order_note(
     is_far = is_better and after - before >= _FAR * (after + before) ** 0.5
     if not (is_far or _is_chance(table)):
         return None
-    said = f"The classifier agrees with the labels on {int(given.sum()) / n:.1%} of the texts"
-    said += ", no more than by chance" if _is_chance(table) else ""
+    chance = ", no more than by chance" if _is_chance(table) else ""
+    said = f"The classifier agrees with the labels on {int(given.sum()) / n:.1%} of the texts{chance}"
     if not is_better:
         return f"{said}: check that it was trained on these classes."
     order = [label_names[index] for index in places.argsort().tolist()]
@@ -115,11 +113,7 @@ def label_order_note(
 
 
 def _best_places(table: Int[Tensor, "c c"]) -> Int[Tensor, " c"]:
-    """The class of the predictions that each class of the labels fits best, each used once.
-
-    Args:
-        table: texts by label (rows) and prediction (columns).
-    """
+    """The class of the predictions (columns) that each class of the labels (rows) fits best, each once."""
     from scipy.optimize import linear_sum_assignment
 
     c = len(table)

@@ -23,8 +23,7 @@ from classifsae.classifier.loading.configuration import (
 )
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
-from classifsae.classifier.reading.answers import answer_words
-from classifsae.classifier.reading.reader import template_of
+from classifsae.classifier.reading.reader import answer_words, template_of
 from classifsae.data.prompt import TEXT, fill
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
@@ -39,8 +38,7 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
     """A model that is a classifier already, on the device only where its weights are placed one by one.
 
     Raises:
-        ConfigError: no such model; weights that are missing, such as those of a classification head; several
-            labels at once, or a regression.
+        ConfigError: no such model; weights that are missing; several labels at once, or a regression.
     """
     with quiet():
         hf_config = read_configuration(config)
@@ -62,7 +60,6 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: t
     Args:
         label_names: of the classes; none: the model's own.
         device: only for weights that are placed one by one.
-
     Raises:
         ConfigError: no such model, or one whose blocks have no weights in the file.
     """
@@ -72,7 +69,13 @@ def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: t
         if label_names:
             set_labels(hf_config, label_names)
         loaded = _pretrained(config, hf_config, dtype=dtype, device=device)
-    _check_body(loaded, name=config.name)
+    body = f"{loaded.model.base_model_prefix}."
+    lost = [weight for weight in loaded.missing if weight.startswith(body) and "pooler" not in weight]
+    if lost:
+        raise ConfigError(
+            f"{config.name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
+            f"they are of another architecture, or damaged."
+        )
     own, tokenizer = loaded.model.config.get_text_config(), loaded.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -107,9 +110,9 @@ def without_weights(config: BackboneConfig, label_names: Sequence[str]) -> Loade
     """
     with quiet():
         hf_config = read_configuration(config)
-        kind = kind_of(config, hf_config)
-        set_labels(hf_config, label_names)
-        return Loaded(_on_meta(hf_config, kind), load_tokenizer(config, hf_config), kind)
+        tokenizer = load_tokenizer(config, hf_config)
+    model, kind = _on_meta(config, hf_config, label_names)
+    return Loaded(model, tokenizer, kind)
 
 
 def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTrainedModel, Kind]:
@@ -124,16 +127,16 @@ def from_form(config: BackboneConfig, label_names: Sequence[str]) -> tuple[PreTr
     hf_config = from_architecture(form)
     if config.architecture is not None:
         hf_config.vocab_size = (config.tokenizer or TokenizerOptions()).vocab_size
+    return _on_meta(config, hf_config, label_names)
+
+
+def _on_meta(
+    config: BackboneConfig, hf_config: PreTrainedConfig, label_names: Sequence[str]
+) -> tuple[PreTrainedModel, Kind]:
     kind = kind_of(config, hf_config)
     set_labels(hf_config, label_names)
-    with quiet():
-        return _on_meta(hf_config, kind), kind
-
-
-def _on_meta(hf_config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
-    with torch.device("meta"):
-        model: PreTrainedModel = _AUTO[kind].from_config(hf_config, dtype=torch.float32)
-        return model
+    with quiet(), torch.device("meta"):
+        return _AUTO[kind].from_config(hf_config, dtype=torch.float32), kind
 
 
 def _pretrained(
@@ -145,7 +148,7 @@ def _pretrained(
     tokenizer = load_tokenizer(config, hf_config)
     where = placement(quantization=config.quantization, device_map=config.device_map, device=device)
     files = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
-    if all(folder_with(location, file, revision=config.revision) is None for file in files):
+    if not any(folder_with(location, file, revision=config.revision) for file in files):
         raise ConfigError(
             f"cannot load {config.name} as {kind}: {_to_convert(location, config, hf_config, kind)}; "
             f"weights are read from safetensors files only."
@@ -196,13 +199,3 @@ def _to_convert(location: str, config: BackboneConfig, hf_config: PreTrainedConf
         f"{location} holds no {SAFE_WEIGHTS_NAME}; if its weights are pickled and you trust their author, "
         f'convert them once, python -c "import transformers as t; {steps}", and give ./{to} as the model'
     )
-
-
-def _check_body(loaded: Loaded, *, name: str) -> None:
-    body = f"{loaded.model.base_model_prefix}."
-    lost = [weight for weight in loaded.missing if weight.startswith(body) and "pooler" not in weight]
-    if lost:
-        raise ConfigError(
-            f"{name}: its files hold no weights for {lost[0]} (and {len(lost) - 1} more); "
-            f"they are of another architecture, or damaged."
-        )

@@ -61,10 +61,11 @@ def embeddings(model: "PreTrainedModel") -> nn.Embedding:
     return table
 
 
-def attach(model: "PreTrainedModel", prompt: SoftPrompt) -> None:
+def attach(model: "PreTrainedModel", prompt: SoftPrompt) -> SoftPrompt:
     """Make the prompt a part of a model, frozen but for the prompt: it moves and is hashed with it."""
     model.requires_grad_(False)
     model.add_module(NAME, prompt)
+    return prompt
 
 
 @contextmanager
@@ -81,22 +82,17 @@ def prepended(model: "PreTrainedModel", prompt: SoftPrompt) -> Iterator[None]:
         yield
 
 
-def read_prompt(folder: Path, *, n_vectors: int, width: int, name: str) -> SoftPrompt:
+def read_prompt(folder: Path, model: "PreTrainedModel", *, n_vectors: int) -> SoftPrompt:
     """The vectors of a saved classifier.
 
-    Args:
-        n_vectors: how many the classifier was tuned with.
-        width: of the model's embeddings.
-        name: what to call the model in messages.
     Raises:
         StorageError: the file is missing or damaged.
-        MismatchError: other vectors than the classifier's.
+        MismatchError: other vectors than the classifier's, or of another width than the model's.
     """
-    vectors = read_tensors(folder / FILE)["vectors"]
+    vectors, width = read_tensors(folder / FILE)["vectors"], embeddings(model).embedding_dim
     if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
             f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
-            f"{n_vectors} vectors, and {name} the width {width}; restore its own file, or delete the "
-            f"folder to have it made again."
+            f"{n_vectors} vectors of width {width}; restore its own file, or delete the folder to tune again."
         )
     return SoftPrompt(vectors.float().clone())

@@ -72,16 +72,16 @@ def settings_of(config: BackboneConfig, tokenizer: PreTrainedTokenizerFast, adap
     )
     pipeline: dict[str, Json] = json.loads(tokenizer.backend_tokenizer.to_str())
     return fingerprint(
-        {
-            key: value
-            for key, value in written.items()
-            if key not in ("transformers_version", "_name_or_path")
-        },
-        # How to cut and pad is set anew by each call.
-        {key: value for key, value in pipeline.items() if key not in ("truncation", "padding")},
+        without(written, "transformers_version", "_name_or_path"),
+        without(pipeline, "truncation", "padding"),  # how to cut and pad is set anew by each call
         [tokenizer.truncation_side, tokenizer.model_max_length, list(tokenizer.model_input_names)],
         adapter,
     )
+
+
+def without(options: dict[str, Json], *names: str) -> dict[str, Json]:
+    """Options but for some."""
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def train_tokenizer(texts: Iterable[str], *, kind: Kind, vocab_size: int) -> PreTrainedTokenizerFast:

@@ -26,6 +26,9 @@ def shrunk(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     form = fields.get("form")
     if not isinstance(form, dict):
         raise ConfigError(f"tiny is for presets that state their form, and {fields.get('model')!r} does not.")
+    layer, n_layers = fields.get("layer"), form["num_hidden_layers"]
+    if isinstance(layer, int) and isinstance(n_layers, int) and layer > 0:
+        layer -= n_layers + 1  # counted from the last block
     of_a_model = {"model", "sha256", "revision"}
     return {
         **{name: value for name, value in fields.items() if name not in of_a_model},
@@ -35,13 +38,5 @@ def shrunk(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
             "initializer_range": SPREAD,
         },
         "tokenizer": {"vocab_size": VOCABULARY},
-        "layer": _from_the_end(fields.get("layer"), form),
+        "layer": layer,
     }
-
-
-def _from_the_end(layer: JsonValue, form: dict[str, JsonValue]) -> JsonValue:
-    """The layer, counted from the last block."""
-    n_layers = form["num_hidden_layers"]
-    if not isinstance(layer, int) or not isinstance(n_layers, int) or layer < 0:
-        return layer
-    return layer - n_layers - 1

@@ -7,9 +7,10 @@ module, after the blocks, that is given one vector per text. For a mean-pooled M
 head, for ALBERT the pooler, for XLNet the summary: found by watching one run, never by name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,8 +34,7 @@ class Structure:
         width: width d of the states.
         blocks: these blocks, in order; empty if they cannot be told apart, as where layers share one block.
         arities: what each block returns: None for the bare state, else the length of a tuple with it first.
-        reads: position that the head reads from the last block's output: 0 or -1; None: it reads no one
-            position, or nothing is known of the blocks.
+        reads: position of the last block's output that the head reads: 0 or -1; None: no one position.
         neck: the module that takes in the head's one vector, as its first argument, if ``reads`` is None.
     """
 
@@ -169,7 +169,7 @@ def captured(block: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
 def entered_at(structure: Structure, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
     """Let the model start at block ``layer`` from a given state; the blocks before it cost nothing."""
     skipped = zip(structure.blocks[:layer], structure.arities, strict=False)
-    with replaced_forward({block: _constant(_returned(state, arity)) for block, arity in skipped}):
+    with overridden("forward", {block: partial(_returned, state, arity) for block, arity in skipped}):
         yield
 
 
@@ -217,27 +217,23 @@ def answering(model: "PreTrainedModel", tokens: tuple[int, ...]) -> Iterator[Non
         bias = None if head.bias is None else head.bias[rows]
         return functional.linear(state.to(head.weight.device), head.weight[rows], bias)
 
-    with replaced_forward({head: forward}):
+    with overridden("forward", {head: forward}):
         yield
 
 
 @contextmanager
-def replaced_forward(replacements: Mapping[nn.Module, Callable[..., object]]) -> Iterator[None]:
-    """Override ``forward`` on module instances, and put back what was there whatever happens."""
-    before = {module: vars(module).get("forward") for module in replacements}
+def overridden(attribute: str, values: Mapping[nn.Module, object]) -> Iterator[None]:
+    """Override an attribute of module instances, and put back what was there whatever happens."""
+    before = {module: vars(module).get(attribute) for module in values}
     try:
-        for module, forward in replacements.items():
-            vars(module)["forward"] = forward
+        for module, value in values.items():
+            vars(module)[attribute] = value
         yield
     finally:
         for module, old in before.items():
-            vars(module).pop("forward", None)
+            vars(module).pop(attribute, None)
             if old is not None:
-                vars(module)["forward"] = old
-
-
-def _constant(value: object) -> Callable[..., object]:
-    return lambda *_, **__: value
+                vars(module)[attribute] = old
 
 
 def _state(output: object) -> Tensor:
@@ -247,5 +243,6 @@ def _state(output: object) -> Tensor:
     return state
 
 
-def _returned(state: Tensor, arity: int | None) -> object:
+def _returned(state: Tensor, arity: int | None, *_: object, **__: object) -> object:
+    """What a block returns for a state, whatever the block is given."""
     return state if arity is None else (state, *[None] * (arity - 1))

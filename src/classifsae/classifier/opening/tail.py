@@ -80,16 +80,17 @@ class OpenedModel:
 
     def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
         """Sentence vectors at a layer and class logits of a batch, in one pass."""
-        if self.structure.neck is not None:
-            with read_at(self.structure.neck) as given:
-                logits = self.own_logits(arguments)
-            return States(given[0].to(logits.device), logits)
-        with self.prompting(), captured(self.structure.blocks[layer - 1]) as states:
+        neck = self.structure.neck
+        place = captured(self.structure.blocks[layer - 1]) if neck is None else read_at(neck)
+        with self.prompting(), place as found:
             logits = self.own_logits(arguments)
-        hidden = states[0]
-        positions = self._positions(arguments).to(hidden.device)
-        rows = torch.arange(len(positions), device=hidden.device)
-        return States(hidden[rows, positions].to(logits.device), logits)
+        hidden = found[0]
+        if self.structure.reads == 0:
+            hidden = hidden[:, 0].clone()  # not a view, which would keep all positions in memory
+        elif neck is None:
+            last = self.padding.last(arguments).to(hidden.device)
+            hidden = hidden[torch.arange(len(last), device=hidden.device), last]
+        return States(hidden.to(logits.device), logits)
 
     def tail(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
         """Class logits, float32, of states at a layer, each a sequence of length 1."""
@@ -104,12 +105,6 @@ class OpenedModel:
         )
         with entered:
             return self.own_logits(self.padding.dummy(len(hidden), 1, device))
-
-    def _positions(self, arguments: Mapping[str, Tensor]) -> Tensor:
-        """Where the head looks in each row: at the first token, or at the last that it does not ignore."""
-        if self.structure.reads == 0:
-            return torch.zeros(len(arguments["input_ids"]), dtype=torch.long)
-        return self.padding.last(arguments)
 
 
 def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
@@ -132,9 +127,8 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
 
 def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextManager[None]:
     """Say of a model that breaks where it is tried that it does."""
-    return as_config_error(
-        f"{name}: {type(model).__name__} cannot be opened on {on}", cure="choose another model"
-    )
+    fault = f"{name}: {type(model).__name__} cannot be opened on {on}"
+    return as_config_error(fault, cure="choose another model")
 
 
 @torch.no_grad()

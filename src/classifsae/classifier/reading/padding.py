@@ -43,8 +43,7 @@ class Padding:
         left: whether rows are filled up on the left; positions then count from the first token.
         token: what fills them up; the mask hides it.
         type: its type.
-        ignored: the token that the head takes for padding wherever it stands; None: none, so that the head
-            reads the last one whatever it is.
+        ignored: the token that the head takes for padding wherever it stands; None: there is none.
         n_slots: places in front of each row's tokens for the vectors of a soft prompt.
     """
 

@@ -1,16 +1,15 @@
 """From texts to rows of tokens: template, truncation, and the tokens that stand for the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from classifsae.classifier.config import BackboneConfig, Kind
 from classifsae.classifier.loading.loaded import Loaded, n_positions
-from classifsae.classifier.reading.answers import answer_tokens, answer_words
 from classifsae.classifier.reading.padding import Row
 from classifsae.data.prompt import DEFAULT_TEMPLATE, surroundings
-from classifsae.errors import ConfigError, DataError
+from classifsae.errors import ConfigError, DataError, UnknownNameError
 from classifsae.storage import fingerprint
 from classifsae.tensors import Int, Tensor
 
@@ -48,8 +47,7 @@ class Reader:
 
     Attributes:
         tokenizer: a fast tokenizer.
-        kind: an encoder cuts long texts on the side that its tokenizer does; a decoder on the left, so that
-            the options survive.
+        kind: an encoder cuts long texts on its tokenizer's side; a decoder on the left, so options survive.
         label_names: names of the classes, in order.
         template: what is put around a text; None: nothing.
         words: what is answered for each class; None: its index.
@@ -92,12 +90,29 @@ class Reader:
         return self.words or tuple(str(index) for index in range(len(self.label_names)))
 
     def answer_tokens(self, *, name: str) -> tuple[int, ...]:
-        """The tokens of the answers.
+        """The token that each answer is right after the prompt.
 
         Raises:
-            ConfigError: an answer is not one token of its own.
+            ConfigError: an answer is several tokens, merges with the end of the prompt, or is another one's.
         """
-        return answer_tokens(self.tokenizer, self.filled(""), self.answers, name=name)
+        prompt = self.filled("")
+        asked = self.tokenizer(prompt, verbose=False)["input_ids"]
+        tokens: dict[int, str] = {}
+        for word in self.answers:
+            answered = self.tokenizer(prompt + word, verbose=False)["input_ids"]
+            if answered[:-1] != asked:
+                found = self.tokenizer.tokenize(word)
+                raise ConfigError(
+                    f"the answer {word!r} is not one token right after the prompt in the tokenizer of {name} "
+                    f"(alone it is {found}); choose words of one token as answers (a space before a word "
+                    f"belongs to the word, not to the end of the template)."
+                )
+            if (other := tokens.setdefault(answered[-1], word)) != word:
+                raise ConfigError(
+                    f"the answers {other!r} and {word!r} are the same token in the tokenizer of {name}; "
+                    f"choose other words."
+                )
+        return tuple(tokens)
 
     def filled(self, text: str) -> str:
         """A text with the template around it."""
@@ -244,6 +259,35 @@ def _token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
     if own > NO_LIMIT:
         raise ConfigError(f"{name} states no limit of its own; give max_length.")
     return own
+
+
+def answer_words(
+    given: Mapping[str, str] | Sequence[str] | None, label_names: Sequence[str]
+) -> tuple[str, ...] | None:
+    """One word per class, in the order of the classes; None: the classes' indices.
+
+    Args:
+        given: words in that order, or label to word.
+    Raises:
+        ConfigError: another number of words than classes, or the same word twice.
+        UnknownNameError: a word for a label that there is not.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        for label in given:
+            if label not in label_names:
+                raise UnknownNameError("label in answers", label, label_names)
+        given = [given[name] for name in label_names if name in given]
+    words = tuple(given)
+    if len(words) != len(label_names):
+        raise ConfigError(
+            f"answers has {len(words)} words for {len(label_names)} classes ({', '.join(label_names)}); "
+            f"give one for each."
+        )
+    if len(set(words)) < len(words) or not all(words):
+        raise ConfigError(f"answers must differ from each other and not be empty, got {list(words)}.")
+    return words
 
 
 def template_of(kind: Kind, given: str | None) -> str | None:

@@ -6,17 +6,19 @@ from classifsae.classifier.reading.reader import Encoded, Reader, Span
 from classifsae.errors import ConfigError
 
 
-def windowed(reader: Reader, texts: Sequence[str], *, overlap: int) -> Encoded:
+def windowed(reader: Reader, texts: Sequence[str], *, overlap: int | None) -> Encoded:
     """Read texts, the long ones in windows, each with the template and special tokens around it.
 
     A row's tokens are those of its characters as a text of its own, so a window is exactly what the
     classifier would read if it were given that part of the text alone.
 
     Args:
-        overlap: tokens that neighbouring windows share at least.
+        overlap: tokens that neighbouring windows share at least; None: no windows, long texts are cut.
     Raises:
         ConfigError: the overlap leaves a window no step to make.
     """
+    if overlap is None:
+        return reader.encode(texts)
     tokens = zip(texts, reader.offsets(texts), strict=True)
     planned = [_windows(reader, text, offsets, overlap=overlap) for text, offsets in tokens]
     owners = [owner for owner, own in enumerate(planned) for _ in own]

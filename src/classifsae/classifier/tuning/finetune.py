@@ -13,7 +13,7 @@ import torch
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
-from classifsae.classifier.opening.blocks import replaced_forward
+from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
@@ -23,6 +23,8 @@ from classifsae.tensors import Float, OnStep, Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
+
+    from classifsae.classifier.tuning.trainer import Steps
 
 CHECKPOINTS = "checkpoints"
 WINDOW = 50
@@ -46,8 +48,8 @@ def finetune(
     Args:
         backbone: a preset, folder, hub id, or options (:class:`BackboneConfig`).
         train: the training texts.
-        folder: where checkpoints and then the classifier go; a run that was killed resumes from its last
-            whole checkpoint and ends with the same weights. None: nothing is kept.
+        folder: of checkpoints, then of the classifier; a run that was killed resumes from its last whole
+            checkpoint and ends with the same weights. None: nothing is kept.
         device: where to train; a GPU if there is one.
         on_step: told after each optimiser step, with its loss.
         inputs: fingerprint to put into the manifest; by default that of the options and texts.
@@ -64,17 +66,12 @@ def finetune(
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
+        from classifsae.classifier.tuning.trainer import Steps
+
         check_classes(train.labels, train.label_names, where="the training texts")
-        seconds = None if folder is None else checkpoint_seconds
+        steps = Steps(on_step, None if folder is None else checkpoint_seconds)
         with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
-            trained = _tuned(
-                config,
-                train,
-                Path(checkpoints),
-                device=pick_device(device),
-                on_step=on_step,
-                checkpoint_seconds=seconds,
-            )
+            trained = _tuned(config, train, Path(checkpoints), steps, device=pick_device(device))
     if folder is not None:
         own = fingerprint(config.model_dump(mode="json"), train.identity)
         trained.save(folder, inputs=inputs or own)
@@ -83,13 +80,7 @@ def finetune(
 
 
 def _tuned(
-    config: BackboneConfig,
-    train: Texts,
-    checkpoints: Path,
-    *,
-    device: torch.device,
-    on_step: OnStep | None,
-    checkpoint_seconds: float | None,
+    config: BackboneConfig, train: Texts, checkpoints: Path, steps: "Steps", *, device: torch.device
 ) -> Classifier:
     from classifsae.classifier.loading.adapters import merged
     from classifsae.classifier.loading.frozen import start
@@ -109,6 +100,9 @@ def _tuned(
         n_batches=n_steps * config.gradient_accumulation,
         seed=config.seed,
     )
+    weights = hash_tensors(sorted(loaded.model.state_dict().items()))
+    versions: Json = [torch.__version__, version("transformers"), untrained.device.type]
+    inputs = fingerprint(config.training_fields(), train.identity, weights, versions)
     with _isolated(loaded.model, config.seed), untrained.opened.prompting():
         trainer = ClassifierTrainer(
             untrained,
@@ -116,12 +110,10 @@ def _tuned(
             texts=train,
             plan=plan,
             class_weights=_class_weights(train) if config.class_weights else None,
-            inputs=_fingerprint(config, train, untrained),
-            on_step=on_step,
-            checkpoint_seconds=checkpoint_seconds,
+            inputs=inputs,
+            steps=steps,
         )
-        checkpoint = last_whole_checkpoint(checkpoints, trainer.inputs)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints, inputs))
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
     return Classifier(loaded, config, train.label_names)
@@ -147,7 +139,7 @@ def plan_batches(lengths: list[int], *, batch_size: int, n_batches: int, seed: i
 @contextmanager
 def _isolated(model: "PreTrainedModel", seed: int) -> Iterator[None]:
     """Training that leaves nothing behind but the weights: no gradients, no wrapper of mixed precision."""
-    with quiet(), seeded(seed), replaced_forward({model: model.forward}):
+    with quiet(), seeded(seed), overridden("forward", {model: model.forward}):
         try:
             yield
         finally:
@@ -203,23 +195,11 @@ def computes_in_half(config: BackboneConfig, device: torch.device) -> bool:
 
 
 def _n_steps(config: BackboneConfig, n_texts: int) -> int:
-    if config.n_steps is not None:
-        return config.n_steps
     per_step = config.batch_size * config.gradient_accumulation
-    return math.ceil((config.n_epochs or DEFAULT_EPOCHS) * n_texts / per_step)
+    return config.n_steps or math.ceil((config.n_epochs or DEFAULT_EPOCHS) * n_texts / per_step)
 
 
 def _class_weights(train: Texts) -> Float[Tensor, " c"]:
     """w_c = N / (C n_c) (spec section 2)."""
     counts = torch.bincount(torch.tensor(train.labels), minlength=len(train.label_names))
     return len(train) / (len(counts) * counts)
-
-
-def _fingerprint(config: BackboneConfig, train: Texts, untrained: Classifier) -> str:
-    """Everything that the trained weights depend on."""
-    return fingerprint(
-        config.training_fields(),
-        train.identity,
-        hash_tensors(sorted(untrained.model.state_dict().items())),
-        [torch.__version__, version("transformers"), untrained.device.type],
-    )

@@ -1,8 +1,6 @@
 """Hugging Face's Trainer, fed with one plan of batches, silent, and resumable to the same bits."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from transformers import (
 )
 
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.storage import clear, finish, manifest_of, read_tensors, write_tensors
@@ -40,8 +39,7 @@ class ClassifierTrainer(Trainer):
         plan: the batches of the whole run, as row indices.
         class_weights: weight of each class in the loss.
         inputs: fingerprint of everything that the run depends on; only its own checkpoints are resumed.
-        on_step: told after each optimiser step.
-        checkpoint_seconds: time between checkpoints; None: none are written.
+        steps: told of each optimiser step.
     """
 
     def __init__(
@@ -53,19 +51,19 @@ class ClassifierTrainer(Trainer):
         plan: list[list[int]],
         class_weights: Float[Tensor, " c"] | None,
         inputs: str,
-        on_step: OnStep | None,
-        checkpoint_seconds: float | None,
+        steps: "Steps",
     ) -> None:
-        self.classifier, self.texts, self.plan = classifier, texts, plan
+        self.classifier, self.texts, self.plan, self.steps = classifier, texts, plan, steps
         self.class_weights, self.inputs = class_weights, inputs
-        self.losses: list[Tensor] = []
-        with _beside_8_bits(classifier.model):
+        # More is trained than the model's own weights, which the Trainer refuses to train in 8 bits: it looks
+        # for transformers' own adapters, and sees neither peft's nor a soft prompt.
+        with overridden("_hf_peft_config_loaded", {classifier.model: True}):
             super().__init__(model=classifier.model, args=args, data_collator=self._collate)
         # The loss is a mean over each batch: let accumulation average it over batches.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
-        self.add_callback(_Steps(self.losses, on_step, checkpoint_seconds))
+        self.add_callback(steps)
 
     def get_train_dataloader(self) -> DataLoader[LabelledText]:
         """The plan's batches, tokenised as they come."""
@@ -89,7 +87,7 @@ class ClassifierTrainer(Trainer):
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
         logits = self.classifier.opened.class_logits(model, inputs)
         loss = functional.cross_entropy(logits, labels, weight=weights)
-        self.losses.append(loss.detach())
+        self.steps.losses.append(loss.detach())
         return loss
 
     def _collate(self, rows: list[LabelledText]) -> dict[str, Tensor]:
@@ -125,31 +123,23 @@ class ClassifierTrainer(Trainer):
                     clear(old)
 
 
-@contextmanager
-def _beside_8_bits(model: nn.Module) -> Iterator[None]:
-    """Say that more is trained than a model's own weights, which the Trainer refuses to train in 8 bits.
+class Steps(TrainerCallback):
+    """Reports each optimiser step, and asks for a checkpoint when it is time.
 
-    It looks for transformers' own adapters, and sees neither ours nor a soft prompt.
+    Args:
+        on_step: told after each step.
+        checkpoint_seconds: time between checkpoints; None: none are written.
     """
-    mark = "_hf_peft_config_loaded"
-    before = getattr(model, mark, False)
-    setattr(model, mark, True)
-    try:
-        yield
-    finally:
-        setattr(model, mark, before)
 
-
-class _Steps(TrainerCallback):
-    """Reports each optimiser step, and asks for a checkpoint when it is time."""
-
-    def __init__(self, losses: list[Tensor], on_step: OnStep | None, every_seconds: float | None) -> None:
-        self.losses, self.on_step, self.every_seconds = losses, on_step, every_seconds
+    def __init__(self, on_step: OnStep | None, checkpoint_seconds: float | None) -> None:
+        self.on_step, self.checkpoint_seconds = on_step, checkpoint_seconds
+        self.losses: list[Tensor] = []
         self.saved_at = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
+        """Report the loss, which must be finite, and ask for a checkpoint."""
         loss = torch.stack(self.losses).mean().item()
         self.losses.clear()
         if not np.isfinite(loss):
@@ -159,16 +149,17 @@ class _Steps(TrainerCallback):
             )
         if self.on_step is not None:
             self.on_step(state.global_step, state.max_steps, {"loss": loss})
-        if self.every_seconds is not None and time.monotonic() - self.saved_at >= self.every_seconds:
-            control.should_save = True
+        if self.checkpoint_seconds is not None:
+            control.should_save = time.monotonic() - self.saved_at >= self.checkpoint_seconds
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
+        """Count the time anew."""
         self.saved_at = time.monotonic()
 
 
-def last_whole_checkpoint(folder: Path, inputs: str) -> Path | None:
+def last_whole_checkpoint(folder: Path, inputs: str) -> str | None:
     """The latest finished checkpoint of the same inputs; any other is removed."""
     whole: dict[int, Path] = {}
     for path in sorted(folder.glob("checkpoint-*")):
@@ -177,4 +168,4 @@ def last_whole_checkpoint(folder: Path, inputs: str) -> Path | None:
             whole[int(path.name.removeprefix("checkpoint-"))] = path
         else:
             clear(path)
-    return whole[max(whole)] if whole else None
+    return str(whole[max(whole)]) if whole else None

@@ -5,7 +5,7 @@ import torch
 from tiny_models import DECODERS, ENCODERS, N_LAYERS, NAMES, SENTENCES, ids_of
 
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.opening.blocks import replaced_forward
+from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
 
@@ -85,7 +85,7 @@ def test_forwards_are_put_back_after_an_exception(tiny):
 def test_an_override_that_was_there_before_is_put_back():
     module = torch.nn.Linear(2, 2)
     mine = module.forward = lambda x: x + 1
-    with replaced_forward({module: lambda x: x}):
+    with overridden("forward", {module: lambda x: x}):
         assert module(torch.zeros(1, 2)).sum() == 0
     assert module.forward is mine
 
@@ -109,7 +109,9 @@ def test_verify_catches_a_head_that_reads_more_than_the_sentence_vector(tiny):
     model.verify(SENTENCES)
     honest = model.model.bert.pooler.forward
     with (
-        replaced_forward({model.model.bert.pooler: lambda states: honest(states.mean(dim=1, keepdim=True))}),
+        overridden(
+            "forward", {model.model.bert.pooler: lambda states: honest(states.mean(dim=1, keepdim=True))}
+        ),
         pytest.raises(
             ConfigError, match=r"bert: given the sentence vector alone, its head is .* off the whole"
         ),

@@ -6,7 +6,7 @@ from tiny_models import DECODER, DECODERS, SENTENCES, build, classifier_of, ids_
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
-from classifsae.classifier.reading.answers import answer_words
+from classifsae.classifier.reading.reader import answer_words
 from classifsae.classifier.tuning.finetune import finetune
 from classifsae.errors import ConfigError, UnknownNameError
 
