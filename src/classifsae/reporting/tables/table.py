@@ -52,7 +52,7 @@ class Cell:
         mean, half = self.interval
         if mean is None:
             return "-"
-        if self.column.name == "n_alive" and half in (None, 0.0):
+        if self.column.unit in ("alive", "count") and half in (None, 0.0):
             return f"{mean:.0f}"
         text = f"{mean:.{self.column.digits}f}"
         return text if half is None else f"{text} ± {half:.{self.column.digits}f}"
