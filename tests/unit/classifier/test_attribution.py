@@ -17,7 +17,7 @@ def by_hand(model: Classifier, text: str) -> np.ndarray:
     ids = torch.tensor([row.ids])
     embedded = model.model.get_input_embeddings()(ids).detach().requires_grad_(True)
     arguments = {"inputs_embeds": embedded, "attention_mask": torch.ones_like(ids)}
-    logits = model.opened.class_logits(lambda **given: model.model(**given).logits, arguments)[0]
+    logits = model.opened.class_logits(model.model, arguments)[0]
     (gradient,) = torch.autograd.grad(logits.max() - logits.mean(), embedded)
     found = np.zeros(len(text), np.float32)
     for (start, end), weight in zip(
