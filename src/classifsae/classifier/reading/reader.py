@@ -255,7 +255,13 @@ def _token_limit(loaded: Loaded, asked: int | None, *, name: str) -> int:
                 f"max_length is {asked}, but {name} reads {positions} tokens at most; lower it."
             )
         return asked
-    own = min(n for n in (positions, loaded.tokenizer.model_max_length) if n is not None)
+    stated = loaded.tokenizer.model_max_length
+    if not isinstance(stated, (int, float)):
+        raise ConfigError(
+            f"the tokenizer of {name} states a model_max_length of {stated!r}; "
+            f"write a number into its tokenizer_config.json, or give max_length."
+        )
+    own = int(min(n for n in (positions, stated) if n is not None))
     if own > NO_LIMIT:
         raise ConfigError(f"{name} states no limit of its own; give max_length.")
     return own

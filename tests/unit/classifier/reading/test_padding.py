@@ -122,7 +122,7 @@ def test_a_batch_that_is_read_otherwise_than_one_text_is_refused(tiny, monkeypat
         model.verify(SENTENCES)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_a_weight_that_is_no_number_is_named(kind: str, value: float):
     loaded = build("gpt_neox", kind)
@@ -145,3 +145,19 @@ def test_logits_that_overflow_in_half_precision_are_said_to():
         ConfigError, match=r"logits are NaN or infinite in torch.float16; set dtype to float32"
     ):
         classifier_of(Loaded(loaded.model.half(), loaded.tokenizer, "encoder"), "bert")
+
+
+def test_logits_that_overflow_in_full_precision_have_no_cure_by_another():
+    loaded = build("bert", "encoder")
+    with torch.no_grad():
+        loaded.model.classifier.weight.fill_(3e38)
+        loaded.model.bert.pooler.dense.bias.fill_(9)
+    with pytest.raises(ConfigError, match=r"infinite in torch.float32; choose another model"):
+        classifier_of(loaded, "bert")
+
+
+def test_a_tokenizer_whose_limit_is_no_number_is_refused():
+    loaded = build("bert", "encoder")
+    loaded.tokenizer.model_max_length = "96"
+    with pytest.raises(ConfigError, match=r"tokenizer of bert states a model_max_length of '96'; write a n"):
+        classifier_of(loaded, "bert")
