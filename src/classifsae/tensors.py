@@ -9,6 +9,7 @@ from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 __all__ = [
     "Bool",
@@ -20,6 +21,7 @@ __all__ = [
     "Tensor",
     "batches",
     "batches_by_length",
+    "less_class_mean",
 ]
 
 
@@ -46,6 +48,13 @@ class OnStep(Protocol):
 
     def __call__(self, done: int, total: int, values: Mapping[str, float], /) -> None:
         """Show or record one step."""
+
+
+def less_class_mean(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Each row less the mean of the rows of its class."""
+    members = one_hot(classes).to(rows)
+    means = members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
+    return rows - means[classes]
 
 
 _ENTRIES_PER_BATCH = 1 << 22

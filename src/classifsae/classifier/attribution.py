@@ -58,18 +58,22 @@ def _pull(classifier: Classifier, inputs: dict[str, Tensor]) -> Float[Tensor, "b
     with torch.enable_grad(), _embeddings(classifier.model) as embedded:
         logits = classifier.opened.states(inputs, classifier.layer).logits
         decision = (logits.amax(dim=1) - logits.mean(dim=1)).sum()
-        (gradient,) = torch.autograd.grad(decision, embedded[-1])
-    return gradient.float().norm(dim=2)
+        tokens, embeddings = embedded[-1]
+        (gradient,) = torch.autograd.grad(decision, embeddings)
+    norms, given = gradient.float().norm(dim=2), inputs["input_ids"].to(tokens.device)
+    if tokens.shape == given.T.shape and tokens.equal(given.T):  # XLNet reads along the text first
+        norms = norms.T
+    return norms[:, : given.shape[1]]  # Longformer fills texts up further
 
 
 @contextmanager
-def _embeddings(model: "PreTrainedModel") -> Iterator[list[Tensor]]:
-    """Collect the input embeddings while the model runs, as leaves of its graph."""
-    collected: list[Tensor] = []
+def _embeddings(model: "PreTrainedModel") -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collect tokens and their embeddings while the model runs, these as leaves of its graph."""
+    collected: list[tuple[Tensor, Tensor]] = []
 
-    def collect(_: torch.nn.Module, __: tuple[object, ...], embedded: Tensor) -> Tensor:
-        collected.append(embedded.detach().requires_grad_(True))
-        return collected[-1]
+    def collect(_: torch.nn.Module, given: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+        collected.append((given[0], embedded.detach().requires_grad_(True)))
+        return collected[-1][1]
 
     with model.get_input_embeddings().register_forward_hook(collect):
         yield collected

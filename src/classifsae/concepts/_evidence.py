@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from classifsae.concepts._linear import ridge
 from classifsae.concepts._optimise import generator
 from classifsae.concepts.base import Coder, rescale
 from classifsae.storage import Json
-from classifsae.tensors import Float, Int, Tail, Tensor
+from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
 
 _TEMPER = 0.002
 _RIDGE_IN, _RIDGE_OUT = 200.0, 1.0
@@ -89,16 +90,6 @@ def whitening(
     return mean, axes / (variances + temper * variances.mean()).sqrt()
 
 
-def ridge(
-    rows: Float[Tensor, "n k"], wanted: Float[Tensor, "n q"], strength: float
-) -> tuple[Float[Tensor, "k q"], Float[Tensor, " q"]]:
-    """Weights and bias of the ridge regression from rows to what is wanted."""
-    mean, centre = rows.mean(dim=0), wanted.mean(dim=0)
-    gram = (rows - mean).T @ (rows - mean) + strength * torch.eye(rows.shape[1]).to(rows)
-    weights = torch.linalg.solve(gram, (rows - mean).T @ (wanted - centre))
-    return weights, centre - mean @ weights
-
-
 @dataclass(frozen=True)
 class Faithful:
     """How far logits L^ are from the classifier's own L, in units of how these vary within a predicted class.
@@ -112,9 +103,8 @@ class Faithful:
     @classmethod
     def to(cls, logits: Float[Tensor, "n c"]) -> "Faithful":
         """To these logits."""
-        members = one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits)
-        means = members.T @ logits / members.sum(dim=0).clamp_min(1)[:, None]
-        return cls(logits, float((logits - members @ means).square().sum(dim=1).mean().clamp_min(1e-6)))
+        rest = less_class_mean(logits, logits.argmax(dim=1))
+        return cls(logits, float(rest.square().sum(dim=1).mean().clamp_min(1e-6)))
 
     def __call__(self, rows: Int[Tensor, " b"], found: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
         """Mean over some sentences."""

@@ -1,4 +1,6 @@
-"""Linear dictionaries: codes and reconstructions are one matrix product each."""
+"""Linear dictionaries, whose codes and reconstructions are one matrix product each, and ridge regression."""
+
+import torch
 
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Tensor
@@ -41,3 +43,13 @@ class LinearCoder(Coder):
     def decode_kept(self, codes: Float[Tensor, "b m"], kept: Tensor) -> Float[Tensor, "b d"]:
         """The same from the kept latents alone."""
         return codes @ self.decoder[kept] + self.mean
+
+
+def ridge(
+    rows: Float[Tensor, "n k"], wanted: Float[Tensor, "n q"], strength: float
+) -> tuple[Float[Tensor, "k q"], Float[Tensor, " q"]]:
+    """Weights and bias of the ridge regression from rows to what is wanted."""
+    mean, centre = rows.mean(dim=0), wanted.mean(dim=0)
+    gram = (rows - mean).T @ (rows - mean) + strength * torch.eye(rows.shape[1]).to(rows)
+    weights = torch.linalg.solve(gram, (rows - mean).T @ (wanted - centre))
+    return weights, centre - mean @ weights

@@ -5,6 +5,7 @@ from typing import Self
 import torch
 from torch.nn.functional import one_hot
 
+from classifsae.concepts._linear import ridge
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Int, Tensor
 
@@ -90,9 +91,7 @@ def linear_logits(
     hidden: Float[Tensor, "n d"], logits: Float[Tensor, "n c"]
 ) -> tuple[Float[Tensor, "d c"], Float[Tensor, " c"]]:
     """Weights and bias that give the logits from the states, by least squares with a trace of ridge."""
-    h, wanted = hidden.double(), logits.double()
-    mean, centre = h.mean(dim=0), wanted.mean(dim=0)
-    gram = (h - mean).T @ (h - mean)
-    ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=h.dtype, device=h.device)
-    weights = torch.linalg.solve(gram + ridge, (h - mean).T @ (wanted - centre))
-    return weights.to(hidden), (centre - mean @ weights).to(hidden)
+    wide = hidden.double()
+    strength = _RIDGE * len(wide) * float(wide.var(dim=0, correction=0).mean())
+    weights, bias = ridge(wide, logits.double(), strength)
+    return weights.to(hidden), bias.to(hidden)

@@ -2,7 +2,6 @@
 
 import torch
 from pydantic import PositiveInt
-from torch.nn.functional import one_hot
 
 from classifsae.activations import Activations
 from classifsae.concepts._optimise import Run
@@ -10,7 +9,7 @@ from classifsae.concepts._partition import PartitionCoder, linear_logits
 from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Int, Tail, Tensor
+from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
 
 _TINY = 1e-12
 
@@ -75,11 +74,8 @@ def whitening(
     hidden: Float[Tensor, "n d"], classes: Int[Tensor, " n"], n_axes: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
     """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
-    mean = hidden.mean(dim=0)
-    members = one_hot(classes).to(hidden)
-    centres = members.T @ hidden / members.sum(dim=0).clamp_min(1)[:, None]
-    rest = (hidden - centres[classes]).double()
+    rest = less_class_mean(hidden, classes).double()
     variances, axes = torch.linalg.eigh(rest.T @ rest / len(rest))
     kept = slice(max(0, len(variances) - n_axes), None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
-    return mean, (axes[:, kept] / spread).flip(1).to(hidden)
+    return hidden.mean(dim=0), (axes[:, kept] / spread).flip(1).to(hidden)

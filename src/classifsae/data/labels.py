@@ -65,7 +65,8 @@ def _in_order(name: str) -> tuple[list[str | float], str]:
 def label_indices(rows: LabelledRows, label_names: Sequence[str]) -> tuple[int, ...]:
     """Index of each label: by name in any case, else as a number from 0 to c - 1, false being 0 and true 1.
 
-    Where the source declares classes, numbers are indices first of all.
+    Where the source declares classes, whole numbers are their indices and nothing else: those of the classes
+    that are declared, if ``label_names`` are the same in another order, else those of ``label_names``.
 
     Raises:
         DataError: some labels are none of these; says which were found and which are allowed.
@@ -75,13 +76,23 @@ def label_indices(rows: LabelledRows, label_names: Sequence[str]) -> tuple[int, 
     if len(label_names) == 2:
         by_number |= {"false": 0, "true": 1}
     keys = {label: _plain(label).casefold() for label in set(rows.labels)}
-    readings = [by_name, by_number] if rows.class_names is None else [by_number, by_name]
-    indices = max(readings, key=lambda table: sum(key in table for key in keys.values()))
+    if rows.class_names is None:
+        indices = max((by_name, by_number), key=lambda table: sum(key in table for key in keys.values()))
+    else:
+        declared = [_plain(name).casefold() for name in rows.class_names]
+        if sorted(declared) == sorted(by_name):
+            by_number = {str(index): by_name[name] for index, name in enumerate(declared)}
+        in_words = {name: index for name, index in by_name.items() if not _INTEGER.fullmatch(name)}
+        indices = in_words | by_number
     wrong = {label for label, key in keys.items() if key not in indices}
     if wrong:
         n_wrong = sum(label in wrong for label in rows.labels)
         names = sorted(keys, key=_in_order)
-        cure = f", or set {setting('dataset.label_names', [*names])}" if 1 < len(names) <= _FEW else ""
+        cure = (
+            f", or set {setting('dataset.label_names', [*names])}"
+            if 1 < len(names) <= _FEW and not rows.class_names
+            else ""
+        )
         raise DataError(
             f"{rows.where}: {n_wrong} rows have labels that are not declared: {listed(sorted(wrong))}; "
             f"allowed are {listed(label_names)}, or 0 to {len(label_names) - 1}; correct the labels{cure}."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from classifsae.errors import DataError
+from classifsae.errors import ConfigError, DataError
 from classifsae.storage import fingerprint
 
 
@@ -82,9 +82,18 @@ class Dataset:
         return self.train.label_names
 
     def in_order_of(self, label_names: Sequence[str]) -> Self:
-        """The same texts with the same classes, numbered in another order, such as a classifier's."""
+        """The same texts with the same classes, numbered in another order, such as a classifier's.
+
+        Raises:
+            ConfigError: other classes than the data set's.
+        """
         if tuple(label_names) == self.label_names:
             return self
+        if sorted(label_names) != sorted(self.label_names):
+            raise ConfigError(
+                f"{self.name} has the classes {', '.join(self.label_names)}, not {', '.join(label_names)}; "
+                f"give the same names in another order."
+            )
         index = [label_names.index(name) for name in self.label_names]
         train, test = (
             replace(part, labels=tuple(index[c] for c in part.labels), label_names=tuple(label_names))

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from classifsae.bottleneck import Evaluation
 from classifsae.concepts.base import rescale
 from classifsae.metrics.base import Metric, Quantity, Result
-from classifsae.tensors import Float, Int, Tensor, batches
+from classifsae.tensors import Int, Tensor, batches, less_class_mean
 
 
 @final
@@ -72,23 +72,16 @@ class BeyondLabel(Metric):
 def r2_within(evaluation: Evaluation, classes: Int[Tensor, " n"]) -> float:
     """R2 beyond label; NaN where the logits do not vary within a class."""
     states = evaluation.states()
-    typical = rescale(states - within_class(states, classes), evaluation.norms)
+    typical = rescale(states - less_class_mean(states, classes), evaluation.norms)
     with torch.no_grad():
         parts = batches(len(states), evaluation.width)
         by_norm = torch.cat([evaluation.bottleneck.tail(typical[part]).float() for part in parts])
     wanted, given, leaked = (
-        within_class(logits.double(), classes)
+        less_class_mean(logits.double(), classes)
         for logits in (evaluation.original, evaluation.rebuilt, by_norm)
     )
     at_most = min(float(wanted.square().sum()), float((wanted - leaked).square().sum()))
     return 1 - float((wanted - given).square().sum()) / at_most if at_most else math.nan
-
-
-def within_class(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
-    """Each row less the mean of its class."""
-    members = one_hot(classes).to(rows)
-    means = members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
-    return rows - means[classes]
 
 
 def runner_up_gain(evaluation: Evaluation, classes: Int[Tensor, " n"], *, seed: int) -> float:
@@ -103,9 +96,7 @@ def runner_up_gain(evaluation: Evaluation, classes: Int[Tensor, " n"], *, seed: 
     for learn, judge in (halves, halves[::-1]):
         by_class = one_hot(classes[learn] * c + second[learn], c * c).sum(dim=0).reshape(c, c).double()
         by_cell = one_hot(cells[learn] * c + second[learn], c * m * c).sum(dim=0).reshape(c * m, c).double()
-        by_cell += 1e-3 * by_class.repeat_interleave(
-            m, dim=0
-        )  # a cell without sentences says what the class says
+        by_cell += 1e-3 * by_class.repeat_interleave(m, dim=0)  # an empty cell says what the class says
         right = by_cell.argmax(dim=1)[cells[judge]] == second[judge]
         before = by_class.argmax(dim=1)[classes[judge]] == second[judge]
         gain += float((right.double() - before.double()).sum()) / len(classes)

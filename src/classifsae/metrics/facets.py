@@ -1,6 +1,7 @@
 """Do the concepts mean something beyond the label? How alike and how nameable their sentences are."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
@@ -21,6 +22,9 @@ from classifsae.tensors import Bool, Float, Int, Tensor
 
 COVERED = 0.95
 """Concepts whose activating sets cover a smaller share of the sentences have no ConceptSim share."""
+
+_NO_ROOM = 1e-3
+"""Cosine by which clusters must be more alike than the classes for a share to mean something."""
 
 _N_STARTS, _N_COMPONENTS, _RIDGE, _FEWEST = 3, 100, 10.0, 3
 
@@ -68,7 +72,8 @@ class Facets(Metric):
     concept is strongly active, over all such pairs. With C that of the concepts, P that of the classes
     themselves and E that of as many k-means clusters of the embeddings as there are distinct concepts,
 
-        share = (C - P) / (E - P),  only where the activating sets cover 95 % of the sentences.
+        share = (C - P) / (E - P),  only where the activating sets cover 95 % of the sentences, and there
+                                    are three sentences or more per concept.
 
     The second judge (TF-IDF, 100 components) took no part in any method. Nameability is the AUC, on the half
     of the sentences that it was not fitted on and within each predicted class, of a ridge regression from
@@ -93,15 +98,21 @@ class Facets(Metric):
         sets = distinct_concepts(evaluation).sets
         embeddings = sentences.embeddings.to(evaluation.codes)
         by_encoder = by_words = math.nan
-        if len(sets) and sets.any(dim=0).double().mean() >= COVERED:
+        vocabulary = shared_words(sentences.texts)
+        covered = len(sets) and sets.any(dim=0).double().mean() >= COVERED
+        if covered and len(classes) >= _FEWEST * len(sets):
             clusters = clusters_of(embeddings, len(sets), seed=self.seed)
-            words = tfidf(sentences.texts, seed=self.seed).to(embeddings)
             by_encoder = share(sets, clusters, classes, embeddings)
-            by_words = share(sets, clusters, classes, words)
+            if len(vocabulary) > 1:
+                words = tfidf(sentences.texts, vocabulary, seed=self.seed).to(embeddings)
+                by_words = share(sets, clusters, classes, words)
+        named = len(sets) and vocabulary
         return FacetsResult(
             concept_sim_share=by_encoder,
             concept_sim_share_tfidf=by_words,
-            nameability=nameability(sentences.texts, sets, classes, seed=self.seed),
+            nameability=nameability(sentences.texts, vocabulary, sets, classes, seed=self.seed)
+            if named
+            else math.nan,
             n_clusters=len(sets),
         )
 
@@ -119,13 +130,16 @@ def share(
     classes: Int[Tensor, " n"],
     judge: Float[Tensor, "n e"],
 ) -> float:
-    """How far ConceptSim within the class has come from the classes themselves to the clusters."""
+    """How far ConceptSim within the class has come from the classes themselves to the clusters.
+
+    NaN where the clusters are no more alike than the classes: there is no way to go.
+    """
     n_classes = int(classes.max()) + 1
     whole = torch.ones(1, len(classes), dtype=torch.bool, device=sets.device)
     own, floor, ceiling = (
         concept_sim(within_classes(some, classes, n_classes), judge) for some in (sets, whole, clusters)
     )
-    return (own - floor) / (ceiling - floor) if ceiling > floor else math.nan
+    return (own - floor) / (ceiling - floor) if ceiling - floor > _NO_ROOM else math.nan
 
 
 def concept_sim(sets: Bool[Tensor, "s n"], judge: Float[Tensor, "n e"]) -> float:
@@ -134,19 +148,33 @@ def concept_sim(sets: Bool[Tensor, "s n"], judge: Float[Tensor, "n e"]) -> float
     return mean(similarity_within(sets, judge).tolist(), (sizes * (sizes - 1) / 2).tolist())
 
 
-def tfidf(texts: tuple[str, ...], *, seed: int) -> Float[Tensor, "n r"]:
-    """Unit vectors of the texts: leading components of TF-IDF; 0 where no word is shared."""
+def shared_words(texts: tuple[str, ...]) -> list[str]:
+    """The words that at least two texts have, and at most half of them; none where texts share no words."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    words_of = CountVectorizer().build_analyzer()
+    n_texts = Counter(word for text in texts for word in set(words_of(text)))
+    return sorted(word for word, n in n_texts.items() if 2 <= n <= len(texts) / 2)
+
+
+def tfidf(texts: tuple[str, ...], vocabulary: list[str], *, seed: int) -> Float[Tensor, "n r"]:
+    """Unit vectors of the texts: leading components of TF-IDF; 0 for a text without any of the words."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    counts = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.5).fit_transform(texts)
+    counts = TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary).fit_transform(texts)
     n_components = min(_N_COMPONENTS, min(counts.shape) - 1)
     found = TruncatedSVD(n_components, random_state=seed).fit_transform(counts)
     return normalize(torch.from_numpy(found), dim=1)
 
 
 def nameability(
-    texts: tuple[str, ...], sets: Bool[Tensor, "g n"], classes: Int[Tensor, " n"], *, seed: int
+    texts: tuple[str, ...],
+    vocabulary: list[str],
+    sets: Bool[Tensor, "g n"],
+    classes: Int[Tensor, " n"],
+    *,
+    seed: int,
 ) -> float:
     """Mean AUC of memberships from words, by concept, class and half, weighted by sentences of the concept.
 
@@ -155,7 +183,7 @@ def nameability(
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.metrics import roc_auc_score
 
-    words = CountVectorizer(binary=True, min_df=2, max_df=0.5).fit_transform(texts).astype(float)
+    words = CountVectorizer(binary=True, vocabulary=vocabulary).fit_transform(texts).astype(float)
     member, of_class = sets.T.cpu().numpy(), classes.cpu().numpy()
     order = np.random.default_rng(seed).permutation(len(texts))
     halves, aucs, weights = np.array_split(order, 2), [], []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import SENTENCES
+from tiny_models import SENTENCES, build, classifier_of
 
 from classifsae.classifier.attribution import attribute
 from classifsae.classifier.classifier import Classifier
@@ -59,3 +59,11 @@ def test_what_is_cut_off_has_no_weight(tiny):
     start, end = model.span(LONG)
     assert weights[start:end].max() > 0
     assert not weights[end:].any()
+
+
+@pytest.mark.parametrize("family", ["xlnet", "longformer", "albert", "xlm"])
+def test_models_that_read_along_the_text_or_fill_it_up_are_read_alike(family: str):
+    model = classifier_of(build(family, "encoder"), family, max_length=64)
+    texts = [*SENTENCES[:5], SENTENCES[0]]
+    for text, weights in zip(texts, attribute(model, texts), strict=True):
+        np.testing.assert_allclose(weights, attribute(model, [text])[0], atol=1e-5, rtol=1e-3)

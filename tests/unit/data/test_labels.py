@@ -75,6 +75,20 @@ def test_integers_of_declared_classes_are_indices_only():
         label_indices(rows("0", "-1", "-1", class_names=("a", "b")), ("a", "b"))
 
 
+def test_integers_of_declared_classes_keep_their_names_in_another_order():
+    declared = ("0", "1", "10", "2")
+    written = rows("0", "2", "3", class_names=declared)
+    names = ("0", "1", "2", "10")
+    assert [names[i] for i in label_indices(written, names)] == ["0", "10", "2"]
+    assert label_indices(written, ("a", "b", "c", "d")) == (0, 2, 3)
+
+
+def test_integers_of_declared_classes_are_never_names_that_were_given():
+    written = rows("-1", "0", "1", class_names=("0", "1"))
+    with pytest.raises(DataError, match=r"not declared: '-1'; allowed .*; correct the labels\.$"):
+        label_indices(written, ("-1", "0", "1"))
+
+
 def test_words_of_declared_classes_are_names():
     assert label_indices(rows("b", "a", class_names=("a", "b")), ("a", "b")) == (1, 0)
 

@@ -398,3 +398,13 @@ def test_only_one_part_with_concepts(folder: Path):
         DataError, match=r"only 1 of .*test\.jsonl and .*validation\.jsonl has a concepts column"
     ):
         load_dataset(folder, test="test+validation")
+
+
+def test_the_order_of_other_classes_is_refused(tmp_path):
+    file = tmp_path / "reviews.csv"
+    file.write_text("text,label\n" + "".join(f"text {i},{'pos' if i % 2 else 'neg'}\n" for i in range(20)))
+    data = load_dataset(str(file))
+    assert data.in_order_of(("pos", "neg")).label_names == ("pos", "neg")
+    for others in (("LABEL_0", "LABEL_1"), ("neg", "pos", "x")):
+        with pytest.raises(ConfigError, match=r"has the classes neg, pos, not .*; give the same names"):
+            data.in_order_of(others)

@@ -1,14 +1,17 @@
 """Scores of what concepts know beyond the label, by hand, and the cheats that must not win them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from classifsae.metrics.beyond_label import BeyondLabel, within_class
+from classifsae.meaning.sentences import Sentences
+from classifsae.metrics.beyond_label import BeyondLabel
 from classifsae.metrics.distinct import Distinct
-from classifsae.metrics.facets import Facets
+from classifsae.metrics.facets import Facets, FacetsResult, share
 from classifsae.metrics.truth import Truth, match
+from classifsae.tensors import less_class_mean
 from known_world import N_CLASSES, N_TOPICS, World
 
 WORLD = World()
@@ -16,7 +19,7 @@ WORLD = World()
 
 def test_a_row_less_the_mean_of_its_class_by_hand():
     rows = torch.tensor([[1.0], [3.0], [10.0]])
-    assert within_class(rows, torch.tensor([0, 0, 1])).flatten().tolist() == [-1, 1, 0]
+    assert less_class_mean(rows, torch.tensor([0, 0, 1])).flatten().tolist() == [-1, 1, 0]
 
 
 def test_the_classes_alone_know_nothing_beyond_the_label():
@@ -108,3 +111,32 @@ def test_without_true_concepts_the_truth_is_not_a_number():
     found = Truth().measure(type(view)(**{**vars(view), "sentences": unknown}))
     assert math.isnan(found.truth_f1)
     assert (found.n_true, found.concepts) == (0, ())
+
+
+def facets_of(texts: tuple[str, ...], n: int) -> FacetsResult:
+    """Of the first sentences of the world, under other texts."""
+    view = WORLD.evaluate(WORLD.of_cell)
+    assert view.sentences is not None
+    few = {name: getattr(view, name)[:n] for name in ("codes", "norms", "rebuilt", "original", "labels")}
+    sentences = Sentences(texts, view.sentences.embeddings[:n], "e")
+    return Facets().measure(replace(view, **few, sentences=sentences))
+
+
+def test_with_hardly_more_sentences_than_concepts_there_is_no_share():
+    found = facets_of(tuple(WORLD.words[:12]), 12)
+    assert found.n_clusters > 4
+    assert math.isnan(found.concept_sim_share)
+
+
+def test_clusters_that_are_the_classes_leave_nothing_to_gain():
+    view = WORLD.evaluate(WORLD.of_class)
+    assert view.sentences is not None
+    classes = WORLD.of_class.T.bool()
+    assert math.isnan(share(classes, classes, WORLD.classes, view.sentences.embeddings))
+
+
+def test_texts_that_share_no_word_have_no_scores_by_words():
+    found = facets_of(tuple(f"one{i} two{i}" for i in range(120)), 120)
+    assert found.concept_sim_share == pytest.approx(1, abs=0.2)
+    assert math.isnan(found.concept_sim_share_tfidf)
+    assert math.isnan(found.nameability)

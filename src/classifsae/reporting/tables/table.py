@@ -69,9 +69,8 @@ class Row:
 
 def interval(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and half the width of its 95 % confidence interval (Student's t); None for a single value."""
-    from scipy.special import (
-        stdtrit,
-    )  # what scipy.stats.t.ppf calls, without the seconds that its import takes
+    # What scipy.stats.t.ppf calls, without the seconds that its import takes.
+    from scipy.special import stdtrit
 
     if len(values) < 2:
         return statistics.fmean(values), None
