@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,8 +207,16 @@ def _given(texts: list[str] | None, file: str | None) -> Iterator[str]:
     if texts and file is not None:
         raise ConfigError("explain takes either texts or --file FILE; both were given.")
     if texts:
-        return iter(texts)
+        return map(_as_unicode, texts)
     return _typed() if file is None else stream_texts(file)
+
+
+def _as_unicode(text: str) -> str:
+    """A text of the command line as UTF-8, also where the locale says that it is ASCII."""
+    try:
+        return os.fsencode(text).decode() if not text.isascii() else text
+    except UnicodeError:  # said of the text itself, before it is explained
+        return text
 
 
 def _typed() -> Iterator[str]:

@@ -88,11 +88,12 @@ def label_indices(rows: LabelledRows, label_names: Sequence[str]) -> tuple[int, 
     if wrong:
         n_wrong = sum(label in wrong for label in rows.labels)
         names = sorted(keys, key=_in_order)
-        cure = (
-            f", or set {setting('dataset.label_names', [*names])}"
-            if 1 < len(names) <= _FEW and not rows.class_names
-            else ""
-        )
+        cure = ""
+        if rows.class_names is None and 1 < len(names) <= _FEW:
+            if len(names) == len(label_names) and all(map(_INTEGER.fullmatch, names)):
+                cure = f": write them as 0 to {len(names) - 1}, in the order of the names"
+            else:
+                cure = f", or set {setting('dataset.label_names', [*names])}"
         raise DataError(
             f"{rows.where}: {n_wrong} rows have labels that are not declared: {listed(sorted(wrong))}; "
             f"allowed are {listed(label_names)}, or 0 to {len(label_names) - 1}; correct the labels{cure}."

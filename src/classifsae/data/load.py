@@ -1,5 +1,6 @@
 """load_dataset: from a name, a file, a folder or a description to a training and a test part."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -141,20 +142,29 @@ def _limited(texts: Texts, most: int | None, option: str, seed: int) -> Texts:
 
 def _compared(name: str, train: Texts, test: Texts, *, drop_seen: bool) -> tuple[Texts, tuple[str, ...]]:
     """The test part, and a note if texts of it stand in the training part too; without these if asked."""
-    known = set(map(_plain, train.texts))
-    seen = [row for row, text in enumerate(test.texts) if _plain(text) in known]
+    known: dict[str, set[int]] = {}
+    for text, label in zip(train.texts, train.labels, strict=True):
+        known.setdefault(_plain(text), set()).add(label)
+    labels_of = [known.get(_plain(text)) for text in test.texts]
+    seen = [row for row, labels in enumerate(labels_of) if labels]
     if not seen:
         return test, ()
+    n_otherwise = sum(test.labels[row] not in (labels_of[row] or ()) for row in seen)
+    otherwise = f" ({n_otherwise} of them only with another label)" if n_otherwise else ""
     kept, what = test, "Scores on them say nothing of new texts; dataset.drop_seen=true leaves them out."
     if drop_seen:
         kept, what = test.take(sorted(set(range(len(test))) - set(seen))), "They were left out."
         check_classes(kept.labels, kept.label_names, where=f"{name}, what is left of the test part")
     examples = listed((test.texts[row] for row in seen), most=3)
     return kept, (
-        f"{len(seen)} of {len(test)} test texts stand in the training part too: {examples}. {what}",
+        f"{len(seen)} of {len(test)} test texts stand in the training part too{otherwise}: {examples}. "
+        f"{what}",
     )
 
 
 def _plain(text: str) -> str:
-    """A text without case and spacing."""
+    """A text without case, spacing and characters that nobody sees, in one spelling of its letters."""
+    if not text.isascii():
+        one_spelling = unicodedata.normalize("NFKC", text)
+        text = "".join(c for c in one_spelling if c.isascii() or unicodedata.category(c) != "Cf")
     return " ".join(text.casefold().split())

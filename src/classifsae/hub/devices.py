@@ -1,6 +1,5 @@
 """What the device and the extras allow: half precision, 8 bits, several GPUs. What cannot work is refused."""
 
-import logging
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,8 +56,6 @@ def _require_bitsandbytes(asked: str) -> None:
         # What it imports from torch is about to be removed there, which is not for our users to read.
         warnings.simplefilter("ignore", DeprecationWarning)
         import_module("bitsandbytes")
-    # One line per matrix product, to say that 8-bit products take float16.
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def placement(*, quantization: str | None, device_map: str | None, device: torch.device) -> dict[str, object]:

@@ -10,6 +10,9 @@ import torch
 
 from classifsae.errors import ClassifSAEError, ConfigError
 
+# It says which kernels it does without, wherever peft is imported, and a line per product in 8 bits.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 
 @contextmanager
 def quiet() -> Iterator[None]:

@@ -16,7 +16,12 @@ from pydantic import BaseModel
 
 import classifsae as cs
 from classifsae.classifier.loading.identity import commit_of, identity_of_files, stated_labels
-from classifsae.classifier.loading.labels import agreed_labels, label_order_note, unnamed_classes_note
+from classifsae.classifier.loading.labels import (
+    agreed_labels,
+    label_order_note,
+    say_nothing,
+    unnamed_classes_note,
+)
 from classifsae.data import Dataset, Texts
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
@@ -94,11 +99,12 @@ class Work:
 
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the data set, and of how its labels fit the classifier's answers."""
-        test, own = cs.Activations.load(self.folder.activations("test")), None
+        test, names, own = cs.Activations.load(self.folder.activations("test")), self.data.label_names, None
+        is_named = False
         if self.experiment.backbone.tuning == "none":
-            name = self.experiment.backbone.name
-            own = unnamed_classes_note(self.own_labels, self.data.label_names, name=name)
-        fits = label_order_note(test.labels, test.predictions, self.data.label_names)
+            own = unnamed_classes_note(self.own_labels, names, name=self.experiment.backbone.name)
+            is_named = not say_nothing(self.own_labels)
+        fits = label_order_note(test.labels, test.predictions, names, is_named=is_named)
         return (*self.data.notes, *(said for said in (own, fits) if said))
 
     def tail(self, hidden: "Float[Tensor, 'b d']", /) -> "Float[Tensor, 'b c']":

@@ -118,6 +118,12 @@ def test_labels_out_of_range_are_named():
         label_indices(rows("0", "1", "2", "2"), ("a", "b"))
 
 
+def test_numbers_that_do_not_count_from_0_are_told_to():
+    """Names for 1 to 4 would lose the names that were given, which a model may need."""
+    with pytest.raises(DataError, match=r"correct the labels: write them as 0 to 3, in the order of the nam"):
+        label_indices(rows("1", "2", "3", "4"), ("World", "Sports", "Business", "Sci"))
+
+
 def test_parts_that_declare_other_classes():
     with pytest.raises(
         DataError, match=r"declares the classes 'b', 'a', data\.csv 'a', 'b'; they must be the same: write"

@@ -146,6 +146,17 @@ def test_texts_of_the_training_part_are_counted_in_the_test_part(tmp_path: Path)
     )
 
 
+def test_spellings_that_look_alike_are_one_text_and_another_label_is_said(tmp_path: Path):
+    train = write(tmp_path / "a.csv", "text,label\nCafe\u0301 au lait,x\nzero width,y\nno break,x\nz,y\n")
+    test = write(
+        tmp_path / "b.csv", "text,label\ncaf\u00e9 au lait,x\nzero\u200b width,x\nNo\u00a0break,y\nnew,y\n"
+    )
+    data = load_dataset(train, test=str(test))
+    assert data.notes[0].startswith(
+        "3 of 4 test texts stand in the training part too (2 of them only with another label): "
+    )
+
+
 def test_texts_of_the_training_part_can_be_left_out(tmp_path: Path):
     train, test = two_files(tmp_path)
     data = load_dataset(train, test=str(test), drop_seen=True)

@@ -15,6 +15,8 @@ class _Stated(BaseModel, extra="ignore"):
     """What a configuration says: that of a model of its classes, that of peft's adapter of its model."""
 
     id2label: dict[int, str] = {}
+    num_labels: int = 2
+    architectures: tuple[str, ...] = ()
     base_model_name_or_path: str | None = None
 
 
@@ -49,8 +51,15 @@ def stated_labels(model: str, revision: str | None) -> tuple[str, ...] | None:
         ConfigError: there is no such folder.
     """
     folder = folder_with(model, "config.json", revision=revision)
-    names = {} if folder is None else _stated(folder / "config.json").id2label
-    return tuple(names[index] for index in sorted(names)) or None
+    if folder is None:
+        return None
+    stated = _stated(folder / "config.json")
+    if not stated.id2label and any(
+        name.endswith("ForSequenceClassification") for name in stated.architectures
+    ):
+        # What transformers leaves out of the file, and reads from a file without it.
+        return tuple(f"LABEL_{index}" for index in range(stated.num_labels))
+    return tuple(stated.id2label[index] for index in sorted(stated.id2label)) or None
 
 
 def _stated(file: Path) -> _Stated:

@@ -37,14 +37,27 @@ def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str
     mine = [canonical(n) for n in own]
     if len(spelled) == len(wanted) and spelled.keys() == set(mine):
         return tuple(spelled[n] for n in mine)
-    if tuple(own) != tuple(wanted) and not _say_nothing(own):
+    if tuple(own) != tuple(wanted) and not say_nothing(own):
         raise ConfigError(
-            f"{name} has the classes {', '.join(own)}, the data set has others ({', '.join(wanted)}); where "
-            f"its labels are numbers from 0 in the model's order, set "
-            f"{setting('dataset.label_names', [*own])}; else give the data the model's names, or fine-tune "
-            f"the model on them (tuning: full)."
+            f"{name} has the classes {', '.join(own)}, the data set has others ({', '.join(wanted)}); "
+            f"{_cure_of_other_names(own, wanted)}, or fine-tune the model on them (tuning: full)."
         )
     return tuple(wanted)
+
+
+def _cure_of_other_names(own: Sequence[str], wanted: Sequence[str]) -> str:
+    """What to do about labels that are not the model's names; numbers are indices only from 0."""
+    numbers = [str(index) for index in range(len(own))]
+    names_given = setting("dataset.label_names", [*own])
+    if all(re.fullmatch(r"-?\d+", name) for name in wanted) and sorted(wanted) != sorted(numbers):
+        return (
+            f"write the labels as 0 to {len(own) - 1} in the model's order and set {names_given}; else write "
+            f"the model's names in the data"
+        )
+    return (
+        f"where its labels are numbers from 0 in the model's order, set {names_given}; else write the "
+        f"model's names in the data"
+    )
 
 
 def require_same_order(own: Sequence[str], wanted: Sequence[str], *, name: str) -> None:
@@ -68,14 +81,18 @@ def unnamed_classes_note(own: Sequence[str], taken: Sequence[str], *, name: str)
         own: the model's names.
         taken: the names that are used for them.
     """
-    if not _say_nothing(own) or _say_nothing(taken):
+    if not say_nothing(own) or say_nothing(taken):
         return None
     pairs = ", ".join(f"{index} = {label}" for index, label in enumerate(taken))
     return f"{name} has no names for its classes; they are taken in the data set's order: {pairs}."
 
 
 def label_order_note(
-    labels: Int[Tensor, " n"], predictions: Int[Tensor, " n"], label_names: Sequence[str]
+    labels: Int[Tensor, " n"],
+    predictions: Int[Tensor, " n"],
+    label_names: Sequence[str],
+    *,
+    is_named: bool = False,
 ) -> str | None:
     """A warning that labels and predictions may count the classes in different orders; None if not.
 
@@ -87,6 +104,7 @@ def label_order_note(
         labels: ground truth, class indices.
         predictions: what the classifier answers for the same texts.
         label_names: names of all c classes.
+        is_named: whether the model has names of its own, by which labels in words are matched.
     """
     n, c = len(labels), len(label_names)
     if n == 0:
@@ -105,10 +123,12 @@ def label_order_note(
     if not is_better:
         return f"{said}: check that it was trained on these classes."
     order = [label_names[index] for index in places.argsort().tolist()]
+    cure = f"set {setting('dataset.label_names', [*order])}"
+    if is_named:
+        cure = f"correct id2label in the model's config.json; where the labels are numbers, {cure}"
     return (
         f"{said}; with the classes in the order {', '.join(order)} it would be {int(best.sum()) / n:.1%}. "
-        f"Where the labels are words and the model does not name its classes, set "
-        f"{setting('dataset.label_names', [*order])}; else correct the labels, or the model's names."
+        f"{cure[0].upper()}{cure[1:]}; else correct the labels."
     )
 
 
@@ -127,5 +147,7 @@ def _is_chance(table: Int[Tensor, "c c"]) -> bool:
     return bool(table.trace() * table.sum() <= table.sum(dim=0) @ table.sum(dim=1))
 
 
-def _say_nothing(names: Sequence[str]) -> bool:
-    return all(re.fullmatch(rf"(LABEL_)?{index}", name) for index, name in enumerate(names))
+def say_nothing(names: Sequence[str]) -> bool:
+    """Whether names only count the classes from 0, such as ``LABEL_0``, ``class 0`` or ``0``."""
+    counted = r"(?:(?:label|class)[\W_]*)?{}"
+    return all(re.fullmatch(counted.format(i), name, re.IGNORECASE) for i, name in enumerate(names))

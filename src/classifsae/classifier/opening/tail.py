@@ -133,16 +133,22 @@ def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextM
 
 @torch.no_grad()
 def _check_numbers(model: "PreTrainedModel", row: Mapping[str, Tensor], *, name: str) -> None:
-    """Refuse a model that answers with NaN or infinity: a weight holds such, or the precision is too low."""
+    """Refuse a model with NaN in a weight, or that answers with NaN or infinity."""
     logits = model(**row).logits
-    if logits.isfinite().all():
-        return
-    broken = [weight for weight, values in model.named_parameters() if not values.isfinite().all()]
+    is_sound = bool(logits.isfinite().all())
+    # Infinity may be meant, in the bias of a token that is never answered; NaN may be met by a later text.
+    broken = [
+        weight
+        for weight, values in model.named_parameters()
+        if not values.is_meta and bool(values.isnan().any() if is_sound else not values.isfinite().all())
+    ]
     if broken:
         raise ConfigError(
             f"{name}: the weight {broken[0]} (and {len(broken) - 1} more) holds NaN or infinity, as its "
             f"training diverged or its file is damaged; choose another model."
         )
+    if is_sound:
+        return
     if (logits.isnan() | logits.isposinf()).any():  # a token that is never answered may have minus infinity
         cure = "choose another model" if model.dtype == torch.float32 else "set dtype to float32"
         raise ConfigError(f"{name}: its logits are NaN or infinite in {model.dtype}; {cure}.")

@@ -10,6 +10,7 @@ import torch
 
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier
+from classifsae.classifier.loading.identity import stated_labels
 from classifsae.classifier.loading.labels import (
     agreed_labels,
     label_order_note,
@@ -63,7 +64,15 @@ def test_numbered_labels_are_told_how_to_take_the_models_names():
     with pytest.raises(ConfigError) as caught:
         agreed_labels(("yes", "Sci, Tech"), ("0", "1"), name="m")
     cure = """set 'dataset.label_names=["yes", "Sci, Tech"]'"""
-    assert f"numbers from 0 in the model's order, {cure}; else give the data" in str(caught.value)
+    assert f"numbers from 0 in the model's order, {cure}; else write the model's" in str(caught.value)
+
+
+def test_labels_that_count_from_1_are_told_to_count_from_0():
+    """``dataset.label_names`` alone would lead to labels that are not declared, and from there back."""
+    with pytest.raises(
+        ConfigError, match=r"others \(1, 2\); write the labels as 0 to 1 in the model's order"
+    ):
+        agreed_labels(("World", "Sports"), ("1", "2"), name="m")
 
 
 def test_another_number_of_classes_is_refused():
@@ -103,13 +112,35 @@ def test_which_name_went_to_which_index_is_said():
     assert unnamed_classes_note(("LABEL_0", "LABEL_1"), ("no", "yes"), name="m") == said
     assert unnamed_classes_note(("no", "yes"), ("no", "yes"), name="m") is None
     assert unnamed_classes_note(("LABEL_0", "LABEL_1"), ("0", "1"), name="m") is None
+    assert unnamed_classes_note(("label_0", "label_1"), ("no", "yes"), name="m") == said
+    assert unnamed_classes_note(("class 0", "class 1"), ("no", "yes"), name="m") == said
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"id2label": {"0": "no", "1": "yes"}}, ("no", "yes")),
+        ({}, ("LABEL_0", "LABEL_1")),
+        ({"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"architectures": ["GPT2LMHeadModel"]}, None),
+    ],
+)
+def test_names_that_transformers_leaves_out_of_the_file_are_its_own(
+    fields: dict[str, object], names: tuple[str, ...] | None, tmp_path: Path
+):
+    written = {"architectures": ["BertForSequenceClassification"], **fields}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert stated_labels(str(tmp_path), None) == names
 
 
 # ------------------------------------------------------------------ labels and predictions
 
 
-def note(labels: list[int], predictions: list[int], names: str = "no yes") -> str:
-    return label_order_note(torch.tensor(labels), torch.tensor(predictions), names.split()) or ""
+def note(labels: list[int], predictions: list[int], names: str = "no yes", *, is_named: bool = False) -> str:
+    found = label_order_note(
+        torch.tensor(labels), torch.tensor(predictions), names.split(), is_named=is_named
+    )
+    return found or ""
 
 
 def test_swapped_classes_are_said_with_the_order_that_fits():
@@ -118,14 +149,19 @@ def test_swapped_classes_are_said_with_the_order_that_fits():
         "The classifier agrees with the labels on 0.0% of the texts, no more than by chance;"
     )
     assert "with the classes in the order yes, no it would be 100.0%" in said
-    assert """set 'dataset.label_names=["yes", "no"]'""" in said
+    assert said.endswith("""Set 'dataset.label_names=["yes", "no"]'; else correct the labels.""")
+
+
+def test_swapped_classes_of_a_model_that_names_them_are_its_configurations():
+    said = note([0, 0, 0, 1, 1], [1, 1, 1, 0, 0], is_named=True)
+    assert "100.0%. Correct id2label in the model's config.json; where the labels are numbers, set" in said
 
 
 def test_the_order_names_the_class_of_each_prediction():
     """Predictions that turn three classes round: what is 0, 1, 2 is answered as 1, 2, 0."""
     labels = [0] * 9 + [1] * 9 + [2] * 9
     said = note(labels, [(label + 1) % 3 for label in labels], "a b c")
-    assert """set 'dataset.label_names=["c", "a", "b"]'""" in said
+    assert """Set 'dataset.label_names=["c", "a", "b"]'""" in said
 
 
 def test_two_of_many_classes_that_are_swapped_are_said_though_the_rest_fits():

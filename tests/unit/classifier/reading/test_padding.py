@@ -135,6 +135,15 @@ def test_a_weight_that_is_no_number_is_named(kind: str, value: float):
         classifier_of(loaded, "gpt_neox")
 
 
+def test_a_weight_that_is_no_number_is_named_though_no_trial_meets_it():
+    loaded = build("bert", "encoder")
+    table = loaded.model.get_input_embeddings().weight
+    with torch.no_grad():
+        table[-1] = float("nan")
+    with pytest.raises(ConfigError, match=r"word_embeddings.weight \(and 0 more\) holds NaN or infinity"):
+        classifier_of(loaded, "bert")
+
+
 def test_logits_that_overflow_in_half_precision_are_said_to():
     loaded = build("bert", "encoder")
     with torch.no_grad():
