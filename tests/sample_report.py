@@ -48,6 +48,9 @@ def card(method: str, j: int, **changes: object) -> ConceptCard:
             accuracy_change=-0.01 * j,
             value=0.05 - 0.004 * j,
         ),
+        "coverage": tuple(0.05 * (j % 5 + 1) if k == c else 0.01 for k in range(4)),
+        "is_label": j == 3,
+        "edge": example(method, topic, 10, c),
     }
     return ConceptCard(**(fields | changes))  # type: ignore[arg-type]
 
@@ -78,6 +81,7 @@ def method(label: str, n: int = 20) -> MethodReport:
         )
         if label in METHODS[:2]
         else None,
+        covered=(0.9, 0.8, 0.7, 1.0),
         curves={"loss": tuple(1 / (i + 1) for i in range(200)), "dead": (0.0,) * 200},
     )
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import classifsae as cs
 from classifsae.activations import Activations
+from classifsae.activity import activating_sets
 from classifsae.bottleneck import evaluate
 from classifsae.concepts import Concepts
 from classifsae.data import Texts
@@ -162,16 +163,45 @@ def test_yardsticks_and_methods_of_many_concepts_are_not_listed(
     ]
 
 
-def test_only_a_method_with_directions_has_a_map(
-    concepts: Concepts, train: Activations, test: Activations, texts: Texts, tail: nn.Linear
+def test_concepts_and_classes_stand_amid_their_sentences_on_the_map(concepts: Concepts, test: Activations):
+    classes = torch.nn.functional.one_hot(test.predictions, 3).T.bool()
+    found = concept_map(test, torch.cat([classes, torch.zeros(1, len(test), dtype=torch.bool)]))
+    assert found is not None
+    assert found.concepts == (*found.prototypes, None)
+    everyone = concept_map(test, torch.ones(1, len(test), dtype=torch.bool))
+    assert everyone is not None
+    assert everyone.concepts[0] == pytest.approx((0, 0), abs=1e-5)  # the plane goes through the mean of all
+
+
+def test_facets_cover_a_class_and_labels_are_none(train: Activations, test: Activations, texts: Texts):
+    """One concept per predicted class says the class and no more; each sentence of a class is at no edge."""
+    labels = cs.Classes().fit(train, lambda hidden: hidden[:, :3])
+    same = replace(test, logits=test.hidden[:, :3])
+    (method,) = build([Fit("mine", 1, labels, {})], [record(role="method")], same, texts).methods
+    assert all(card.is_label and card.edge is not None for card in method.concepts)
+    assert [card.coverage[card.class_index] for card in method.concepts] == [1, 1, 1]
+    assert method.covered == (0, 0, 0)
+    assert [method.facets(c) for c in range(3)] == [[], [], []]
+
+
+def test_a_concept_on_half_of_a_class_is_a_facet_with_its_weakest_sentence(
+    concepts: Concepts, test: Activations, texts: Texts
 ):
-    ica = cs.ICA(n_concepts=3).fit(train, tail)
-    report = build([Fit("sparse", 1, concepts, {}), Fit("ica", 1, ica, {})], [], test, texts, tail)
-    sparse, dense = report.methods
-    assert dense.map is None
-    assert sparse.map is not None
-    assert len(sparse.map.concepts) == len(concepts)
-    assert len(sparse.map.prototypes) == 3
+    (method,) = build([Fit("mine", 1, concepts, {})], [record()], test, texts).methods
+    sets = activating_sets(concepts.encode(test.hidden)).sets
+    for c in range(3):
+        members = test.predictions == c
+        own = method.facets(c)
+        shares = [card.coverage[c] for card in own]
+        assert shares == sorted(shares, reverse=True)
+        positions = [concepts.kept.tolist().index(card.latent) for card in own]
+        assert shares == pytest.approx([float((sets[j] & members).sum() / members.sum()) for j in positions])
+        together = (sets[positions].any(dim=0) & members).sum() / members.sum()
+        assert method.covered[c] == pytest.approx(float(together))
+        for card, j in zip(own, positions, strict=True):
+            assert card.edge is not None
+            weakest = concepts.encode(test.hidden)[sets[j], j].min()
+            assert card.edge.activation == pytest.approx(float(weakest))
 
 
 def test_a_yardstick_of_ones_own_is_known_by_its_record(concepts: Concepts, test: Activations, texts: Texts):
@@ -181,8 +211,8 @@ def test_a_yardstick_of_ones_own_is_known_by_its_record(concepts: Concepts, test
 
 
 def test_the_map_has_the_plane_along_which_unit_vectors_vary_most(concepts: Concepts, test: Activations):
-    order = list(range(len(concepts)))
-    found = concept_map(concepts, test, order=order)
+    sets = activating_sets(concepts.encode(test.hidden)).sets
+    found = concept_map(test, sets)
     assert found is not None
     unit = torch.nn.functional.normalize(test.hidden, dim=1)
     standard = (unit - unit.mean(dim=0)) / unit.std(dim=0, correction=0)
@@ -190,7 +220,7 @@ def test_the_map_has_the_plane_along_which_unit_vectors_vary_most(concepts: Conc
     assert found.explained == pytest.approx((variances[-2:].flip(0) / variances.sum()).tolist(), abs=1e-5)
     places = torch.tensor([(x, y) for x, y, _ in found.sentences])
     assert (places.T @ places)[0, 1].item() == pytest.approx(0, abs=1e-2)
-    assert concept_map(concepts, test, order=order) == found
+    assert concept_map(test, sets) == found
 
 
 def test_texts_of_other_sentences_are_refused(concepts: Concepts, test: Activations, texts: Texts):

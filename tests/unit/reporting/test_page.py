@@ -88,18 +88,31 @@ def test_a_score_that_is_missing_is_a_dash(html: str):
     assert "<svg" not in panel
 
 
-def test_the_summary_names_the_strongest_concepts_of_each_class(html: str):
+def test_the_summary_names_the_facets_of_each_class(html: str):
     summary = html[html.index('id="summary"') : html.index('id="methods"')]
     assert "90.0 % of 2,000 test sentences" in summary
-    best = max((card("classifsae", j) for j in range(1, 20, 4)), key=lambda c: c.influence or 0)
-    first = re.search(r"games&lt;/b&gt;</h2>.*?<a [^>]*>(.*?)</a>", summary, re.S)
+    best = max((card("classifsae", j) for j in range(1, 20, 4)), key=lambda c: c.coverage[1])
+    first = re.search(
+        r"games&lt;/b&gt;</h2>.*?class=\"facet\" dir=\"auto\">(.*?)</span>.*?<small>(\d+ % of the class)", summary, re.S
+    )
     assert first is not None
-    assert first[1] == best.name
+    assert (first[1], first[2]) == (best.name, "25 % of the class")
+    assert "5 facets, 80 % of the sentences predicted as this class" in summary
+    assert best.edge is not None
+    assert f"At the edge:</small> {best.edge.text}" in summary
+
+
+def test_concepts_that_say_only_the_class_are_folded(html: str):
+    summary = html[html.index('id="summary"') : html.index('id="methods"')]
+    assert "1 more: only the class, or without effect" in summary
+    assert f"{card('classifsae', 3).name}</a> (only the class)" in summary
 
 
 def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: RunReport):
     first, *rest = report.methods[0].concepts
-    silent = replace(first, name="asleep", activation_rate=0.0, scores=ConceptScores(support=0))
+    silent = replace(
+        first, name="asleep", activation_rate=0.0, coverage=(0.0,) * 4, scores=ConceptScores(support=0)
+    )
     html = page(replace(report, methods=(replace(report.methods[0], concepts=(silent, *rest)),)))
     summary = html[html.index('id="summary"') : html.index('id="methods"')]
     assert "20 concepts" in summary

@@ -71,12 +71,34 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_arrow_says_and_never_ceili
     assert best(records, "activation_rate") == {"sae"}
     assert best(records, "n_alive") == set()
     assert "**0.900**" in markdown(records, notes=[])
-    assert "Bold: the best mean" in markdown(records, notes=[])
+    assert "Bold: the best of the group, yardsticks left out; one seed does not tell" in markdown(
+        records, notes=[]
+    )
 
 
 def test_what_looks_equal_in_the_table_is_equally_good():
     records = [record(m, recovery_accuracy=v) for m, v in (("a", 0.9), ("b", 0.90004), ("c", 0.8))]
     assert best(records, "recovery_accuracy") == {"a", "b"}
+
+
+def over_seeds(method: str, *values: float) -> list[dict[str, object]]:
+    return [record(method, seed=seed, recovery_accuracy=v) for seed, v in enumerate(values)]
+
+
+def test_a_difference_within_the_noise_is_never_bold():
+    low = over_seeds("low", 0.1, 0.2, 0.15)
+    noisy = [*over_seeds("a", 0.9, 0.7, 0.8), *over_seeds("b", 0.8, 0.8, 0.78)]
+    assert best([*noisy, *low], "recovery_accuracy") == {"a", "b"}
+    assert best(noisy, "recovery_accuracy") == set()
+    assert "not worse by more than the noise" in markdown([*noisy, *low], notes=[])
+
+
+def test_a_difference_that_holds_in_every_seed_is_bold_though_seeds_differ_more():
+    """Paired: what makes one seed harder for both methods is no noise of their difference."""
+    records = [*over_seeds("a", 0.9, 0.5, 0.7), *over_seeds("b", 0.88, 0.48, 0.681)]
+    assert best(records, "recovery_accuracy") == {"a"}
+    shuffled = [*over_seeds("a", 0.9, 0.5, 0.7), *over_seeds("b", 0.48, 0.88, 0.681)]
+    assert best(shuffled, "recovery_accuracy") == set()
 
 
 def test_one_method_alone_is_not_the_best():

@@ -122,13 +122,13 @@ def draw_sentence_sim(report: RunReport) -> "Figure":
 
 
 def draw_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]) -> "Figure":
-    """Decoder directions as pies of class shares, sized by mean activation, and class prototypes."""
+    """Concepts as pies of class shares, sized by mean activation, and classes, where their sentences lie."""
     figure, axes = _one(6.4, 5.6)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel(f"first principal axis ({100 * found.explained[0]:.0f} % of the variance)")
     axes.set_ylabel(f"second principal axis ({100 * found.explained[1]:.0f} %)")
     _legend(figure, [*_classes(label_names), *_kinds()])
-    everything = [*found.concepts, *(p for p in found.prototypes if p is not None)]
+    everything = [p for p in (*found.concepts, *found.prototypes) if p is not None]
     everything += [(x, y) for x, y, _ in found.sentences]
     axes.plot(*zip(*everything, strict=True), linestyle="none")  # takes its room, and draws nothing
     axes.margins(0.08)
@@ -141,7 +141,8 @@ def draw_map(found: ConceptMap, method: MethodReport, label_names: Sequence[str]
     figure.set_layout_engine("none")
     radii = areas([card.mean_activation for card in method.concepts], smallest=5, largest=12)
     point = _point(figure, axes)
-    pies = sorted(zip(radii, method.concepts, found.concepts, strict=True), key=lambda pie: -pie[0])
+    placed = zip(radii, method.concepts, found.concepts, strict=True)
+    pies = sorted(((r, card, at) for r, card, at in placed if at is not None), key=lambda pie: -pie[0])
     for i, (radius, card, (x, y)) in enumerate(pies):  # the largest first, so that none hides a smaller one
         _pie(axes, card.class_shares, x, y, radius * point, zorder=3 + i / len(pies))
     diamonds = [(c, at) for c, at in enumerate(found.prototypes) if at is not None]

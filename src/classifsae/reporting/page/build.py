@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
-from classifsae.activity import ACTIVE
+from classifsae.activity import ACTIVE, activating_sets, sizes_of
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import METHODS, Concepts, role_of
 from classifsae.data import Texts
@@ -28,10 +28,13 @@ from classifsae.reporting.page.content import (
 from classifsae.reporting.page.stored_scores import ConceptScores, scores_of_concepts
 from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
-from classifsae.tensors import Float, Tail, Tensor, batches
+from classifsae.tensors import Bool, Float, Tail, Tensor, batches
 
 N_MISTAKES, N_MISLEADING = 40, 5
 """Sentences that are shown, and concepts beside each of them, at most."""
+
+SAYS_THE_LABEL = 0.8
+"""Jaccard index of a concept's activating set and the sentences of a predicted class from which it is one."""
 
 N_BINS, N_DOTS, N_POINTS = 24, 300, 200
 """Bars of a histogram, sentences on a map, and points of a training curve, at most."""
@@ -79,6 +82,11 @@ class _Split:
             label=self.texts.labels[row],
             prediction=int(self.activations.predictions[row]),
         )
+
+    @property
+    def classes(self) -> Bool[Tensor, "c n"]:
+        """The sentences predicted as each class."""
+        return one_hot(self.activations.predictions.cpu(), self.activations.n_classes).T.bool()
 
 
 def build(
@@ -157,10 +165,13 @@ def _method(fit: Fit, record: Record, split: _Split) -> MethodReport:
         return report
     codes = _codes(concepts, split.activations)
     scores = scores_of_concepts(fit.scores, len(concepts))
+    sets = activating_sets(codes).sets
     cards = [_card(fit, j, scores[j], codes[:, j], split) for j in range(len(concepts))]
+    cards = _with_sets(cards, sets, codes, split)
     order = sorted(range(len(cards)), key=lambda j: (cards[j].class_index, -(cards[j].influence or 0), j))
-    placed = concept_map(concepts, split.activations, order=order)
-    return replace(report, concepts=tuple(cards[j] for j in order), map=placed)
+    placed = concept_map(split.activations, sets[order])
+    covered = _covered(cards, sets, split)
+    return replace(report, concepts=tuple(cards[j] for j in order), map=placed, covered=covered)
 
 
 def _left_out(concepts: Concepts, role: str) -> str:
@@ -201,6 +212,36 @@ def _card(fit: Fit, j: int, scores: ConceptScores, codes: Float[Tensor, " n"], s
     )
 
 
+def _with_sets(
+    cards: Sequence[ConceptCard], sets: Bool[Tensor, "m n"], codes: Float[Tensor, "n m"], split: _Split
+) -> list[ConceptCard]:
+    """Cards with what their activating sets say: coverage of classes, and the sentence at the edge."""
+    classes, size = split.classes, sizes_of(split.classes)
+    both = sets.double() @ classes.double().T
+    coverage, either = both / size.clamp_min(1), sizes_of(sets)[:, None] + size - both
+    is_label = (both >= SAYS_THE_LABEL * either.clamp_min(1)).any(dim=1)
+    weakest = codes.T.masked_fill(~sets, torch.inf).min(dim=1)
+    return [
+        replace(
+            card,
+            coverage=tuple(coverage[j].tolist()),
+            is_label=bool(is_label[j]),
+            edge=split.example(int(weakest.indices[j]), float(weakest.values[j])) if sets[j].any() else None,
+        )
+        for j, card in enumerate(cards)
+    ]
+
+
+def _covered(cards: Sequence[ConceptCard], sets: Bool[Tensor, "m n"], split: _Split) -> tuple[float, ...]:
+    """For each class, share of its sentences on which any of its facets is strongly active."""
+    found = []
+    for c, members in enumerate(split.classes):
+        facets = [j for j, card in enumerate(cards) if card.class_index == c and card.is_facet]
+        some = sets[facets].any(dim=0) & members
+        found.append(float(some.sum() / members.sum().clamp_min(1)))
+    return tuple(found)
+
+
 def _examples(
     described: Description | None, codes: Float[Tensor, " n"], split: _Split
 ) -> tuple[Example, ...]:
@@ -224,36 +265,37 @@ def thinned(values: Sequence[float], most: int) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in parts)
 
 
-def concept_map(concepts: Concepts, test: Activations, *, order: Sequence[int]) -> ConceptMap | None:
-    """Decoder directions and class prototypes on the principal plane of the unit-norm sentence vectors.
+def concept_map(test: Activations, sets: Bool[Tensor, "m n"]) -> ConceptMap | None:
+    """Means of the sentences of concepts and of classes, on the principal plane of the unit sentence vectors.
 
-    A prototype is the mean of the unit vectors of the sentences of one predicted class, brought to
-    norm 1, as the directions are.
+    A concept lies where the sentences lie on which it is strongly active; a direction that a method writes
+    may point anywhere, and says little of where its sentences are.
+
+    Args:
+        test: the sentences.
+        sets: those on which each concept is strongly active.
     """
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    directions = concepts.coder.decoder_directions
-    if directions is None or len(test) < 2:
+    if len(test) < 2:
         return None
     unit, predictions = normalize(test.hidden.float(), dim=1).cpu(), test.predictions.cpu()
     # Of the covariance, exactly: a randomised decomposition would not repeat.
     plane = make_pipeline(StandardScaler(), PCA(2, svd_solver="covariance_eigh")).fit(unit.numpy())
 
-    def place(vectors: Float[Tensor, "q d"]) -> list[tuple[float, float]]:
-        return [(x, y) for x, y in plane.transform(vectors.numpy()).tolist()]
+    places = torch.from_numpy(plane.transform(unit.numpy()))
 
-    def prototype(c: int) -> tuple[float, float] | None:
-        members = unit[predictions == c]
-        return place(normalize(members.mean(dim=0, keepdim=True), dim=1))[0] if len(members) else None
+    def middle(members: Bool[Tensor, " n"]) -> tuple[float, float] | None:
+        x, y = places[members].mean(dim=0).tolist()
+        return (x, y) if members.any() else None
 
     shown = torch.linspace(0, len(test) - 1, min(N_DOTS, len(test))).long()
-    dots = zip(place(unit[shown]), predictions[shown].tolist(), strict=True)
-    points = place(directions[concepts.kept].cpu())
+    dots = zip(places[shown].tolist(), predictions[shown].tolist(), strict=True)
     return ConceptMap(
-        concepts=tuple(points[j] for j in order),
-        prototypes=tuple(prototype(c) for c in range(test.n_classes)),
+        concepts=tuple(map(middle, sets)),
+        prototypes=tuple(middle(predictions == c) for c in range(test.n_classes)),
         sentences=tuple((x, y, c) for (x, y), c in dots),
         explained=tuple(plane[-1].explained_variance_ratio_.tolist()),
     )

@@ -105,11 +105,11 @@ def map_chart(method: MethodReport, label_names: Sequence[str]) -> MapChart | No
     if found is None:
         return None
     dots = [(x, y) for x, y, _ in found.sentences]
-    everything = [*found.concepts, *dots, *(p for p in found.prototypes if p is not None)]
+    everything = [*dots, *(p for p in (*found.concepts, *found.prototypes) if p is not None)]
     x, y = _square([x for x, _ in everything], [y for _, y in everything])
-    radii = areas([card.mean_activation for card in method.concepts], smallest=7, largest=20)
+    radii = areas([card.mean_activation for card in method.concepts], smallest=5, largest=13)
     concepts = zip(method.concepts, found.concepts, radii, strict=True)
-    circles = [(card, x(at[0]), y(at[1]), round(r, 1)) for card, at, r in concepts]
+    circles = [(card, x(at[0]), y(at[1]), round(r, 1)) for card, at, r in concepts if at is not None]
     circles.sort(key=lambda circle: -circle[3])
     diamonds = [(c, x(p[0]), y(p[1])) for c, p in enumerate(found.prototypes) if p is not None]
     # The most important names first. Labels point up where pixels point down; 4: down to the base line.

@@ -65,6 +65,9 @@ class ConceptCard:
         histogram: of its activations, where it is active at all.
         scores: what the metrics say of it.
         origin: of its name; None for one of its words.
+        coverage: for each class, share of the sentences predicted as it on which it is strongly active.
+        is_label: whether it says a predicted class and no more: strongly active on just its sentences.
+        edge: of the sentences on which it is strongly active, the one with the smallest activation.
     """
 
     latent: int
@@ -78,6 +81,9 @@ class ConceptCard:
     histogram: Histogram | None
     scores: ConceptScores
     origin: Origin | None = None
+    coverage: tuple[float, ...] = ()
+    is_label: bool = False
+    edge: Example | None = None
 
     @property
     def is_named_by_chance(self) -> bool:
@@ -87,6 +93,11 @@ class ConceptCard:
         )
 
     @property
+    def is_facet(self) -> bool:
+        """Whether it tells sentences of a class apart and its removal changes something, as far as known."""
+        return not self.is_label and self.influence != 0
+
+    @property
     def influence(self) -> float | None:
         """Mean shift of the class probabilities over all test sentences when it is removed, in [0, 1]."""
         return None if self.scores.tvd is None else self.scores.tvd * self.activation_rate / 100
@@ -94,16 +105,17 @@ class ConceptCard:
 
 @dataclass(frozen=True)
 class ConceptMap:
-    """Decoder directions and class prototypes on two principal axes of the sentence vectors.
+    """Where concepts, classes and sentences lie on two principal axes of the sentence vectors.
 
     Attributes:
-        concepts: coordinates, in the order of the method's cards.
-        prototypes: of each class, None for a class that the classifier never predicts.
+        concepts: means of the sentences on which each is strongly active, in the order of the method's cards;
+            None for one that is strongly active on none.
+        prototypes: means of the sentences predicted as each class, None for one that is never predicted.
         sentences: coordinates and predicted class of some test sentences.
         explained: share of the variance of the sentence vectors along each axis.
     """
 
-    concepts: tuple[tuple[float, float], ...]
+    concepts: tuple[tuple[float, float] | None, ...]
     prototypes: tuple[tuple[float, float] | None, ...]
     sentences: tuple[tuple[float, float, int], ...]
     explained: tuple[float, float]
@@ -120,9 +132,11 @@ class MethodReport:
         n_concepts: alive.
         recovery: share of the classifier's decisions made with these concepts alone.
         concepts: in the order of the classes, the most influential first; empty where ``left_out`` says why.
-        map: for a method whose concepts are directions.
+        map: of its concepts.
         curves: training curves by title.
         left_out: why there is no list of concepts, or "".
+        covered: for each class, share of the sentences predicted as it on which any of its facets is strongly
+            active.
     """
 
     label: str
@@ -135,6 +149,7 @@ class MethodReport:
     map: ConceptMap | None = None
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     left_out: str = ""
+    covered: tuple[float, ...] = ()
 
     @property
     def n_silent(self) -> int:
@@ -146,9 +161,15 @@ class MethodReport:
         """The concepts, the most influential first."""
         return sorted(self.concepts, key=lambda card: -(card.influence or 0))
 
+    def facets(self, class_index: int) -> list[ConceptCard]:
+        """The facets among the concepts of one class, the largest coverage first."""
+        own = [card for card in self.of_class(class_index) if card.is_facet]
+        return sorted(own, key=lambda card: -card.coverage[class_index])
+
     def of_class(self, class_index: int) -> list[ConceptCard]:
-        """The concepts of one class that fire on test sentences, the most influential first."""
-        return [card for card in self.ranked if card.class_index == class_index and card.activation_rate > 0]
+        """The concepts of one class that are strongly active on sentences predicted as it."""
+        own = [card for card in self.concepts if card.class_index == class_index]
+        return [card for card in own if card.coverage and card.coverage[class_index] > 0]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ YARDSTICKS = {
 }
 """What stands below the table of a method that has one of these roles."""
 
-BOLD = "Bold: the best mean of the group, yardsticks left out."
+BOLD = (
+    "Bold: the best mean of the group, yardsticks left out, and all that are not worse by more than the "
+    "noise over seeds (95 %, paired)."
+)
+BOLD_OF_ONE = (
+    "Bold: the best of the group, yardsticks left out; one seed does not tell how much of it is noise."
+)
 
 _ANY_WIDTH = 10_000
 
@@ -35,12 +41,14 @@ class Cell:
     Attributes:
         values: one per seed for which it is defined.
         column: the score.
-        best: whether no method beats it, yardsticks left out.
+        best: whether no method beats it by more than the noise, yardsticks left out.
+        seeds: of the values.
     """
 
     values: tuple[float, ...]
     column: Column
     best: bool = False
+    seeds: tuple[str, ...] = ()
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
@@ -98,22 +106,35 @@ def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> 
 
 
 def _cell(records: Sequence[Record], column: Column) -> Cell:
-    values = [v for r in records if isinstance(v := r.get(column.name), (int, float))]
-    return Cell(tuple(values), column)
+    found = [(v, str(r["seed"])) for r in records if isinstance(v := r.get(column.name), (int, float))]
+    return Cell(tuple(v for v, _ in found), column, seeds=tuple(seed for _, seed in found))
 
 
 def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
-    """One column with its best cells marked: those that round to the best mean, if any two compete."""
-    column = cells[0].column
-    sign = {"higher": 1, "lower": -1, "neither": 0}[column.better]
-    means = {
-        k: sign * round(statistics.fmean(cell.values), column.digits)
-        for k, (cell, competes) in enumerate(zip(cells, competing, strict=True))
-        if cell.values and competes
-    }
-    if not sign or len(means) < 2:
+    """One column with its best cells marked: the best mean and those as good, if any competing one is not."""
+    sign = {"higher": 1, "lower": -1, "neither": 0}[cells[0].column.better]
+    compete = [cell for cell, competes in zip(cells, competing, strict=True) if cell.values and competes]
+    if not sign or len(compete) < 2:
         return cells
-    return [replace(cell, best=means.get(k) == max(means.values())) for k, cell in enumerate(cells)]
+    first = max(compete, key=lambda cell: sign * statistics.fmean(cell.values))
+    as_good = [cell for cell in compete if _is_as_good(cell, first)]
+    if len(as_good) == len(compete) and len(first.seeds) > 1:
+        return cells
+    return [replace(cell, best=any(cell is one for one in as_good)) for cell in cells]
+
+
+def _is_as_good(cell: Cell, best: Cell) -> bool:
+    """Whether a mean is no worse than the best by more than the noise, or rounds to it where that is unknown.
+
+    The noise is that of the differences seed by seed: half of the 95 % interval of their mean.
+    """
+    digits = cell.column.digits
+    own, others = (dict(zip(c.seeds, c.values, strict=True)) for c in (cell, best))
+    gaps = [own[seed] - others[seed] for seed in own.keys() & others.keys()]
+    if len(gaps) < 2:
+        return round(statistics.fmean(cell.values), digits) == round(statistics.fmean(best.values), digits)
+    gap, noise = interval(gaps)
+    return abs(gap) <= (noise or 0)
 
 
 def caption(records: Sequence[Record]) -> str:
@@ -134,8 +155,9 @@ def footnotes(records: Sequence[Record]) -> list[str]:
         f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role in YARDSTICKS
     ]
     baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
-    compete = any(cell.best for row in rows(records) for cell in row.cells)
-    return [*ends, *baselines, *([BOLD] if compete else [])]
+    marked = [cell for row in rows(records) for cell in row.cells if cell.best]
+    bold = BOLD if any(len(cell.seeds) > 1 for cell in marked) else BOLD_OF_ONE
+    return [*ends, *baselines, *([bold] if marked else [])]
 
 
 def _baseline(record: Record) -> str:
