@@ -11,6 +11,7 @@ from classifsae.meaning import llm, words
 from classifsae.meaning.llm import KEY
 from classifsae.meaning.names import load_names
 from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.explain import explainer_of
 from classifsae.pipeline.run import run
 from classifsae.pipeline.run_folder import FitName, RunFolder
 from e2e.conftest import TINY, write_experiment
@@ -83,7 +84,9 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
         assert not file.is_file() or b"very-secret" not in file.read_bytes()
 
 
-def test_names_of_ones_own_do_not_pass_to_other_concepts(experiment_file: Path):
+def test_names_of_ones_own_do_not_pass_to_other_concepts(
+    experiment_file: Path, caplog: pytest.LogCaptureFixture
+):
     folder = RunFolder(experiment_file.parent / "run")
     fit = FitName("classifsae", 1)
     (described, *_) = folder.described(fit) or ()
@@ -98,6 +101,8 @@ def test_names_of_ones_own_do_not_pass_to_other_concepts(experiment_file: Path):
         assert (folder.described(fit) or ())[0].name == "my own name"
         assert "your names in seed-1.yaml are left out" in run(changed, until="describe").notes[-1]
         assert "my own name" not in {d.name for d in folder.described(fit) or ()}
+        assert "my own name" not in explainer_of(folder.path).names
+        assert "your names in seed-1.yaml are left out" in caplog.text
         run(point)  # the same concepts as before
         assert (folder.described(fit) or ())[0].name == "my own name"
     finally:

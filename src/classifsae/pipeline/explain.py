@@ -1,5 +1,6 @@
 """What ``classifsae explain`` opens: a run's classifier, its concepts, and what these are called."""
 
+import logging
 from pathlib import Path
 
 from classifsae.classifier.classifier import Classifier
@@ -8,10 +9,13 @@ from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError
 from classifsae.explaining.explainer import Explainer, names_of
+from classifsae.meaning.own_names import read_names
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder, fits_of
 from classifsae.pipeline.stages import load_classifier
 from classifsae.storage import manifest_of
+
+_LOG = logging.getLogger(__name__)
 
 
 def explainer_of(
@@ -36,6 +40,8 @@ def explainer_of(
     concepts = Concepts.load(run.concepts(which))
     model = load_classifier(experiment, run, _label_names(run, experiment), None)
     _check(run, experiment, model, concepts)
+    if note := read_names(run.own_names(which)).note(run.identity(which)):
+        _LOG.warning(note)
     return Explainer(model, concepts, names_of(concepts, run.described(which) or ()), words=words)
 
 

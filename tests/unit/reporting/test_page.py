@@ -93,7 +93,9 @@ def test_the_summary_names_the_facets_of_each_class(html: str):
     assert "90.0 % of 2,000 test sentences" in summary
     best = max((card("classifsae", j) for j in range(1, 20, 4)), key=lambda c: c.coverage[1])
     first = re.search(
-        r"games&lt;/b&gt;</h2>.*?class=\"facet\" dir=\"auto\">(.*?)</span>.*?<small>(\d+ % of the class)", summary, re.S
+        r"games&lt;/b&gt;</h2>.*?class=\"facet\" dir=\"auto\">(.*?)</span>.*?<small>(\d+ % of the class)",
+        summary,
+        re.S,
     )
     assert first is not None
     assert (first[1], first[2]) == (best.name, "25 % of the class")
