@@ -12,6 +12,7 @@ from classifsae.activations import Activations
 from classifsae.data import Dataset, load_dataset
 from classifsae.errors import ClassifSAEError
 from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import run
 from e2e.conftest import write_data, write_experiment
 from e2e.test_cli import call
 
@@ -45,6 +46,43 @@ def test_a_model_and_data_with_the_same_names_in_another_order_are_matched_by_na
     assert status == 0, printed
     captured = Activations.load(tmp_path / "other" / "activations" / "test")
     assert float((captured.predictions == captured.labels).float().mean()) > 0.8
+
+
+def test_classes_that_are_turned_round_are_put_right_by_what_the_note_tells_to_type(
+    experiment: Path, tmp_path: Path
+):
+    (point,) = load_experiment(experiment)
+    run(point, until="finetune")
+    model = tmp_path / "model"
+    own_files = shutil.ignore_patterns("classifier.json", "manifest.json")
+    shutil.copytree(tmp_path / "run" / "classifier", model, ignore=own_files)
+    names = list(load_dataset(point.dataset).label_names)
+    head, *rows = (tmp_path / "short.csv").read_text().splitlines()
+    turned = {name: str((place + 1) % 3) for place, name in enumerate(names)}
+    rows = [",".join([text, turned[name]]) for text, name in (row.split(",") for row in rows)]
+    (tmp_path / "numbers.csv").write_text("\n".join([head, *rows]))
+    settings = [f"backbone={{model: {model}, tuning: none}}", f"run_dir={tmp_path / 'opened'}"]
+    data = f"dataset={{name: {tmp_path / 'numbers.csv'}, label_names: {names}}}"
+    notes = captured(experiment, *settings, data)
+    (typed,) = (m[1] for note in notes if (m := re.search(r"set '(dataset\.label_names=\[.*?\])'", note)))
+    assert not any("agrees with the labels" in n for n in captured(experiment, *settings, data, typed))
+
+    moved = model.rename(tmp_path / "moved")
+    settings[0] = f"backbone={{model: {moved}, tuning: none}}"
+    assert not any("it was replaced" in n for n in captured(experiment, *settings, data, typed))
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.2}))
+    again = shutil.copytree(moved, tmp_path / "again")
+    shutil.rmtree(moved)
+    settings[0] = f"backbone={{model: {again}, tuning: none}}"
+    notes = captured(experiment, *settings, data, typed)
+    assert f"This folder held the run of model {moved}, no longer there; it was replaced." in notes
+
+
+def captured(experiment: Path, *settings: str) -> list[str]:
+    """What is noted of the activations of an experiment with these settings."""
+    (point,) = load_experiment(experiment, list(settings))
+    return run(point, until="capture").notes
 
 
 OTHER = {"label_names": ["Ja", "Nein"]}

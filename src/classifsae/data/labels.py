@@ -48,6 +48,24 @@ def infer_label_names(parts: Sequence[LabelledRows]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def require_one_reading(parts: Sequence[LabelledRows]) -> None:
+    """Refuse numbers that are indices in one part, which declares numeric names, and names in another.
+
+    Raises:
+        DataError: names both parts.
+    """
+    declared = {part.class_names: part.where for part in parts if part.class_names is not None}
+    for names, where in declared.items():
+        numeric = [(i, name) for i, name in enumerate(names) if _INTEGER.fullmatch(name) and name != str(i)]
+        for part in parts:
+            if numeric and part.class_names is None and any(map(_INTEGER.fullmatch, part.labels)):
+                index, name = numeric[0]
+                raise DataError(
+                    f"the numbers in {where} count declared classes ({index} is class {name!r}), those in "
+                    f"{part.where} are not declared and may be names; write both parts alike."
+                )
+
+
 def _booleans_as_numbers(labels: Set[str]) -> Set[str]:
     """The labels, with false as 0 and true as 1 where all others are numbers."""
     numbers = {label for label in labels if _INTEGER.fullmatch(label)}

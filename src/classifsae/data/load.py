@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from classifsae.data.config import DatasetConfig, check_config
-from classifsae.data.labels import check_classes, infer_label_names, label_indices, split_off, subsample
+from classifsae.data.labels import (
+    check_classes,
+    infer_label_names,
+    label_indices,
+    require_one_reading,
+    split_off,
+    subsample,
+)
 from classifsae.data.planted import PlantedOptions, generate
 from classifsae.data.rows import NUMBERED, LabelledRows, listed, read_rows
 from classifsae.data.sources import find_tables, resolve
@@ -61,6 +68,7 @@ def _labelled(name: str, config: DatasetConfig) -> tuple[Texts, Texts]:
         for part in find_tables(config)
     )
     _require_distinct_ids([*train, *test])
+    require_one_reading([*train, *test])
     label_names = config.label_names or infer_label_names([*train, *test])
     if len(label_names) < 2:
         raise DataError(

@@ -458,6 +458,10 @@ def _parse(text: str, *, where: str) -> JsonValue:
     try:
         value: JsonValue = yaml.safe_load(text)
     except yaml.YAMLError as error:
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise ConfigError(
+                f"{where} holds characters that this locale cannot read; set PYTHONUTF8=1 in the environment."
+            ) from error
         raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     return value
 

@@ -98,10 +98,10 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     if until not in ("finetune", "capture") and experiment.is_guided:
         check_encoder(experiment)
     with folder.held():
-        folder.require_same_subject(experiment)
+        gone = folder.require_same_subject(experiment)
         folder.check_own_names(experiment)
         folder.write_experiment(experiment)
-        return _Run(Work(experiment, data, folder, device), until, watch).through()
+        return _Run(Work(experiment, data, folder, device), until, watch, gone).through()
 
 
 @dataclass(eq=False)
@@ -111,6 +111,7 @@ class _Run:
     work: Work
     until: Stop
     watch: Watch | None
+    gone: tuple[str, ...] = ()
     n_done: int = 0
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
@@ -196,6 +197,9 @@ class _Run:
         """Identity of the activations of one split."""
         stage = capture(self.work, split, trained=trained)
         if split == "train" and not stage.is_done:
+            if self.gone and manifest_of(stage.folder) is not None:
+                was = " and ".join(self.gone)
+                self.notes.append(f"This folder held the run of {was}, no longer there; it was replaced.")
             self.check_methods(self.work.classifier.width)
         manifest = self.done(stage)
         of = f"of {len(self.work.texts(split))} {split} texts were longer than the model reads:"

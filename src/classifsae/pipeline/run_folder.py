@@ -167,29 +167,33 @@ class RunFolder:
         """Keep the options that make the run."""
         write_json(self.options, experiment.model_dump(mode="json"))
 
-    def require_same_subject(self, experiment: Experiment) -> None:
+    def require_same_subject(self, experiment: Experiment) -> tuple[str, ...]:
         """Refuse to replace the run of another model or data set that has the same name.
 
-        One that was moved is the same: it is no longer where it was.
-
+        Returns:
+            What is no longer where it was: the same if it was moved, which its files tell.
         Raises:
             ConfigError: the folder holds the run of another model or data set.
         """
         try:
             before = self.read_experiment()
         except StorageError:  # no run, or one of another version: there is nothing to compare with
-            return
+            return ()
         pairs = {
             "model": (before.backbone.model, experiment.backbone.model),
             "data set": (_place(before.dataset), _place(experiment.dataset)),
         }
+        gone = []
         for kind, (was, now) in pairs.items():
+            if was and now and was != now and not Path(was).exists():
+                gone.append(f"{kind} {was}")
             if was and now and _are_two(was, now):
                 other = setting("run_dir", f"{self.path}-2")
                 raise ConfigError(
                     f"{self.path} holds the run of another {kind}, {was}; this one, of {now}, would replace "
                     f"it: give another folder, such as {other}, or delete that one."
                 )
+        return tuple(gone)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -18,8 +18,8 @@ import classifsae as cs
 from classifsae.classifier.loading.identity import commit_of, identity_of_files, stated_labels
 from classifsae.classifier.loading.labels import (
     agreed_labels,
+    have_same_names,
     label_order_note,
-    say_nothing,
     unnamed_classes_note,
 )
 from classifsae.data import Dataset, Texts
@@ -99,12 +99,12 @@ class Work:
 
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the data set, and of how its labels fit the classifier's answers."""
-        test, names, own = cs.Activations.load(self.folder.activations("test")), self.data.label_names, None
-        is_named = False
+        test, names = cs.Activations.load(self.folder.activations("test")), self.data.label_names
+        own = given = None
         if self.experiment.backbone.tuning == "none":
             own = unnamed_classes_note(self.own_labels, names, name=self.experiment.backbone.name)
-            is_named = not say_nothing(self.own_labels)
-        fits = label_order_note(test.labels, test.predictions, names, is_named=is_named)
+            given = self.given.label_names if have_same_names(self.own_labels, names) else None
+        fits = label_order_note(test.labels, test.predictions, names, given=given)
         return (*self.data.notes, *(said for said in (own, fits) if said))
 
     def tail(self, hidden: "Float[Tensor, 'b d']", /) -> "Float[Tensor, 'b c']":

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifsae.data.labels import infer_label_names, label_indices, split_off, subsample
+from classifsae.data.labels import (
+    infer_label_names,
+    label_indices,
+    require_one_reading,
+    split_off,
+    subsample,
+)
 from classifsae.data.rows import LabelledRows, listed
 from classifsae.errors import DataError
 
@@ -87,6 +93,15 @@ def test_integers_of_declared_classes_are_never_names_that_were_given():
     written = rows("-1", "0", "1", class_names=("0", "1"))
     with pytest.raises(DataError, match=r"not declared: '-1'; allowed .*; correct the labels\.$"):
         label_indices(written, ("-1", "0", "1"))
+
+
+def test_numbers_that_only_one_part_declares_are_refused_where_they_may_be_names():
+    declared, plain = rows("2", class_names=("0", "1", "10", "2")), rows("2", "0")
+    with pytest.raises(DataError, match=r"\(2 is class '10'\), those in data.csv are not declared"):
+        require_one_reading([declared, plain])
+    require_one_reading([declared, declared])
+    require_one_reading([rows("1", class_names=("0", "1")), plain])
+    require_one_reading([rows("1", class_names=("no", "yes")), plain])
 
 
 def test_words_of_declared_classes_are_names():

@@ -81,10 +81,12 @@ def test_a_model_that_was_moved_is_the_same(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     (tmp_path / "a" / "clf").mkdir(parents=True)
     folder.write_experiment(experiment(backbone=str(tmp_path / "a" / "clf")))
+    assert folder.require_same_subject(experiment(backbone=str(tmp_path / "a" / "clf"))) == ()
     (tmp_path / "a").rename(tmp_path / "b")
-    folder.require_same_subject(experiment(backbone=str(tmp_path / "b" / "clf")))
+    gone = folder.require_same_subject(experiment(backbone=str(tmp_path / "b" / "clf")))
+    assert gone == (f"model {tmp_path / 'a' / 'clf'}",)
     (tmp_path / "a").symlink_to("b")
-    folder.require_same_subject(experiment(backbone=str(tmp_path / "b" / "clf")))
+    assert folder.require_same_subject(experiment(backbone=str(tmp_path / "b" / "clf"))) == ()
 
 
 @pytest.mark.parametrize("name", ["sae/seed-2.yaml", "saes/seed-1.yaml", "sae/one.yaml", "sae/seed-1.yml"])

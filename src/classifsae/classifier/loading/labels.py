@@ -33,11 +33,10 @@ def agreed_labels(own: Sequence[str], wanted: Sequence[str] | None, *, name: str
             f"the data set {len(wanted)} ({', '.join(wanted)}); "
             f"fine-tune it on this data set (tuning: full), or give data with the same classes."
         )
-    spelled = {canonical(theirs): theirs for theirs in wanted}
-    mine = [canonical(n) for n in own]
-    if len(spelled) == len(wanted) and spelled.keys() == set(mine):
-        return tuple(spelled[n] for n in mine)
-    if tuple(own) != tuple(wanted) and not say_nothing(own):
+    if have_same_names(own, wanted):
+        spelled = {canonical(theirs): theirs for theirs in wanted}
+        return tuple(spelled[canonical(n)] for n in own)
+    if tuple(own) != tuple(wanted) and not _say_nothing(own):
         raise ConfigError(
             f"{name} has the classes {', '.join(own)}, the data set has others ({', '.join(wanted)}); "
             f"{_cure_of_other_names(own, wanted)}, or fine-tune the model on them (tuning: full)."
@@ -58,6 +57,12 @@ def _cure_of_other_names(own: Sequence[str], wanted: Sequence[str]) -> str:
         f"where its labels are numbers from 0 in the model's order, set {names_given}; else write the "
         f"model's names in the data"
     )
+
+
+def have_same_names(own: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether a model and a data set have the same names for their classes, in any order."""
+    theirs = set(map(canonical, wanted))
+    return len(theirs) == len(wanted) and theirs == set(map(canonical, own))
 
 
 def require_same_order(own: Sequence[str], wanted: Sequence[str], *, name: str) -> None:
@@ -81,7 +86,7 @@ def unnamed_classes_note(own: Sequence[str], taken: Sequence[str], *, name: str)
         own: the model's names.
         taken: the names that are used for them.
     """
-    if not say_nothing(own) or say_nothing(taken):
+    if not _say_nothing(own) or _say_nothing(taken):
         return None
     pairs = ", ".join(f"{index} = {label}" for index, label in enumerate(taken))
     return f"{name} has no names for its classes; they are taken in the data set's order: {pairs}."
@@ -92,7 +97,7 @@ def label_order_note(
     predictions: Int[Tensor, " n"],
     label_names: Sequence[str],
     *,
-    is_named: bool = False,
+    given: Sequence[str] | None = None,
 ) -> str | None:
     """A warning that labels and predictions may count the classes in different orders; None if not.
 
@@ -104,7 +109,8 @@ def label_order_note(
         labels: ground truth, class indices.
         predictions: what the classifier answers for the same texts.
         label_names: names of all c classes.
-        is_named: whether the model has names of its own, by which labels in words are matched.
+        given: the same in the data set's order, where the model has these names too, so that labels are
+            matched by them.
     """
     n, c = len(labels), len(label_names)
     if n == 0:
@@ -112,24 +118,35 @@ def label_order_note(
     table = torch.bincount(labels.cpu() * c + predictions.cpu(), minlength=c * c).reshape(c, c)
     places = _best_places(table)
     moved = places != torch.arange(c)
-    given, best = table.diagonal(), table[torch.arange(c), places]
-    before, after = int(given[moved].sum()), int(best[moved].sum())
+    right, best = table.diagonal(), table[torch.arange(c), places]
+    before, after = int(right[moved].sum()), int(best[moved].sum())
     is_better = after >= 2 * max(before, 1) and not _is_chance(table[:, places])
     is_far = is_better and after - before >= _FAR * (after + before) ** 0.5
     if not (is_far or _is_chance(table)):
         return None
     chance = ", no more than by chance" if _is_chance(table) else ""
-    said = f"The classifier agrees with the labels on {int(given.sum()) / n:.1%} of the texts{chance}"
+    said = f"The classifier agrees with the labels on {int(right.sum()) / n:.1%} of the texts{chance}"
     if not is_better:
         return f"{said}: check that it was trained on these classes."
     order = [label_names[index] for index in places.argsort().tolist()]
-    cure = f"set {setting('dataset.label_names', [*order])}"
-    if is_named:
-        cure = f"correct id2label in the model's config.json; where the labels are numbers, {cure}"
     return (
         f"{said}; with the classes in the order {', '.join(order)} it would be {int(best.sum()) / n:.1%}. "
-        f"{cure[0].upper()}{cure[1:]}; else correct the labels."
+        f"{_cure_of_other_order(order, places, label_names, given)}; else correct the labels."
     )
+
+
+def _cure_of_other_order(
+    order: list[str], places: Int[Tensor, " c"], label_names: Sequence[str], given: Sequence[str] | None
+) -> str:
+    """What brings the classes into the order that fits; of a model that has their names, its own names do."""
+    if given is None:
+        return f"Where the data writes these names, set {setting('dataset.label_names', [*order])}"
+    cure = "Correct id2label in the model's config.json"
+    if any(re.fullmatch(r"-?\d+", name) for name in given):  # then numbers are names too
+        return cure
+    answered = [label_names[place] for place in places.tolist()]
+    called = [answered[label_names.index(name)] for name in given]
+    return f"{cure}; where the data writes numbers instead, set {setting('dataset.label_names', [*called])}"
 
 
 def _best_places(table: Int[Tensor, "c c"]) -> Int[Tensor, " c"]:
@@ -147,7 +164,7 @@ def _is_chance(table: Int[Tensor, "c c"]) -> bool:
     return bool(table.trace() * table.sum() <= table.sum(dim=0) @ table.sum(dim=1))
 
 
-def say_nothing(names: Sequence[str]) -> bool:
+def _say_nothing(names: Sequence[str]) -> bool:
     """Whether names only count the classes from 0, such as ``LABEL_0``, ``class 0`` or ``0``."""
     counted = r"(?:(?:label|class)[\W_]*)?{}"
     return all(re.fullmatch(counted.format(i), name, re.IGNORECASE) for i, name in enumerate(names))

@@ -136,9 +136,9 @@ def test_names_that_transformers_leaves_out_of_the_file_are_its_own(
 # ------------------------------------------------------------------ labels and predictions
 
 
-def note(labels: list[int], predictions: list[int], names: str = "no yes", *, is_named: bool = False) -> str:
+def note(labels: list[int], predictions: list[int], names: str = "no yes", given: str | None = None) -> str:
     found = label_order_note(
-        torch.tensor(labels), torch.tensor(predictions), names.split(), is_named=is_named
+        torch.tensor(labels), torch.tensor(predictions), names.split(), given=given and given.split()
     )
     return found or ""
 
@@ -149,19 +149,35 @@ def test_swapped_classes_are_said_with_the_order_that_fits():
         "The classifier agrees with the labels on 0.0% of the texts, no more than by chance;"
     )
     assert "with the classes in the order yes, no it would be 100.0%" in said
-    assert said.endswith("""Set 'dataset.label_names=["yes", "no"]'; else correct the labels.""")
+    cure = """Where the data writes these names, set 'dataset.label_names=["yes", "no"]'"""
+    assert said.endswith(f"{cure}; else correct the labels.")
 
 
 def test_swapped_classes_of_a_model_that_names_them_are_its_configurations():
-    said = note([0, 0, 0, 1, 1], [1, 1, 1, 0, 0], is_named=True)
-    assert "100.0%. Correct id2label in the model's config.json; where the labels are numbers, set" in said
+    said = note([0, 0, 0, 1, 1], [1, 1, 1, 0, 0], given="no yes")
+    assert (
+        "100.0%. Correct id2label in the model's config.json; where the data writes numbers instead" in said
+    )
+    numbers = note([0, 0, 0, 1, 1], [1, 1, 1, 0, 0], names="0 1", given="1 0")
+    assert numbers.endswith("100.0%. Correct id2label in the model's config.json; else correct the labels.")
+
+
+@pytest.mark.parametrize("given", ["good bad sport money", "sport good money bad"])
+def test_numbers_of_a_model_that_names_its_classes_are_told_their_names(given: str):
+    """Number k of the data is the class that the model gives for it, whatever it was taken for before."""
+    own, truth = ["good", "bad", "sport", "money"], ["bad", "sport", "money", "good"]
+    numbers = [k for k in range(4) for _ in range(9)]
+    labels = [own.index(given.split()[k]) for k in numbers]
+    said = note(labels, [own.index(truth[k]) for k in numbers], " ".join(own), given)
+    if given.split() != truth:
+        assert """set 'dataset.label_names=["bad", "sport", "money", "good"]'""" in said
 
 
 def test_the_order_names_the_class_of_each_prediction():
     """Predictions that turn three classes round: what is 0, 1, 2 is answered as 1, 2, 0."""
     labels = [0] * 9 + [1] * 9 + [2] * 9
     said = note(labels, [(label + 1) % 3 for label in labels], "a b c")
-    assert """Set 'dataset.label_names=["c", "a", "b"]'""" in said
+    assert """set 'dataset.label_names=["c", "a", "b"]'""" in said
 
 
 def test_two_of_many_classes_that_are_swapped_are_said_though_the_rest_fits():
