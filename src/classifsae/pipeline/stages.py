@@ -23,8 +23,8 @@ from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
+    from classifsae.meaning.choosing import HeldOut
     from classifsae.meaning.llm import Ask
-    from classifsae.meaning.phrases import HeldOut
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
 
@@ -119,7 +119,7 @@ class Work:
     @cached_property
     def held_out(self) -> "HeldOut":
         """The training sentences by which names are chosen, embedded once for all methods."""
-        from classifsae.meaning.phrases import hold_out
+        from classifsae.meaning.choosing import hold_out
 
         guided = self.experiment.is_guided  # then all training texts are embedded already
         embeddings = cs.Guidance.load(self.folder.guidance).embeddings if guided else None
@@ -318,9 +318,9 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.meaning.choosing import name_by_phrases
         from classifsae.meaning.descriptions import describe
         from classifsae.meaning.names import judge, name_concepts, save_names
-        from classifsae.meaning.phrases import name_by_phrases
 
         found, texts, activations = work.concepts(which), work.rows("train"), work.activations("train")
         described = describe(found, activations, texts.texts, options=words)
