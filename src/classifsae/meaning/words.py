@@ -144,19 +144,19 @@ def phrases_as_written(
 def _phrases_of(
     text: str, words: list[re.Match[str]], counts: set[str], most: int
 ) -> Iterator[tuple[str, bool]]:
-    gaps = [".", *(text[a.end() : b.start()] for a, b in pairwise(words)), "."]  # before and after each word
     ends = [word[1] in counts for word in words]
+    gaps = [text[a.end() : b.start()] for a, b in pairwise(words)]
     joined = [_JOINT.fullmatch(gap) is not None for gap in gaps]
-    beside = [one and counted for one, counted in zip(joined, [False, *ends], strict=True)]
-    after = [one and counted for one, counted in zip(joined, [*ends, False], strict=True)]
-    for i, first in enumerate(words):
-        if ends[i] and gaps[i] != "-":
-            for j in range(i, min(i + most, len(words))):
-                if j > i and not joined[j]:
-                    break
-                if ends[j] and gaps[j + 1] != "-":
-                    phrase = " ".join(text[first.start() : words[j].end()].split())
-                    yield _BETWEEN_UNSPACED.sub("", phrase), not (beside[i] or after[j + 1])
+    beside_before = [False, *(one and end for one, end in zip(joined, ends, strict=False))]
+    beside_after = [*(one and end for one, end in zip(joined, ends[1:], strict=True)), False]
+    starts = [i for i, end in enumerate(ends) if end and not (i and gaps[i - 1] == "-")]
+    for i in starts:
+        for j in range(i, min(i + most, len(words))):
+            if j > i and not joined[j - 1]:
+                break
+            if ends[j] and gaps[j : j + 1] != ["-"]:
+                phrase = " ".join(text[words[i].start() : words[j].end()].split())
+                yield _BETWEEN_UNSPACED.sub("", phrase), not (beside_before[i] or beside_after[j])
 
 
 @lru_cache(maxsize=2)
