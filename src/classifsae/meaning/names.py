@@ -1,6 +1,6 @@
 """What to call a concept: its words, or what a language model says; and how well a name tells its sentences.
 
-Names are made from the training split and judged on the test split.
+Phrases are chosen in ``choosing``. Names are made from the training split and judged on the test split.
 """
 
 import re
@@ -59,8 +59,8 @@ class ConceptName:
     Attributes:
         latent: of the concept in the method's dictionary.
         name: unique among the concepts named together.
-        made_by: who made it; "words" also where a language model gave none.
-        from_words: the name that its words alone give.
+        made_by: who made it; "words" also where a language model gave none, and for phrases and sentences.
+        from_words: the name that its strongest words alone give.
         keywords: its strongest words on the training split.
         failure: why a model's name was not taken; "" where it was, or none was asked.
         is_sentence: whether it is the most typical sentence, as no phrase was found better than chance.
