@@ -47,7 +47,7 @@ def test_names_from_words_are_judged_on_the_test_split(experiment_file: Path):
     for name in names:
         assert (name.made_by, name.failure) == ("words", "")
         assert name.name == name.from_words or all(
-            part.rstrip("\N{HORIZONTAL ELLIPSIS}") in texts for part in name.name.split(", ")
+            part.removesuffix("...") in texts for part in name.name.split(", ")
         )
         assert name.fidelity is not None
         assert name.fidelity_of_words is not None

@@ -24,6 +24,9 @@ HELD_OUT, MOST_HELD_OUT = 5, 2000
 CHANCE = 0.05
 """Probability that a concept without any phrase of its own is called by one."""
 
+_CUT = "..."
+"""Behind a sentence that was cut; ASCII, as any font has it."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -213,6 +216,6 @@ def shortened(text: str) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(line) <= MOST_CHARACTERS:
         return line
-    cut = line[:MOST_CHARACTERS]
-    whole = cut[: cut.rfind(" ")] if " " in cut else cut[:-1]  # room for the ellipsis either way
-    return whole.rstrip(",;:.- ") + "\N{HORIZONTAL ELLIPSIS}"
+    room = MOST_CHARACTERS - len(_CUT)
+    whole = line[: room + 1].rpartition(" ")[0] or line[:room]
+    return whole.rstrip(",;:.- ") + _CUT

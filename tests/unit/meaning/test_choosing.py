@@ -180,9 +180,9 @@ def test_the_most_typical_sentence_fits_best_and_is_the_most_active_of_several()
     [
         ("Oil\nfell.\x07", "Oil fell."),
         ("x" * 60, "x" * 60),
-        ("x" * 61, "x" * 59 + "…"),
-        ("x" * 30 + " " + "y" * 28 + " z", "x" * 30 + " " + "y" * 28 + "…"),
-        ("x" * 30 + ", " + "y" * 40, "x" * 30 + "…"),
+        ("x" * 61, "x" * 57 + "..."),
+        ("x" * 30 + " " + "y" * 26 + " zzzz", "x" * 30 + " " + "y" * 26 + "..."),
+        ("x" * 30 + ", " + "y" * 40, "x" * 30 + "..."),
     ],
 )
 def test_a_sentence_is_cut_between_words_to_sixty_characters(text: str, short: str):
