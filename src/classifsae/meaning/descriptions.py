@@ -63,11 +63,15 @@ class Origin:
         made_by: "words" of the training split, a language model ("endpoint", "local"), or the "user".
         auroc: of the name on the test split, in [0, 1]; None where it was not or cannot be judged.
         better_than_chance: whether that is so.
+        auroc_in_class: of the name among the test sentences predicted as the concept's class; None likewise.
+        is_sentence: whether the name is a sentence, as no phrase was found better than chance.
     """
 
     made_by: Maker | Literal["user"]
     auroc: float | None = None
     better_than_chance: bool = False
+    auroc_in_class: float | None = None
+    is_sentence: bool = False
 
 
 @dataclass(frozen=True)

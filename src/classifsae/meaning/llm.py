@@ -36,7 +36,7 @@ Ask = Callable[[str], str]
 """A question to a raw answer; raises ``AskError``."""
 
 Maker = Literal["words", "endpoint", "local"]
-"""What a run makes names from: the words of a concept, or a language model."""
+"""What a run makes names from: the words of its texts, or a language model."""
 
 
 class AskError(ClassifSAEError):
@@ -47,7 +47,7 @@ class NameOptions(BaseModel):
     """Who names the concepts.
 
     Attributes:
-        source: written ``from``: "words" takes the strongest words; "endpoint" asks a model behind an
+        source: written ``from``: "words" takes phrases of the texts; "endpoint" asks a model behind an
             OpenAI-compatible endpoint, which is sent sentences of the training split; "local" asks a Hugging
             Face language model on this machine.
         model: of the endpoint, or a folder or Hub id.

@@ -1,6 +1,6 @@
 """What to call a concept: its words, or what a language model says; and how well a name tells its sentences.
 
-Names are made from the training split and judged on the test split.
+Phrases are chosen in ``choosing``. Names are made from the training split and judged on the test split.
 """
 
 import re
@@ -59,12 +59,15 @@ class ConceptName:
     Attributes:
         latent: of the concept in the method's dictionary.
         name: unique among the concepts named together.
-        made_by: who made it; "words" also where a language model gave none.
-        from_words: the name that its words alone give.
+        made_by: who made it; "words" also where a language model gave none, and for phrases and sentences.
+        from_words: the name that its strongest words alone give.
         keywords: its strongest words on the training split.
         failure: why a model's name was not taken; "" where it was, or none was asked.
+        is_sentence: whether it is the most typical sentence, as no phrase was found better than chance.
         fidelity: of the name, on the test split; None before it is judged.
         fidelity_of_words: of the name that its words give.
+        in_class: fidelity of the name among the test sentences predicted as the concept's class.
+        in_class_of_words: the same of the name that its words give.
     """
 
     latent: int
@@ -73,8 +76,11 @@ class ConceptName:
     from_words: str
     keywords: tuple[str, ...]
     failure: str = ""
+    is_sentence: bool = False
     fidelity: Fidelity | None = None
     fidelity_of_words: Fidelity | None = None
+    in_class: Fidelity | None = None
+    in_class_of_words: Fidelity | None = None
 
 
 _LIST = TypeAdapter(tuple[ConceptName, ...])
@@ -87,11 +93,12 @@ def name_concepts(
     *,
     ask: Ask | None = None,
     made_by: Maker = "words",
+    otherwise: Sequence[ConceptName] | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[ConceptName, ...]:
     """Name concepts by their words, or by what a language model says to their words and sentences.
 
-    Where the model fails, or its answer is no name, the words' name stands, and ``failure`` says why.
+    Where the model fails, or its answer is no name, the name without it stands, and ``failure`` says why.
 
     Args:
         descriptions: by the training split.
@@ -99,9 +106,10 @@ def name_concepts(
         label_names: of the classes.
         ask: a language model; None: words.
         made_by: what the language model is called in the record.
+        otherwise: names without a model, one per concept, such as ``name_by_phrases`` gives; None: words.
         on_step: told how many concepts have a name.
     """
-    names = [_by_words(d) for d in descriptions]
+    names = list(otherwise) if otherwise is not None else [_by_words(d) for d in descriptions]
     if ask is None:
         return tuple(names)
     taken, silent = {name.name.casefold() for name in names}, ""
@@ -127,7 +135,7 @@ def _by_words(described: Description) -> ConceptName:
 
 
 def _by_answer(name: ConceptName, answer: str, taken: set[str], made_by: Maker) -> ConceptName:
-    """The cleaned answer as the name, with a keyword where it is taken; else the words' name, and why."""
+    """The cleaned answer as the name, with a keyword where it is taken; else the name as it was, and why."""
     try:
         cleaned = clean(answer)
     except ValueError as error:
@@ -137,7 +145,7 @@ def _by_answer(name: ConceptName, answer: str, taken: set[str], made_by: Maker) 
     if free is None:
         return replace(name, failure=f"the name {cleaned!r} is taken by another concept")
     taken.add(free.casefold())
-    return replace(name, name=free, made_by=made_by)
+    return replace(name, name=free, made_by=made_by, is_sentence=False)
 
 
 def question(described: Description, texts: Sequence[str], label_names: Sequence[str]) -> str:
@@ -189,6 +197,8 @@ def judge(
 ) -> tuple[ConceptName, ...]:
     """Names with their fidelity on held-out sentences, and that of the names that words give.
 
+    Each among all sentences, and among those predicted as the concept's class.
+
     Args:
         names: one per concept, in their order.
         concepts: fitted on activations of the same source.
@@ -201,11 +211,18 @@ def judge(
     if len(sentences) != len(test) or sentences.encoder != encoder.fingerprint:
         raise MismatchError("the sentences must be those of the activations, embedded by the encoder given.")
     sets = activating_sets(codes_of(concepts, test).cpu()).sets
+    of_class = test.predictions.cpu() == concepts.segment_of.cpu()[:, None]
     both = encoder([*(n.name for n in names), *(n.from_words for n in names)]).to(sentences.embeddings)
     own, words = (both @ sentences.embeddings.T).split(len(names))
     return tuple(
-        replace(name, fidelity=fidelity(a, members), fidelity_of_words=fidelity(b, members))
-        for name, a, b, members in zip(names, own, words, sets, strict=True)
+        replace(
+            name,
+            fidelity=fidelity(a, members),
+            fidelity_of_words=fidelity(b, members),
+            in_class=fidelity(a[rows], members[rows]),
+            in_class_of_words=fidelity(b[rows], members[rows]),
+        )
+        for name, a, b, members, rows in zip(names, own, words, sets, of_class, strict=True)
     )
 
 
@@ -266,4 +283,6 @@ def with_made_names(
 def _renamed(described: Description, made: ConceptName) -> Description:
     fits = made.fidelity
     judged = (None, False) if fits is None else (fits.auroc, fits.better_than_chance)
-    return replace(described, name=made.name, origin=Origin(made.made_by, *judged))
+    in_class = made.in_class.auroc if made.in_class else None
+    origin = Origin(made.made_by, *judged, auroc_in_class=in_class, is_sentence=made.is_sentence)
+    return replace(described, name=made.name, origin=origin)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -49,6 +50,13 @@ _UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
 _NO_CHARACTER = re.compile(r"&#\d{8,};?")
 _ENTITY = re.compile(r"&?(#\d{1,7}|quot|amp|lt|gt|nbsp|apos);")
 _MARKUP = re.compile(r"<[^<>]*>|https?://\S+|www\.\S+|@\w+")
+_LEFT_OUT = " | "
+"""What stands where markup or a contraction was: no word, and nothing that a phrase goes across."""
+
+_JOINT = re.compile(r"\s+|['\N{RIGHT SINGLE QUOTATION MARK}-]")
+"""What may stand between two words of a phrase."""
+
+_BETWEEN_UNSPACED = re.compile(f"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
 _CONTRACTION = re.compile(r"(?<!\w)\w++['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
 
 
@@ -106,6 +114,51 @@ class Tokens:
     written: Term
 
 
+def phrases_as_written(
+    texts: Sequence[str], options: WordOptions, *, max_words: int
+) -> list[dict[str, bool]]:
+    """The phrases of each text of up to so many words, lower-cased, as they are written there.
+
+    A phrase begins and ends with a word that counts, as ``tokenise`` says; between them any word may stand,
+    stop words too, but no punctuation other than an apostrophe or hyphen. None is part of a hyphenated word.
+
+    Returns:
+        Phrases, and whether each is whole somewhere in the text: no word that counts stands beside it, as
+        beside a noun phrase between "the" and "of".
+    Raises:
+        ConfigError: the extra ``text`` is missing.
+    """
+    options.require_installed(texts)
+    cleaned = _spaced([_cleaned(text, options.language) for text in texts])
+    word, stop = _word_pattern(cleaned), _stop_words(options.language)
+    split = [list(word.finditer(text)) for text in cleaned]
+    written = {match[1] for words in split for match in words if match[1]}
+    counts = {w for w, lemma in _lemmas(written, options.language).items() if not {w, lemma} & stop}
+    found: list[dict[str, bool]] = [{} for _ in texts]
+    for own, text, words in zip(found, cleaned, split, strict=True):
+        for phrase, whole in _phrases_of(text, words, counts, max_words):
+            own[phrase] = own.get(phrase, False) or whole
+    return found
+
+
+def _phrases_of(
+    text: str, words: list[re.Match[str]], counts: set[str], most: int
+) -> Iterator[tuple[str, bool]]:
+    ends = [word[1] in counts for word in words]
+    gaps = [text[a.end() : b.start()] for a, b in pairwise(words)]
+    joined = [_JOINT.fullmatch(gap) is not None for gap in gaps]
+    beside_before = [False, *(one and end for one, end in zip(joined, ends, strict=False))]
+    beside_after = [*(one and end for one, end in zip(joined, ends[1:], strict=True)), False]
+    starts = [i for i, end in enumerate(ends) if end and not (i and gaps[i - 1] == "-")]
+    for i in starts:
+        for j in range(i, min(i + most, len(words))):
+            if j > i and not joined[j - 1]:
+                break
+            if ends[j] and gaps[j : j + 1] != ["-"]:
+                phrase = " ".join(text[words[i].start() : words[j].end()].split())
+                yield _BETWEEN_UNSPACED.sub("", phrase), not (beside_before[i] or beside_after[j])
+
+
 @lru_cache(maxsize=2)
 def tokenise(texts: tuple[str, ...], options: WordOptions) -> tuple[Tokens, ...]:
     """The words of every text: lower-cased, of letters alone, 3 to 100 of them, no stop words, lemmatised.
@@ -132,8 +185,8 @@ def _tokens(words: list[str], lemma_of: dict[str, str], stop: frozenset[str]) ->
 def _cleaned(text: str, language: str) -> str:
     """Lower-cased text without markup; entities that lost their ``&`` on the way are mended first."""
     entities = _ENTITY.sub(r"&\1;", _NO_CHARACTER.sub(" ", text))
-    plain = unicodedata.normalize("NFC", _MARKUP.sub(" ", html.unescape(entities))).lower()
-    return _CONTRACTION.sub(" ", plain) if language == "en" else plain
+    plain = unicodedata.normalize("NFC", _MARKUP.sub(_LEFT_OUT, html.unescape(entities))).lower()
+    return _CONTRACTION.sub(_LEFT_OUT, plain) if language == "en" else plain
 
 
 def _any_unspaced(texts: Iterable[str]) -> bool:

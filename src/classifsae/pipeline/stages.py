@@ -28,6 +28,7 @@ from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
+    from classifsae.meaning.choosing import HeldOut
     from classifsae.meaning.llm import Ask
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
@@ -120,6 +121,15 @@ class Work:
     def namer(self) -> "Ask | None":
         """The language model that names concepts, if one does."""
         return self.experiment.names.ask(self.device)
+
+    @cached_property
+    def held_out(self) -> "HeldOut":
+        """The training sentences by which names are chosen, embedded once for all methods."""
+        from classifsae.meaning.choosing import hold_out
+
+        guided = self.experiment.is_guided  # then all training texts are embedded already
+        embeddings = cs.Guidance.load(self.folder.guidance).embeddings if guided else None
+        return hold_out(self.rows("train").texts, self.encoder, embeddings=embeddings)
 
     def texts(self, split: Split) -> Texts:
         """The texts of one split."""
@@ -314,16 +324,23 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.meaning.choosing import name_by_phrases
         from classifsae.meaning.descriptions import describe
         from classifsae.meaning.names import judge, name_concepts, save_names
 
-        found, texts = work.concepts(which), work.rows("train")
+        found, texts, activations = work.concepts(which), work.rows("train"), work.activations("train")
+        described = describe(found, activations, texts.texts, options=words)
+        by_words = name_concepts(described, texts.texts, texts.label_names)
+        by_phrases = name_by_phrases(
+            by_words, found, activations, texts.texts, work.held_out, encoder=work.encoder, options=words
+        )
         names = name_concepts(
-            describe(found, work.activations("train"), texts.texts, options=words),
+            described,
             texts.texts,
             texts.label_names,
             ask=work.namer,
             made_by=options.source,
+            otherwise=by_phrases,
             on_step=on_step,
         )
         judged = judge(names, found, work.activations("test"), work.sentences(), work.encoder)

@@ -150,13 +150,16 @@ def test_a_name_made_by_the_run_says_how_well_it_fits(tmp_path: Path):
     fits = Fidelity(0.75, 0.1, better_than_chance=True, n_activating=9, n_others=9)
     made = (
         ConceptName(3, "crude", "endpoint", "oil", (), fidelity=fits),
-        ConceptName(5, "ore", "words", "ore", ()),
+        ConceptName(5, "ore", "words", "ore", (), is_sentence=True, in_class=fits),
     )
     save_names(made, tmp_path / "named" / "sae" / "seed-1")
     found = RunFolder(tmp_path).described(FitName("sae", 1))
     assert found is not None
     assert [d.name for d in found] == ["crude", "ore"]
-    assert [d.origin for d in found] == [Origin("endpoint", 0.75, better_than_chance=True), Origin("words")]
+    assert [d.origin for d in found] == [
+        Origin("endpoint", 0.75, better_than_chance=True),
+        Origin("words", auroc_in_class=0.75, is_sentence=True),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,21 @@ def test_without_a_model_names_are_those_of_the_words():
     ]
 
 
+def test_a_given_name_stands_where_the_model_gives_none():
+    given = tuple(
+        dataclasses.replace(name, name=f"sentence {name.latent}", is_sentence=True)
+        for name in name_concepts((MONEY, SPORTS), TEXTS, ("money", "sports"))
+    )
+    assert name_concepts((MONEY, SPORTS), TEXTS, ("money", "sports"), otherwise=given) == given
+    answers = iter(["Oil", "?!"])
+    money, sports = name_concepts(
+        (MONEY, SPORTS), TEXTS, (), ask=lambda _: next(answers), made_by="local", otherwise=given
+    )
+    assert (money.name, money.made_by, money.is_sentence) == ("Oil", "local", False)
+    assert (sports.name, sports.made_by, sports.is_sentence) == ("sentence 11", "words", True)
+    assert (money.from_words, sports.from_words) == ("oil, bank", "goal, minute")
+
+
 def test_the_question_holds_labels_words_and_the_sentences_of_the_concept():
     asked = question(MONEY, TEXTS, ("money", "sports"))
     assert "- Oil prices fell.\n- The bank raised rates.\n" in asked

@@ -124,7 +124,11 @@ def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: Run
 
 
 def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
-    origins = (Origin("words", 0.4), Origin("local", 0.75, better_than_chance=True), Origin("user"), None)
+    sentence = Origin("words", 0.6, better_than_chance=True, auroc_in_class=0.55, is_sentence=True)
+    origins = (
+        *(Origin("words", 0.4), Origin("local", 0.75, better_than_chance=True), Origin("user"), None),
+        sentence,
+    )
     cards = tuple(
         replace(card, origin=o) for card, o in zip(report.methods[0].concepts, origins, strict=False)
     )
@@ -133,6 +137,11 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     assert "AUROC 0.75 (chance: 0.50), better than chance." in html
     assert "Name: given by hand." in html
     assert "Name: its strongest words in the test sentences." in html
+    assert "Name: a phrase of the training sentences;" in html
+    assert (
+        "Name: its most typical training sentence, as no phrase of these tells it better than chance." in html
+    )
+    assert "AUROC 0.60 (chance: 0.50), better than chance, and out of those of its class with 0.55." in html
     assert html.count("(name fits no better than chance)") == 1
 
 
