@@ -85,9 +85,20 @@ class Evaluation:
             through: logits (b, c) unless another function of codes and norms is given, such as
                 ``bottleneck.states``; likewise below.
         """
+        return self.with_one(rows, columns, self.codes.new_zeros(len(rows)), through=through)
+
+    def with_one(
+        self,
+        rows: Int[Tensor, " q"],
+        columns: Int[Tensor, " q"],
+        values: Float[Tensor, " q"],
+        *,
+        through: Through | None = None,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The same with the concept set to ``values[i]``."""
         for part in batches(len(rows), self.width):
             codes = self.codes[rows[part]]
-            codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
+            codes[torch.arange(len(codes), device=codes.device), columns[part]] = values[part]
             yield part, self._run(codes, self.norms[rows[part]], through)
 
     def without_many(self, columns: list[int], *, through: Through | None = None) -> Tensor:

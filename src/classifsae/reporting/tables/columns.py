@@ -99,6 +99,17 @@ COLUMNS = (
         "weighted by how often they fire.", optional=True,
     ),
     Column(
+        "net_margin_removed", "margin removed, net", "sd", "↑",
+        "One concept is removed where it fires: how far the margin of the decision over the runner-up goes "
+        "to that of the other sentences of the predicted class, less what random changes as large do.",
+        optional=True,
+    ),
+    Column(
+        "net_margin_added", "margin added, net", "sd", "↑",
+        "One concept is added to the sentences of a predicted class where it does not fire: how far their "
+        "margin goes to that of those where it does, less what random changes as large do.", optional=True,
+    ),
+    Column(
         "activation_rate", "activation rate", "%", "↓",
         "Share of the sentences on which a concept is active, mean over concepts. A concept that is active "
         "on few sentences is easier to understand.", 1,
