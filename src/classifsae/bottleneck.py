@@ -47,7 +47,7 @@ class Evaluation:
         rebuilt: class logits through the concepts.
         original: the classifier's own logits.
         labels: ground truth.
-        width: d of the hidden states.
+        hidden: the hidden states themselves, in whatever precision they are kept.
         sentences: the texts and their embeddings, where a score may ask for them.
         documents: text that each row is a window of; None where every row is a text of its own.
         on_step: told how far a score has come.
@@ -59,7 +59,7 @@ class Evaluation:
     rebuilt: Float[Tensor, "n c"]
     original: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"]
-    width: int
+    hidden: Float[Tensor, "n d"]
     sentences: Sentences | None = None
     documents: Int[Tensor, " n"] | None = None
     on_step: OnStep | None = None
@@ -73,6 +73,11 @@ class Evaluation:
     def n_classes(self) -> int:
         """Number of classes c."""
         return self.original.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Width d of the hidden states."""
+        return self.hidden.shape[1]
 
     def without_one(
         self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"], *, through: Through | None = None
@@ -170,7 +175,7 @@ def evaluate(
         rebuilt=torch.cat(rebuilt),
         original=test.logits.float(),
         labels=test.labels,
-        width=test.hidden.shape[1],
+        hidden=test.hidden,
         sentences=sentences,
         documents=test.documents,
         on_step=on_step,

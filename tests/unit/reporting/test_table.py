@@ -98,6 +98,13 @@ def test_concept_sim_stands_beside_the_data_sets_own():
     assert text.count("ConceptSim of any two test sentences of d: 0.058, the baseline.") == 1
 
 
+def test_what_probes_find_stands_below_the_table_once():
+    records = [r | {"truth_f1": 0.5, "probe_f1": 0.77} for r in RECORDS]
+    said = [line for line in footnotes(records) if "probes" in line]
+    assert len(said) == 1
+    assert said[0].endswith("find them on the other half with F1 0.770.")
+
+
 SIMILARITY = {"concept_sim": 0.124, "c_v": 0.4, "dataset_cosine_mean": 0.058}
 
 

@@ -129,18 +129,27 @@ def caption(records: Sequence[Record]) -> str:
 
 
 def footnotes(records: Sequence[Record]) -> list[str]:
-    """What the yardsticks of the table are for, what ConceptSim is to beat, and what is bold."""
+    """What the yardsticks are for, what ConceptSim is to beat, what truth there is to find, what is bold."""
     ends = [
         f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role in YARDSTICKS
     ]
     baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
+    probes = dict.fromkeys(_probes(r) for r in records if r.get("probe_f1") is not None)
     compete = any(cell.best for row in rows(records) for cell in row.cells)
-    return [*ends, *baselines, *([BOLD] if compete else [])]
+    return [*ends, *baselines, *probes, *([BOLD] if compete else [])]
 
 
 def _baseline(record: Record) -> str:
     value = float(str(record["dataset_cosine_mean"]))
     return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."
+
+
+def _probes(record: Record) -> str:
+    value = float(str(record["probe_f1"]))
+    return (
+        f"Linear probes that were told the true concepts of half of the test sentences of {record['dataset']} "
+        f"find them on the other half with F1 {value:.3f}."
+    )
 
 
 @dataclass(frozen=True)
