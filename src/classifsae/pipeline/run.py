@@ -40,11 +40,12 @@ from classifsae.pipeline.stages import (
     name,
     report,
     score,
+    stability,
     trained_elsewhere,
 )
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown
-from classifsae.storage import Manifest, clear, manifest_of
+from classifsae.storage import Json, Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
@@ -137,6 +138,7 @@ class _Run:
             self.scored(which, self.done(score(work, which, concepts=own, test=test, sentences=sentences)))
             for which, own in concepts.items()
         ]
+        records = self.with_stability(concepts, records, test=test)
         self.write_results(concepts, records)
         if self.until == "score":
             return self.outcome(records)
@@ -270,6 +272,18 @@ class _Run:
             "n_concepts": recipe.n_concepts or len(work.concepts(which)),
             **found.flat,
         }
+
+    def with_stability(
+        self, concepts: dict[FitName, str], records: Sequence[Record], *, test: str
+    ) -> list[Record]:
+        """The records, those of a method with several seeds with how alike its concepts are over them."""
+        found: dict[tuple[str, str], Json] = {}
+        for label in dict.fromkeys(which.label for which in concepts):
+            of_method = {which: own for which, own in concepts.items() if which.label == label}
+            if len(of_method) > 1:
+                manifest = self.done(stability(self.work, label, concepts=of_method, test=test))
+                found |= {(label, seed): value for seed, value in manifest.record.items()}
+        return [r | {"stability": found.get((str(r["method"]), str(r["seed"])))} for r in records]
 
     def write_results(self, fits: Iterable[FitName], records: Sequence[Record]) -> None:
         """Write what is known once all scores are: summary, all scores, table."""

@@ -289,6 +289,27 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
     return Stage(f"score {which}", folder, (concepts, test, sentences, options), make)
 
 
+def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: str) -> Stage:
+    """How alike the concepts of one method are over these seeds: its record has a number per seed."""
+    folder = work.folder.stability(label)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.activity import activating_sets
+        from classifsae.bottleneck import codes_of
+        from classifsae.metrics import stability_over
+        from classifsae.metrics.base import number
+
+        activations = work.activations("test")
+        found = stability_over(
+            [activating_sets(codes_of(work.concepts(which), activations)).sets for which in concepts]
+        )
+        record = {str(which.seed): number(value) for which, value in zip(concepts, found, strict=True)}
+        finish(folder, inputs=inputs, record=record)
+
+    fitted: list[Json] = [[which.seed, identity] for which, identity in concepts.items()]
+    return Stage(f"stability {label}", folder, (fitted, test), make)
+
+
 def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
     """Words and sentences of the concepts of one method and seed."""
     words, folder = work.experiment.words, work.folder.descriptions(which)

@@ -21,6 +21,7 @@ class Column:
         optional: left out where no record has it.
         unlike: another score; left out where no record differs from it.
         needs: another score; left out where no record has it.
+        independent: whether the numbers of several seeds are, so that their mean has a confidence interval.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     optional: bool = False
     unlike: str = ""
     needs: str = ""
+    independent: bool = True
 
     @property
     def head(self) -> str:
@@ -66,6 +68,12 @@ COLUMNS = (
     Column(
         "n_found", "true found", "count", "↑",
         "True concepts that were found with an F1 of 0.6 or more.", 1, optional=True, needs="truth_f1",
+    ),
+    Column(
+        "stability", "stability", "0-1", "↑",
+        "Whether other seeds find the same concepts: overlap (Jaccard) of the sentences on which two are "
+        "strongly active, each matched with one of another seed. Mean over pairs of seeds. A method "
+        "without chance has 1, whatever it finds.", optional=True, independent=False,
     ),
     Column(
         "n_distinct", "distinct", "count", "↑",

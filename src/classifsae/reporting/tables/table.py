@@ -45,7 +45,10 @@ class Cell:
     @property
     def interval(self) -> tuple[float | None, float | None]:
         """Mean and half of the confidence interval, None where undefined."""
-        return interval(self.values) if self.values else (None, None)
+        if not self.values:
+            return None, None
+        mean, half = interval(self.values)
+        return mean, half if self.column.independent else None
 
     def __str__(self) -> str:
         """Mean and confidence interval; a dash where it is undefined."""
@@ -147,8 +150,8 @@ def _baseline(record: Record) -> str:
 def _probes(record: Record) -> str:
     value = float(str(record["probe_f1"]))
     return (
-        f"Linear probes that were told the true concepts of half of the test sentences of {record['dataset']} "
-        f"find them on the other half with F1 {value:.3f}."
+        f"Linear probes that were told the true concepts of half of the test sentences of "
+        f"{record['dataset']} find them on the other half with F1 {value:.3f}."
     )
 
 
