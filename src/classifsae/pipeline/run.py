@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pydantic import TypeAdapter
+
 from classifsae.activations import Activations
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
@@ -45,8 +47,11 @@ from classifsae.pipeline.stages import (
 )
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown
-from classifsae.storage import Json, Manifest, clear, manifest_of
+from classifsae.storage import Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
+
+_RECORD = TypeAdapter(Record)
+_UNKNOWN: Record = {"stability": None, "stability_within": None}
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 
@@ -277,13 +282,13 @@ class _Run:
         self, concepts: dict[FitName, str], records: Sequence[Record], *, test: str
     ) -> list[Record]:
         """The records, those of a method with several seeds with how alike its concepts are over them."""
-        found: dict[tuple[str, str], Json] = {}
+        found: dict[tuple[str, str], Record] = {}
         for label in dict.fromkeys(which.label for which in concepts):
             of_method = {which: own for which, own in concepts.items() if which.label == label}
             if len(of_method) > 1:
                 manifest = self.done(stability(self.work, label, concepts=of_method, test=test))
-                found |= {(label, seed): value for seed, value in manifest.record.items()}
-        return [r | {"stability": found.get((str(r["method"]), str(r["seed"])))} for r in records]
+                found |= {(label, seed): _RECORD.validate_python(v) for seed, v in manifest.record.items()}
+        return [r | found.get((str(r["method"]), str(r["seed"])), _UNKNOWN) for r in records]
 
     def write_results(self, fits: Iterable[FitName], records: Sequence[Record]) -> None:
         """Write what is known once all scores are: summary, all scores, table."""

@@ -290,7 +290,7 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
 
 
 def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: str) -> Stage:
-    """How alike the concepts of one method are over these seeds: its record has a number per seed."""
+    """How alike the concepts of one method are over these seeds: its record has two numbers per seed."""
     folder = work.folder.stability(label)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
@@ -300,10 +300,12 @@ def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: 
         from classifsae.metrics.base import number
 
         activations = work.activations("test")
-        found = stability_over(
-            [activating_sets(codes_of(work.concepts(which), activations)).sets for which in concepts]
-        )
-        record = {str(which.seed): number(value) for which, value in zip(concepts, found, strict=True)}
+        sets = [activating_sets(codes_of(work.concepts(which), activations)).sets for which in concepts]
+        whole, within = stability_over(sets), stability_over(sets, activations.predictions)
+        record: dict[str, Json] = {
+            str(which.seed): {"stability": number(a), "stability_within": number(b)}
+            for which, a, b in zip(concepts, whole, within, strict=True)
+        }
         finish(folder, inputs=inputs, record=record)
 
     fitted: list[Json] = [[which.seed, identity] for which, identity in concepts.items()]

@@ -53,6 +53,32 @@ def test_sets_shuffled_within_classes_lose_it():
     assert stability(some, others) < 0.2
 
 
+def test_the_overlap_beyond_the_class_by_hand():
+    classes = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    some, others = sets("xxx.x..."), sets("xx......")
+    # Both have 2, either 4; of 4 sentences of class 0 they have 3 and 2, which share 3 * 2 / 4 by chance.
+    assert stability(some, others, classes) == pytest.approx((2 - 1.5) / (4 - 1.5))
+    assert stability(some, some, classes) == 1
+
+
+def test_the_classes_are_stable_but_not_beyond_themselves():
+    classes = torch.arange(60) % 3
+    of_class = torch.nn.functional.one_hot(classes).T.bool()
+    assert stability(of_class, of_class) == 1
+    assert stability(of_class, of_class, classes) == 0
+    pairs = of_class | of_class.roll(1, dims=0)  # unions of classes are no better
+    assert stability(pairs, pairs, classes) == 0
+
+
+def test_sets_that_were_shuffled_within_the_class_share_it_and_nothing_else():
+    draws = torch.Generator().manual_seed(0)
+    classes = torch.arange(1000) % 4
+    most = torch.rand(2, 4, 1000, generator=draws) < 0.9
+    some, others = most & torch.nn.functional.one_hot(classes).T.bool()
+    assert stability(some, others) > 0.75
+    assert abs(stability(some, others, classes)) < 0.1
+
+
 def test_the_mean_over_seeds_is_that_over_pairs():
     draws = torch.Generator().manual_seed(0)
     fits = list(torch.rand(3, 4, 50, generator=draws) < 0.3)

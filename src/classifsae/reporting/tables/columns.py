@@ -76,6 +76,11 @@ COLUMNS = (
         "without chance has 1, whatever it finds.", optional=True, independent=False,
     ),
     Column(
+        "stability_within", "stability within class", "0-1", "↑",
+        "The same beyond what the predicted class makes alike: 0 for concepts that are the class.",
+        optional=True, independent=False,
+    ),
+    Column(
         "n_distinct", "distinct", "count", "↑",
         "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
         optional=True,
