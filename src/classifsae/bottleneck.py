@@ -47,7 +47,7 @@ class Evaluation:
         rebuilt: class logits through the concepts.
         original: the classifier's own logits.
         labels: ground truth.
-        width: d of the hidden states.
+        hidden: the hidden states themselves, in whatever precision they are kept.
         sentences: the texts and their embeddings, where a score may ask for them.
         documents: text that each row is a window of; None where every row is a text of its own.
         on_step: told how far a score has come.
@@ -59,7 +59,7 @@ class Evaluation:
     rebuilt: Float[Tensor, "n c"]
     original: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"]
-    width: int
+    hidden: Float[Tensor, "n d"]
     sentences: Sentences | None = None
     documents: Int[Tensor, " n"] | None = None
     on_step: OnStep | None = None
@@ -74,6 +74,11 @@ class Evaluation:
         """Number of classes c."""
         return self.original.shape[1]
 
+    @property
+    def width(self) -> int:
+        """Width d of the hidden states."""
+        return self.hidden.shape[1]
+
     def without_one(
         self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"], *, through: Through | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
@@ -85,9 +90,20 @@ class Evaluation:
             through: logits (b, c) unless another function of codes and norms is given, such as
                 ``bottleneck.states``; likewise below.
         """
+        return self.with_one(rows, columns, self.codes.new_zeros(len(rows)), through=through)
+
+    def with_one(
+        self,
+        rows: Int[Tensor, " q"],
+        columns: Int[Tensor, " q"],
+        values: Float[Tensor, " q"],
+        *,
+        through: Through | None = None,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The same with the concept set to ``values[i]``."""
         for part in batches(len(rows), self.width):
             codes = self.codes[rows[part]]
-            codes[torch.arange(len(codes), device=codes.device), columns[part]] = 0
+            codes[torch.arange(len(codes), device=codes.device), columns[part]] = values[part]
             yield part, self._run(codes, self.norms[rows[part]], through)
 
     def without_many(self, columns: list[int], *, through: Through | None = None) -> Tensor:
@@ -113,6 +129,14 @@ class Evaluation:
     def _run(self, codes: Tensor, norms: Tensor, through: Through | None = None) -> Tensor:
         with torch.no_grad():
             return (through or self.bottleneck.logits)(codes, norms)
+
+
+def codes_of(concepts: Concepts, test: Activations) -> Float[Tensor, "n m"]:
+    """Activations of all concepts on all sentences."""
+    concepts = concepts.to(test.hidden.device)
+    with torch.no_grad():
+        parts = [concepts.encode(test.hidden[part].float()) for part in batches(*test.hidden.shape)]
+    return torch.cat(parts)
 
 
 def evaluate(
@@ -159,7 +183,7 @@ def evaluate(
         rebuilt=torch.cat(rebuilt),
         original=test.logits.float(),
         labels=test.labels,
-        width=test.hidden.shape[1],
+        hidden=test.hidden,
         sentences=sentences,
         documents=test.documents,
         on_step=on_step,

@@ -18,7 +18,7 @@ from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
 N_FIRST = 1 + 2 + 1
-N_STAGES = N_FIRST + 4 * 2 * 4 + 1
+N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -47,6 +47,7 @@ def test_the_summary_has_one_flat_record_per_method_and_seed(finished: Path):
                      "global_flip_rate_100", "concept_sim", "dataset_cosine_mean"):  # fmt: skip
             assert name in record
         assert all(not isinstance(value, (dict, list)) for value in record.values())
+    assert all(r["stability"] == 1 for r in records if r["method"] == "identity")
     assert all(r["recovery_accuracy"] > 0.99 for r in records if r["method"] == "identity")
 
 

@@ -13,7 +13,8 @@ from classifsae.concepts.base import Coder, rescale
 from classifsae.storage import Json
 from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
 
-_TEMPER = 0.002
+_TEMPER = 0.05
+_ROWS_PER_AXIS, _FEWEST_AXES = 10, 10
 _RIDGE_IN, _RIDGE_OUT = 200.0, 1.0
 _BATCH = 512
 _SHARPNESS, _NAMING, _L1, _WEIGHT_DECAY = 4.0, 2.0, 0.02, 1e-3
@@ -166,7 +167,7 @@ def learn_encoder(
 ) -> tuple[Float[Tensor, "d p"], Float[Tensor, " p"]]:
     """Weights and bias of codes that say the groups, and that give the logits by a linear map.
 
-    In whitened coordinates, from a ridge regression to membership,
+    In whitened coordinates along the widest axes, one for 10 sentences, from a ridge regression to membership,
 
         2 sum over p of BCE(4 (z_p - 1/2), member of p) + fidelity Faithful(relu(z) A + a) + 0.02 |relu(z)|
         + 0.001 ||W||^2.
@@ -178,6 +179,7 @@ def learn_encoder(
         descent: steps and batches.
     """
     mean, axes = whitening(hidden, temper=_TEMPER)
+    axes = axes[:, -max(len(hidden) // _ROWS_PER_AXIS, _FEWEST_AXES) :]  # more would be fitted to noise
     x = ((hidden.double() - mean) @ axes).to(hidden)
     weights, bias = ridge(x, members, _RIDGE_IN)
     read, offset = ridge((x @ weights + bias).relu(), logits, 1e-3)

@@ -268,7 +268,7 @@ class Explainer:
         with torch.no_grad():
             rebuilt = bottleneck.logits(codes, norms)
         # What removals are compared with is the label of the concepts, not that of the classifier.
-        return Evaluation(bottleneck, codes, norms, rebuilt, rebuilt, rebuilt.argmax(dim=1), hidden.shape[1])
+        return Evaluation(bottleneck, codes, norms, rebuilt, rebuilt, rebuilt.argmax(dim=1), hidden)
 
     def _fired(self, sentence: "_Sentence", carriers: list[tuple[Carrier, ...]]) -> tuple[Fired, ...]:
         fired = sentence.fired

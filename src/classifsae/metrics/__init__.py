@@ -11,13 +11,24 @@ from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
 from classifsae.errors import ClassifSAEWarning, ConfigError
 from classifsae.meaning.sentences import Sentences
+from classifsae.metrics._stability import stability, stability_over
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
 from classifsae.tensors import OnStep, Tail
 
-__all__ = ["METRICS", "Causality", "Completeness", "Interpretability", "Metric", "Scores", "score"]
+__all__ = [
+    "METRICS",
+    "Causality",
+    "Completeness",
+    "Interpretability",
+    "Metric",
+    "Scores",
+    "score",
+    "stability",
+    "stability_over",
+]
 
 DEFAULT: Mapping[str, Metric] = MappingProxyType(
     {"completeness": Completeness(), "causality": Causality(), "interpretability": Interpretability()}

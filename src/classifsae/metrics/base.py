@@ -24,13 +24,13 @@ class Quantity:
     Attributes:
         says: one sentence for a reader of the table.
         better: which way is better, if either is.
-        unit: "fraction", "percent", "cosine", "nats" or "count".
+        unit: "fraction", "percent", "cosine", "nats", "standard deviations" or "count".
         low, high: the range.
     """
 
     says: str
     better: Better = "neither"
-    unit: Literal["fraction", "percent", "cosine", "nats", "count"] = "fraction"
+    unit: Literal["fraction", "percent", "cosine", "nats", "standard deviations", "count"] = "fraction"
     low: float = 0
     high: float = 1
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 import torch
+from pydantic import NonNegativeInt
 from scipy.optimize import linear_sum_assignment
 
 from classifsae.activity import activating_sets, sizes_of
 from classifsae.bottleneck import Evaluation
 from classifsae.metrics._distinct import distinct_concepts
+from classifsae.metrics._probe import probed
 from classifsae.metrics._similarity import common_members
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.tensors import Bool, Float, Tensor
@@ -27,6 +29,7 @@ class TrueConcept:
         support: test sentences that have it.
         position: of the concept that it is matched with; None where none is left.
         precision, recall, f1: of that concept's activating set, in [0, 1].
+        probe_f1: F1 of a linear probe that was told the answer on other sentences.
     """
 
     name: str
@@ -35,6 +38,7 @@ class TrueConcept:
     precision: float
     recall: float
     f1: float
+    probe_f1: float
 
 
 @final
@@ -48,6 +52,17 @@ class TruthResult(Result):
     ]
     truth_precision: Annotated[float, Quantity("precision of the same, mean over true ones", "higher")]
     truth_recall: Annotated[float, Quantity("recall of the same, mean over true ones", "higher")]
+    truth_f1_rare: Annotated[
+        float, Quantity("F1 of the same, mean over the rarer half of the true ones", "higher")
+    ]
+    truth_f1_common: Annotated[float, Quantity("F1 of the same, mean over the others", "higher")]
+    probe_f1: Annotated[
+        float,
+        Quantity(
+            "F1 of linear probes on hidden states, learned on one half of the test sentences and counted on "
+            "the other, mean over true ones: what there is to find, whatever the method"
+        ),
+    ]
     n_found: Annotated[int, Quantity.count("true concepts matched at an F1 of 0.6 or more", "higher")]
     n_well_found: Annotated[int, Quantity.count("true concepts matched at an F1 of 0.8 or more", "higher")]
     n_true: Annotated[int, Quantity.count("true concepts on the test sentences")]
@@ -62,10 +77,19 @@ class Truth(Metric):
     """Activating sets against the true concepts of the data set: F1, matched one to one (Hungarian).
 
     Each true concept is matched with at most one concept, so that the sum of F1 is largest; one that is left
-    over has F1 0.
+    over has F1 0. The rarer half of the true concepts are those that the fewest test sentences have.
+
+    Beside it stands what there is to find: the F1 of logistic regressions from the hidden states, which are
+    told the true concepts on one half of the test sentences and counted on the other, both ways. With so few
+    sentences to learn from they are below the best probes there are: a concept may be found better.
+
+    Attributes:
+        seed: of the halves.
     """
 
     needs_sentences: ClassVar[bool] = True
+
+    seed: NonNegativeInt = 42
 
     def measure(self, evaluation: Evaluation) -> TruthResult:
         """Score the concepts of an evaluation.
@@ -76,19 +100,32 @@ class Truth(Metric):
         known = self.require(evaluation.sentences).concepts or ()
         names = sorted({name for of_text in known for name in of_text})
         if not names:
-            return TruthResult(math.nan, math.nan, math.nan, 0, 0, 0, 0, ())
+            nan = math.nan
+            return TruthResult(nan, nan, nan, nan, nan, nan, 0, 0, 0, 0, ())
         true = torch.tensor([[name in of_text for of_text in known] for name in names])
         sets = activating_sets(evaluation.codes).sets.cpu()
         matched = match(sets, true)
+        told = probed(evaluation.hidden, true, seed=self.seed)
         found = [
-            TrueConcept(name, int(own.sum()), j, *_agreement(None if j is None else sets[j], own))
-            for name, own, j in zip(names, true, matched, strict=True)
+            TrueConcept(
+                name,
+                int(own.sum()),
+                j,
+                *_agreement(None if j is None else sets[j], own),
+                probe_f1=_agreement(probe, own)[2],
+            )
+            for name, own, j, probe in zip(names, true, matched, told, strict=True)
         ]
+        by_rarity = [one.f1 for one in sorted(found, key=lambda one: one.support)]
+        n_rare = len(found) // 2
         distinct = f1_of_pairs(distinct_concepts(evaluation).sets.cpu(), true)
         return TruthResult(
             truth_f1=mean([one.f1 for one in found]),
             truth_precision=mean([one.precision for one in found]),
             truth_recall=mean([one.recall for one in found]),
+            truth_f1_rare=mean(by_rarity[:n_rare]),
+            truth_f1_common=mean(by_rarity[n_rare:]),
+            probe_f1=mean([one.probe_f1 for one in found]),
             n_found=sum(one.f1 >= FOUND for one in found),
             n_well_found=sum(one.f1 >= WELL_FOUND for one in found),
             n_true=len(names),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pydantic import TypeAdapter
+
 from classifsae.activations import Activations
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
@@ -40,12 +42,16 @@ from classifsae.pipeline.stages import (
     name,
     report,
     score,
+    stability,
     trained_elsewhere,
 )
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown
 from classifsae.storage import Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
+
+_RECORD = TypeAdapter(Record)
+_UNKNOWN: Record = {"stability": None, "stability_within": None}
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 
@@ -138,6 +144,7 @@ class _Run:
             self.scored(which, self.done(score(work, which, concepts=own, test=test, sentences=sentences)))
             for which, own in concepts.items()
         ]
+        records = self.with_stability(concepts, records, test=test)
         self.write_results(concepts, records)
         if self.until == "score":
             return self.outcome(records)
@@ -274,6 +281,18 @@ class _Run:
             "n_concepts": recipe.n_concepts or len(work.concepts(which)),
             **found.flat,
         }
+
+    def with_stability(
+        self, concepts: dict[FitName, str], records: Sequence[Record], *, test: str
+    ) -> list[Record]:
+        """The records, those of a method with several seeds with how alike its concepts are over them."""
+        found: dict[tuple[str, str], Record] = {}
+        for label in dict.fromkeys(which.label for which in concepts):
+            of_method = {which: own for which, own in concepts.items() if which.label == label}
+            if len(of_method) > 1:
+                manifest = self.done(stability(self.work, label, concepts=of_method, test=test))
+                found |= {(label, seed): _RECORD.validate_python(v) for seed, v in manifest.record.items()}
+        return [r | found.get((str(r["method"]), str(r["seed"])), _UNKNOWN) for r in records]
 
     def write_results(self, fits: Iterable[FitName], records: Sequence[Record]) -> None:
         """Write what is known once all scores are: summary, all scores, table."""

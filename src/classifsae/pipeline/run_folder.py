@@ -4,6 +4,7 @@ runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  report/
     concepts/  scores/  descriptions/  named/      each <method>/seed-<n>/
+    stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 
 No other module joins paths of a run. What is inside the folder of a stage belongs to the artefact there, such
@@ -127,6 +128,10 @@ class RunFolder:
     def scores(self, fit: FitName) -> Path:
         """Scores of one method and seed."""
         return self._of_fit("scores", fit)
+
+    def stability(self, label: str) -> Path:
+        """How alike the concepts of one method are over seeds."""
+        return self.path / "stability" / label
 
     def descriptions(self, fit: FitName) -> Path:
         """Words and sentences of the concepts of one method and seed."""

@@ -305,6 +305,29 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
     return Stage(f"score {which}", folder, (concepts, test, sentences, options), make)
 
 
+def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: str) -> Stage:
+    """How alike the concepts of one method are over these seeds: its record has two numbers per seed."""
+    folder = work.folder.stability(label)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.activity import activating_sets
+        from classifsae.bottleneck import codes_of
+        from classifsae.metrics import stability_over
+        from classifsae.metrics.base import number
+
+        activations = work.activations("test")
+        sets = [activating_sets(codes_of(work.concepts(which), activations)).sets for which in concepts]
+        whole, within = stability_over(sets), stability_over(sets, activations.predictions)
+        record: dict[str, Json] = {
+            str(which.seed): {"stability": number(a), "stability_within": number(b)}
+            for which, a, b in zip(concepts, whole, within, strict=True)
+        }
+        finish(folder, inputs=inputs, record=record)
+
+    fitted: list[Json] = [[which.seed, identity] for which, identity in concepts.items()]
+    return Stage(f"stability {label}", folder, (fitted, test), make)
+
+
 def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
     """Words and sentences of the concepts of one method and seed."""
     words, folder = work.experiment.words, work.folder.descriptions(which)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from classifsae.meaning.sentences import Sentences
+from classifsae.metrics._probe import probed
 from classifsae.metrics.beyond_label import BeyondLabel
 from classifsae.metrics.distinct import Distinct
 from classifsae.metrics.facets import Facets, FacetsResult, share
@@ -97,6 +98,48 @@ def test_the_truth_is_found_by_itself_and_missed_by_the_classes():
     assert Truth().measure(WORLD.evaluate(WORLD.shuffled(WORLD.of_cell))).n_found == 0
 
 
+def test_probes_are_told_what_concepts_are_not():
+    """The states hold the row and the logits, which give class and topic away."""
+    coarse = Truth().measure(WORLD.evaluate(WORLD.of_class))
+    assert coarse.probe_f1 > 0.95 > coarse.truth_f1
+    assert coarse.probe_f1 == Truth().measure(WORLD.evaluate(WORLD.of_cell)).probe_f1
+    assert all(one.probe_f1 > 0.9 for one in coarse.concepts)
+
+
+def test_probes_find_nothing_that_is_not_there():
+    view = WORLD.evaluate(WORLD.of_cell)
+    noise = torch.randn(view.hidden.shape, generator=torch.Generator().manual_seed(0))
+    assert Truth().measure(replace(view, hidden=noise)).probe_f1 < 0.2
+
+
+def test_a_true_concept_of_one_sentence_is_no_trouble_for_probes():
+    hidden = torch.eye(12)[:, :4]
+    true = torch.zeros(3, 12, dtype=torch.bool)
+    true[0, 0], true[1] = True, True  # once, always, never
+    told = probed(hidden, true, seed=0)
+    assert told[1].all()
+    assert not told[2].any()
+    assert not told[0, 0]  # the half that judges it knew no example
+
+
+def test_true_concepts_are_told_apart_by_how_rare_they_are():
+    """The topics of the last class are on half as many sentences, and are the only ones found."""
+    view = WORLD.evaluate(WORLD.of_cell[:, 4:])
+    assert view.sentences is not None
+    known = view.sentences.concepts or ()
+    kept = [i for i, names in enumerate(known) if names[0] not in ("20", "21") or i % 2]
+    parts = {n: getattr(view, n)[kept] for n in ("codes", "norms", "rebuilt", "original", "labels", "hidden")}
+    sentences = Sentences(
+        tuple(view.sentences.texts[i] for i in kept),
+        view.sentences.embeddings[kept],
+        "e",
+        tuple(known[i] for i in kept),
+    )
+    found = Truth().measure(replace(view, **parts, sentences=sentences))
+    assert found.truth_f1_rare == pytest.approx(2 / 3)  # of three: those two, and one that is missed
+    assert found.truth_f1_common == 0
+
+
 def test_each_true_concept_is_matched_with_one_set_by_hand():
     true = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]).bool()
     sets = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
@@ -110,6 +153,7 @@ def test_without_true_concepts_the_truth_is_not_a_number():
     unknown = type(view.sentences)(view.sentences.texts, view.sentences.embeddings, "e")
     found = Truth().measure(type(view)(**{**vars(view), "sentences": unknown}))
     assert math.isnan(found.truth_f1)
+    assert math.isnan(found.probe_f1)
     assert (found.n_true, found.concepts) == (0, ())
 
 

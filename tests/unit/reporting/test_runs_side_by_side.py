@@ -42,6 +42,16 @@ def first(tmp_path: Path) -> Path:
     )  # fmt: skip
 
 
+def test_runs_with_other_seeds_beside_them_belong_together(tmp_path: Path):
+    """Stability is of all seeds of a run, and says nothing of one of them."""
+    alone = write_run(tmp_path / "alone", record("sae", 1, 0.7, stability=None, stability_within=None))
+    two = write_run(
+        tmp_path / "two", *(record("sae", seed, 0.7, stability=0.4, stability_within=0.2) for seed in (1, 2))
+    )
+    (group,) = load_groups([alone, two])
+    assert [r["stability"] for r in group.records] == [0.4, 0.4]
+
+
 @pytest.fixture
 def second(tmp_path: Path) -> Path:
     changes = {"dataset": "50%_off & more", "control_tvd": 0.05}

@@ -120,6 +120,19 @@ def test_concept_sim_stands_beside_the_data_sets_own():
     assert text.count("ConceptSim of any two test sentences of d: 0.058, the baseline.") == 1
 
 
+def test_numbers_of_seeds_that_depend_on_each_other_have_no_interval():
+    records = [r | {"stability": 0.5 + 0.1 * r["seed"]} for r in RECORDS]
+    column = [c.name for c in columns_of(records)].index("stability")
+    assert {str(row.cells[column]) for row in rows(records)} == {"0.700"}
+
+
+def test_what_probes_find_stands_below_the_table_once():
+    records = [r | {"truth_f1": 0.5, "probe_f1": 0.77} for r in RECORDS]
+    said = [line for line in footnotes(records) if "probes" in line]
+    assert len(said) == 1
+    assert said[0].endswith("find them on the other half with F1 0.770.")
+
+
 SIMILARITY = {"concept_sim": 0.124, "c_v": 0.4, "dataset_cosine_mean": 0.058}
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE, activating_sets, sizes_of
-from classifsae.bottleneck import evaluate
+from classifsae.bottleneck import codes_of, evaluate
 from classifsae.concepts.base import METHODS, Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
@@ -28,7 +28,7 @@ from classifsae.reporting.page.content import (
 from classifsae.reporting.page.stored_scores import ConceptScores, scores_of_concepts
 from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
-from classifsae.tensors import Bool, Float, Tail, Tensor, batches
+from classifsae.tensors import Bool, Float, Tail, Tensor
 
 N_MISTAKES, N_MISLEADING = 40, 5
 """Sentences that are shown, and concepts beside each of them, at most."""
@@ -163,7 +163,7 @@ def _method(fit: Fit, record: Record, split: _Split) -> MethodReport:
     )
     if report.left_out:
         return report
-    codes = _codes(concepts, split.activations)
+    codes = codes_of(concepts, split.activations).cpu()
     scores = scores_of_concepts(fit.scores, len(concepts))
     sets = activating_sets(codes).sets
     cards = [_card(fit, j, scores[j], codes[:, j], split) for j in range(len(concepts))]
@@ -181,16 +181,6 @@ def _left_out(concepts: Concepts, role: str) -> str:
     if len(concepts) > MAX_DESCRIBED:
         return f"it has {len(concepts)} concepts, and at most {MAX_DESCRIBED} are listed"
     return ""
-
-
-def _codes(concepts: Concepts, test: Activations) -> Float[Tensor, "n m"]:
-    """Activations of all concepts on all sentences."""
-    concepts = concepts.to(test.hidden.device)
-    with torch.no_grad():
-        parts = [
-            concepts.encode(test.hidden[part].float()) for part in batches(len(test), test.hidden.shape[1])
-        ]
-    return torch.cat(parts).cpu()
 
 
 def _card(fit: Fit, j: int, scores: ConceptScores, codes: Float[Tensor, " n"], split: _Split) -> ConceptCard:

@@ -21,6 +21,7 @@ class Column:
         optional: left out where no record has it.
         unlike: another score; left out where no record differs from it.
         needs: another score; left out where no record has it.
+        independent: whether the numbers of several seeds are, so that their mean has a confidence interval.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     optional: bool = False
     unlike: str = ""
     needs: str = ""
+    independent: bool = True
 
     @property
     def head(self) -> str:
@@ -68,6 +70,17 @@ COLUMNS = (
         "True concepts that were found with an F1 of 0.6 or more.", 1, optional=True, needs="truth_f1",
     ),
     Column(
+        "stability", "stability", "0-1", "↑",
+        "Whether other seeds find the same concepts: overlap (Jaccard) of the sentences on which two are "
+        "strongly active, each matched with one of another seed. Mean over pairs of seeds. A method "
+        "without chance has 1, whatever it finds.", optional=True, independent=False,
+    ),
+    Column(
+        "stability_within", "stability within class", "0-1", "↑",
+        "The same beyond what the predicted class makes alike: 0 for concepts that are the class.",
+        optional=True, independent=False,
+    ),
+    Column(
         "n_distinct", "distinct", "count", "↑",
         "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
         optional=True,
@@ -97,6 +110,17 @@ COLUMNS = (
         "net_tvd_weighted", "TVD net of control", "0-1", "↑",
         "Probability that moves where a concept is removed, less what random changes as large move, concepts "
         "weighted by how often they fire.", optional=True,
+    ),
+    Column(
+        "net_margin_removed", "margin removed, net", "sd", "↑",
+        "One concept is removed where it fires: how far the margin of the decision over the runner-up goes "
+        "to that of the other sentences of the predicted class, less what random changes as large do.",
+        optional=True,
+    ),
+    Column(
+        "net_margin_added", "margin added, net", "sd", "↑",
+        "One concept is added to the sentences of a predicted class where it does not fire: how far their "
+        "margin goes to that of those where it does, less what random changes as large do.", optional=True,
     ),
     Column(
         "activation_rate", "activation rate", "%", "↓",

@@ -88,7 +88,8 @@ def _agree(runs: Sequence[FinishedRun]) -> bool:
     if len({r.get("accuracy") for r in records}) > 1:
         return False
     first: dict[tuple[str, str], Record] = {}
-    return all(first.setdefault(_key(r), r) == r for r in records)
+    own = [{name: value for name, value in r.items() if not name.startswith("stability")} for r in records]
+    return all(first.setdefault(_key(r), r) == r for r in own)  # stability is of a run, not of one seed
 
 
 def _group(runs: Sequence[FinishedRun], *, named: bool) -> RunGroup:

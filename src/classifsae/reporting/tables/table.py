@@ -53,7 +53,10 @@ class Cell:
     @property
     def interval(self) -> tuple[float | None, float | None]:
         """Mean and half of the confidence interval, None where undefined."""
-        return interval(self.values) if self.values else (None, None)
+        if not self.values:
+            return None, None
+        mean, half = interval(self.values)
+        return mean, half if self.column.independent else None
 
     def __str__(self) -> str:
         """Mean and confidence interval; a dash where it is undefined."""
@@ -150,19 +153,28 @@ def caption(records: Sequence[Record]) -> str:
 
 
 def footnotes(records: Sequence[Record]) -> list[str]:
-    """What the yardsticks of the table are for, what ConceptSim is to beat, and what is bold."""
+    """What the yardsticks are for, what ConceptSim is to beat, what truth there is to find, what is bold."""
     ends = [
         f"{label} is {YARDSTICKS[role]}." for label, role in roles_of(records).items() if role in YARDSTICKS
     ]
     baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
+    probes = dict.fromkeys(_probes(r) for r in records if r.get("probe_f1") is not None)
     marked = [cell for row in rows(records) for cell in row.cells if cell.best]
     bold = BOLD if any(len(cell.seeds) > 1 for cell in marked) else BOLD_OF_ONE
-    return [*ends, *baselines, *([bold] if marked else [])]
+    return [*ends, *baselines, *probes, *([bold] if marked else [])]
 
 
 def _baseline(record: Record) -> str:
     value = float(str(record["dataset_cosine_mean"]))
     return f"ConceptSim of any two test sentences of {record['dataset']}: {value:.3f}, the baseline."
+
+
+def _probes(record: Record) -> str:
+    value = float(str(record["probe_f1"]))
+    return (
+        f"Linear probes that were told the true concepts of half of the test sentences of "
+        f"{record['dataset']} find them on the other half with F1 {value:.3f}."
+    )
 
 
 @dataclass(frozen=True)
