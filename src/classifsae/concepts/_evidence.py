@@ -167,7 +167,7 @@ def learn_encoder(
 ) -> tuple[Float[Tensor, "d p"], Float[Tensor, " p"]]:
     """Weights and bias of codes that say the groups, and that give the logits by a linear map.
 
-    In whitened coordinates along the widest axes, one for 10 sentences, from a ridge regression to membership,
+    In whitened coordinates along the widest axes, one for 10 sentences, from a ridge regression to groups,
 
         2 sum over p of BCE(4 (z_p - 1/2), member of p) + fidelity Faithful(relu(z) A + a) + 0.02 |relu(z)|
         + 0.001 ||W||^2.

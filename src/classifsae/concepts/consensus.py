@@ -159,21 +159,26 @@ def telling_directions(white: Float[Tensor, "n d"], texts: Float[Tensor, "n e"])
 def agreement(labels: list[NDArray[np.int64]], k: int, *, seed: int) -> NDArray[np.int64]:
     """One clustering of many: a normalised cut of the graph of sentences and their clusters into k groups.
 
-    k-means of the k leading left singular vectors of B, at unit norm per sentence. B has a column per
-    cluster, its members over the square root of their number; rows over the square root of their degree.
+    k-means of the k leading left singular vectors of B, scaled by their values, at unit norm per sentence. B
+    has a column per cluster, its members over the square root of their number; rows over the square root of
+    their degree.
 
     Source: Dhillon 2001, "Co-clustering documents and words using bipartite spectral graph partitioning".
     """
+    from scipy.linalg import eigh
     from scipy.sparse import csr_array, diags_array, hstack
-    from scipy.sparse.linalg import svds
 
     n, columns = len(labels[0]), []
     for found in labels:
         sizes = np.maximum(np.bincount(found), 1)
         columns.append(csr_array((sizes[found] ** -0.5, (np.arange(n), found)), shape=(n, len(sizes))))
     graph = hstack(columns, format="csr")
-    degrees = graph @ graph.sum(axis=0)
-    vectors, _, _ = svds(diags_array(degrees**-0.5) @ graph, k=k, v0=np.ones(min(graph.shape)))
+    graph = diags_array((graph @ graph.sum(axis=0)) ** -0.5) @ graph
+    # Of the small dense product: a Lanczos method misses vectors of equal values, as groups apart have.
+    products = (graph.T @ graph).toarray()
+    n_columns = len(products)
+    _, right = eigh(products, subset_by_index=(n_columns - k, n_columns - 1))
+    vectors = graph @ right
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     return lloyd(vectors, k, seed=seed, n_starts=4).predict(vectors).astype(np.int64)
 

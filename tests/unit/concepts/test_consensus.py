@@ -120,6 +120,15 @@ def test_guidance_is_read_back(tmp_path):
     assert again.embeddings.equal(guidance.embeddings)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_clusterings_that_split_the_same_parts_agree_on_the_parts(seed: int):
+    """Every part is a piece of the graph for itself, so that the leading vectors all have the same value."""
+    draws = np.random.default_rng(seed)
+    parts = np.arange(300) % 6
+    finer = [2 * parts + draws.integers(2, size=300) for _ in range(8)]
+    assert set(np.bincount(6 * agreement(finer, 6, seed=seed) + parts)) == {0, 50}
+
+
 def test_clusterings_that_agree_are_their_agreement():
     groups = np.arange(60) % 3
     found = agreement([groups, (groups + 1) % 3, groups * 2], 3, seed=0)
