@@ -131,14 +131,6 @@ class Evaluation:
             return (through or self.bottleneck.logits)(codes, norms)
 
 
-def codes_of(concepts: Concepts, test: Activations) -> Float[Tensor, "n m"]:
-    """Activations of all concepts on all sentences."""
-    concepts = concepts.to(test.hidden.device)
-    with torch.no_grad():
-        parts = [concepts.encode(test.hidden[part].float()) for part in batches(*test.hidden.shape)]
-    return torch.cat(parts)
-
-
 def evaluate(
     concepts: Concepts,
     tail: Tail,

@@ -27,7 +27,7 @@ from classifsae.errors import (
 )
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
-from classifsae.tensors import Float, Int, Tail, Tensor
+from classifsae.tensors import Float, Int, Tail, Tensor, batches
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
@@ -196,6 +196,14 @@ class ConceptsRecord(BaseModel, extra="ignore"):
     coder: str
     settings: dict[str, Json]
     source: Source
+
+
+def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
+    """Activations of the kept concepts on every sentence."""
+    concepts = concepts.to(activations.hidden.device)
+    with torch.no_grad():
+        parts = batches(*activations.hidden.shape)
+        return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
 
 
 class ConceptMethod(BaseModel, ABC):

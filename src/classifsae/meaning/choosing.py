@@ -9,9 +9,9 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.activity import Activating, activating_sets, strongest_rows
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError
-from classifsae.meaning.descriptions import N_SENTENCES, codes_of
+from classifsae.meaning.descriptions import N_SENTENCES
 from classifsae.meaning.names import MOST_CHARACTERS, ConceptName, Fidelity, fidelity
 from classifsae.meaning.phrases import Phrase, phrases_of
 from classifsae.meaning.sentences import Sentences

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, strongest_rows
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError, StorageError
 from classifsae.meaning.llm import Maker
 from classifsae.meaning.words import (
@@ -26,7 +25,6 @@ from classifsae.meaning.words import (
     weigh,
 )
 from classifsae.storage import Manifest, finish, manifest_of, write_text
-from classifsae.tensors import Float, Tensor, batches
 
 
 @dataclass(frozen=True)
@@ -145,14 +143,6 @@ def describe(
     ]
     columns = zip(latents, names, words, sentences, strict=True)
     return tuple(Description(j, *column) for j, column in enumerate(columns))
-
-
-def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
-    """Activations of the kept concepts on every sentence."""
-    concepts = concepts.to(activations.hidden.device)
-    with torch.no_grad():
-        parts = batches(len(activations), activations.hidden.shape[1])
-        return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
 
 
 def top_words(tokens: Sequence[Tokens], rows: Sequence[Sequence[int]]) -> list[tuple[Word, ...]]:

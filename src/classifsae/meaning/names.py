@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
-from classifsae.concepts.base import Concepts
+from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError, StorageError
-from classifsae.meaning.descriptions import Description, Origin, codes_of
+from classifsae.meaning.descriptions import Description, Origin
 from classifsae.meaning.llm import Ask, AskError, Maker
 from classifsae.meaning.sentences import Sentences
 from classifsae.storage import Manifest, finish, manifest_of, write_text

@@ -311,7 +311,7 @@ def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: 
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.activity import activating_sets
-        from classifsae.bottleneck import codes_of
+        from classifsae.concepts.base import codes_of
         from classifsae.metrics import stability_over
         from classifsae.metrics.base import number
 

@@ -9,8 +9,8 @@ from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE, activating_sets, sizes_of
-from classifsae.bottleneck import codes_of, evaluate
-from classifsae.concepts.base import METHODS, Concepts, role_of
+from classifsae.bottleneck import evaluate
+from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, N_SENTENCES, Description
