@@ -9,6 +9,7 @@ from classifsae.storage import Json
 
 _SHOWN = {
     "causality": ("support", "flip_rate", "tvd", "accuracy_change"),
+    "margins": ("gap", "removed", "added"),
     "shapley": ("value",),
     "interpretability": ("threshold", "n_activating", "concept_sim"),
 }
@@ -23,6 +24,9 @@ class ConceptScores(BaseModel):
         flip_rate: share of them whose label changes when it is removed.
         tvd: mean shift of their class probabilities then, in [0, 1].
         accuracy_change: change of the accuracy on them then, in [-1, 1].
+        gap: standard deviations by which margins of its sentences differ from others of their class.
+        removed, added: part of the gap that is closed where it is removed from its sentences, or added to
+            the others.
         value: Shapley value, as a share of the completeness score.
         threshold: natural break between weak and strong activations.
         n_activating: sentences on which the concept is strongly active, above the break.
@@ -35,6 +39,9 @@ class ConceptScores(BaseModel):
     flip_rate: float | None = None
     tvd: float | None = None
     accuracy_change: float | None = None
+    gap: float | None = None
+    removed: float | None = None
+    added: float | None = None
     value: float | None = None
     threshold: float | None = None
     n_activating: int | None = None
