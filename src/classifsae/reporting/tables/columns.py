@@ -70,27 +70,6 @@ COLUMNS = (
         "True concepts that were found with an F1 of 0.6 or more.", 1, optional=True, needs="truth_f1",
     ),
     Column(
-        "stability", "stability", "0-1", "↑",
-        "Whether other seeds find the same concepts: overlap (Jaccard) of the sentences on which two are "
-        "strongly active, each matched with one of another seed. Mean over pairs of seeds. A method "
-        "without chance has 1, whatever it finds.", optional=True, independent=False,
-    ),
-    Column(
-        "stability_within", "stability within class", "0-1", "↑",
-        "The same beyond what the predicted class makes alike: 0 for concepts that are the class.",
-        optional=True, independent=False,
-    ),
-    Column(
-        "n_distinct", "distinct", "count", "↑",
-        "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
-        optional=True,
-    ),
-    Column(
-        "r2_beyond_label", "R2 beyond label", "≤1", "↑",
-        "How much of the variation of the logits among sentences of one predicted class the concepts keep: "
-        "0 where they say the class and no more, 1 for all of it.", optional=True,
-    ),
-    Column(
         "concept_sim_share", "ConceptSim share", "0-1", "↑",
         "How alike in meaning the sentences of a concept are within one class: 0 as any two of the class, 1 "
         "as in as many clusters of embeddings. A dash where the concepts cover under 95 % of the sentences.",
@@ -107,9 +86,25 @@ COLUMNS = (
         "not chosen on: 0.5 by chance, 1 always.", optional=True,
     ),
     Column(
-        "net_tvd_weighted", "TVD net of control", "0-1", "↑",
-        "Probability that moves where a concept is removed, less what random changes as large move, concepts "
-        "weighted by how often they fire.", optional=True,
+        "n_distinct", "distinct", "count", "↑",
+        "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
+        optional=True,
+    ),
+    Column(
+        "stability", "stability", "0-1", "↑",
+        "Whether other seeds find the same concepts: overlap (Jaccard) of the sentences on which two are "
+        "strongly active, each matched with one of another seed. Mean over pairs of seeds. A method "
+        "without chance has 1, whatever it finds.", optional=True, independent=False,
+    ),
+    Column(
+        "stability_within", "stability within class", "0-1", "↑",
+        "The same beyond what the predicted class makes alike: 0 for concepts that are the class.",
+        optional=True, independent=False,
+    ),
+    Column(
+        "r2_beyond_label", "R2 beyond label", "≤1", "↑",
+        "How much of the variation of the logits among sentences of one predicted class the concepts keep: "
+        "0 where they say the class and no more, 1 for all of it.", optional=True,
     ),
     Column(
         "net_margin_removed", "margin removed, net", "sd", "↑",
@@ -121,6 +116,11 @@ COLUMNS = (
         "net_margin_added", "margin added, net", "sd", "↑",
         "One concept is added to the sentences of a predicted class where it does not fire: how far their "
         "margin goes to that of those where it does, less what random changes as large do.", optional=True,
+    ),
+    Column(
+        "net_tvd_weighted", "TVD net of control", "0-1", "↑",
+        "Probability that moves where a concept is removed, less what random changes as large move, concepts "
+        "weighted by how often they fire.", optional=True,
     ),
     Column(
         "activation_rate", "activation rate", "%", "↓",
