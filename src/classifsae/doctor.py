@@ -41,6 +41,7 @@ _COLUMNS = ("memory", "GPU memory", "disk")
 _CGROUP = Path("/sys/fs/cgroup")
 _LIBRARIES, _GPU_CONTEXT = 1.2e9, 5e8  # bytes of Python, torch and what they keep back
 _ABLATIONS = 4e8  # bytes of a batch of states with a concept removed
+_ENCODER_WIDTH = 384  # of the default encoder of sentences
 _SAMPLE, _QUANTILES = 256, 32  # texts: read, and made up
 
 
@@ -224,8 +225,10 @@ def _stages(
         return Cost(round(_LIBRARIES + memory), round(gpu), round(disk))
 
     tuned = {"finetune": cost(backbone.tuning(device), backbone.saved + backbone.checkpoint)}
+    guided = {"guide": cost(backbone.attribution(device), 8 * _ENCODER_WIDTH * data.n_train)}
     return (tuned if experiment.backbone.tuning != "none" else {}) | {
         "capture": cost(weights + backbone.batch, train + test),
+        **(guided if experiment.is_guided else {}),
         "fit": cost(weights + 2 * train + 5 * max(concepts), len(experiment.seeds) * sum(concepts)),
         "score": cost(weights + 2 * test + max(concepts) + _ABLATIONS, 0),
     }

@@ -250,17 +250,19 @@ def test_brackets_in_a_path_and_an_output_without_signs_for_all_characters_lose_
     assert json.loads(explained.stdout)["text"] == "caf\u00e9"
 
 
-def test_a_run_is_explained_from_any_directory(experiment: Path, tmp_path: Path):
+def test_a_run_is_explained_from_any_directory(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     short = ["seeds=[1]", "methods={random: {top_k: 3}}"]
-    trained = command("finetune", str(experiment), *short, "run_dir=first", cwd=experiment.parent)
-    assert trained.returncode == 0, trained.stderr
+    monkeypatch.chdir(experiment.parent)
+    assert call(monkeypatch, capsys, "finetune", str(experiment), *short, "run_dir=first")[0] == 0
     opened = ["backbone={model: ./first/classifier, tuning: none}", "dataset=short.csv", "run_dir=second"]
-    fitted = command("fit", str(experiment), *short, *opened, cwd=experiment.parent)
-    assert fitted.returncode == 0, fitted.stderr
+    assert call(monkeypatch, capsys, "fit", str(experiment), *short, *opened)[0] == 0
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    explained = command("explain", str(experiment.parent / "second"), "a goal", cwd=elsewhere)
-    assert explained.returncode == 0, explained.stderr
+    monkeypatch.chdir(elsewhere)
+    status, printed = call(monkeypatch, capsys, "explain", str(experiment.parent / "second"), "a goal")
+    assert status == 0, printed
 
 
 def test_output_that_is_no_terminal_tells_now_and_then_how_far_a_stage_is(

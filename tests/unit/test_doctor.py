@@ -72,6 +72,14 @@ def test_a_run_is_four_stages_whose_bytes_follow_from_the_sizes():
     assert found.total.disk == sum(cost.disk for cost in found.stages.values())
 
 
+def test_a_method_that_texts_guide_takes_a_stage_with_a_gradient():
+    found = needs(experiment(methods={"consensus": {}, "random": {}}))
+    assert list(found.stages) == ["finetune", "capture", "guide", "fit", "score"]
+    more = needs(experiment(methods={"consensus": {}}, backbone=BERT | {"max_tokens": 32768}))
+    assert more.stages["guide"].memory > found.stages["guide"].memory
+    assert found.stages["guide"].disk == 2 * 4 * 384 * 40
+
+
 def test_a_model_that_is_not_tuned_has_no_such_stage():
     found = needs(experiment(backbone={"model": "minilm", "tuning": "none"}))
     assert list(found.stages) == ["capture", "fit", "score"]

@@ -20,6 +20,9 @@ from classifsae.classifier.tuning.finetune import computes_in_half
 from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
 
+TOKENS_PER_GRADIENT = 2
+"""A batch of ``max_tokens`` tokens is so many where a gradient is taken, which keeps what it passes."""
+
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CHARACTERS_PER_TOKEN = 4  # of English, with most tokenizers
 _READ = 12  # numbers per token and neuron that a forward pass holds at once
@@ -91,10 +94,15 @@ class BackboneSize:
         Weights that are trained are in float32, others in ``dtype``.
         """
         weights = 0 if self.config.tuning == "full" else self.weights
-        return weights + 8.0 * self.n_trained + self.moments + self._kept(device)
+        kept = self._kept(self.config.batch_size * self.n_tokens, device)
+        return weights + 8.0 * self.n_trained + self.moments + kept
 
-    def _kept(self, device: torch.device) -> float:
-        """Bytes that the forward pass of the longest texts keeps for the backward pass.
+    def attribution(self, device: torch.device) -> float:
+        """Bytes at once while gradients are taken in the embeddings of a batch of tokens."""
+        return self.weights + self._kept(self.config.max_tokens // TOKENS_PER_GRADIENT, device)
+
+    def _kept(self, n_tokens: int, device: torch.device) -> float:
+        """Bytes that the forward pass of a batch of the longest texts keeps for the backward pass.
 
         On a CPU weights of attention are among them; on a GPU attention is one kernel, which stores none.
         """
@@ -103,7 +111,7 @@ class BackboneSize:
         block, depth = _KEPT * self.width + attention, self.n_layers
         per_token = depth * self.width + block if config.gradient_checkpointing else depth * block
         half = computes_in_half(config, device) or (config.tuning != "full" and config.dtype != "float32")
-        return 4.0 * config.batch_size * self.n_tokens * per_token * (_HALVED if half else 1)
+        return 4.0 * n_tokens * per_token * (_HALVED if half else 1)
 
 
 def backbone_size(config: BackboneConfig, texts: Sequence[str], label_names: Sequence[str]) -> BackboneSize:

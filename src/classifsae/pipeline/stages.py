@@ -236,7 +236,10 @@ def guide(work: Work, *, train: str) -> Stage:
     texts, folder = work.rows("train"), work.folder.guidance
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        weights = cs.attribute(work.classifier, texts, on_step=on_step)
+        from classifsae.classifier.sizing import TOKENS_PER_GRADIENT
+
+        max_tokens = max(1, work.experiment.backbone.max_tokens // TOKENS_PER_GRADIENT)
+        weights = cs.attribute(work.classifier, texts, max_tokens=max_tokens, on_step=on_step)
         cs.guide(texts, weights, encoder=work.encoder, on_step=on_step).save(folder, inputs=inputs)
 
     return Stage("guide", folder, (train, encoder_fingerprint(work.experiment.encoder), texts.identity), make)
