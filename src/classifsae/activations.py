@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -105,6 +105,18 @@ class Activations:
     def __len__(self) -> int:
         return self.hidden.shape[0]
 
+    def take(self, rows: Int[Tensor, " q"]) -> Self:
+        """The given rows, in the given order."""
+        return replace(
+            self,
+            hidden=self.hidden[rows],
+            logits=self.logits[rows],
+            labels=self.labels[rows],
+            ids=tuple(self.ids[row] for row in rows.tolist()),
+            documents=None if self.documents is None else self.documents[rows],
+            spans=None if self.spans is None else self.spans[rows],
+        )
+
     def to(self, device: torch.device | str) -> Self:
         """The same record with its tensors on another device, hidden states and logits in float32."""
         return type(self)(
@@ -161,6 +173,10 @@ class Guidance:
 
     def __len__(self) -> int:
         return len(self.read)
+
+    def take(self, rows: Int[Tensor, " q"]) -> Self:
+        """The given rows, in the given order."""
+        return replace(self, read=self.read[rows], embeddings=self.embeddings[rows])
 
     def save(self, folder: Path, *, inputs: str = "") -> Manifest:
         """Write both as an artefact.

@@ -1,7 +1,8 @@
 """The classifier with its hidden state rebuilt from concepts. Ablation lives here and nowhere else."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -78,6 +79,20 @@ class Evaluation:
     def width(self) -> int:
         """Width d of the hidden states."""
         return self.hidden.shape[1]
+
+    def take(self, rows: Int[Tensor, " q"]) -> Self:
+        """The evaluation of these sentences alone."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            norms=self.norms[rows],
+            rebuilt=self.rebuilt[rows],
+            original=self.original[rows],
+            labels=self.labels[rows],
+            hidden=self.hidden[rows],
+            sentences=None if self.sentences is None else self.sentences.take(rows),
+            documents=None if self.documents is None else self.documents[rows],
+        )
 
     def without_one(
         self, rows: Int[Tensor, " q"], columns: Int[Tensor, " q"], *, through: Through | None = None

@@ -1,12 +1,12 @@
 """Sentences with their embeddings: what interpretability is measured with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from classifsae.errors import DataError, StorageError
 from classifsae.storage import Manifest, finish, manifest_of, read_tensors, write_tensors
-from classifsae.tensors import Float, Tensor
+from classifsae.tensors import Float, Int, Tensor
 
 TENSORS = "sentences.safetensors"
 
@@ -40,6 +40,16 @@ class Sentences:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, rows: Int[Tensor, " q"]) -> Self:
+        """The given rows, in the given order."""
+        chosen, concepts = rows.tolist(), self.concepts
+        return replace(
+            self,
+            texts=tuple(self.texts[row] for row in chosen),
+            embeddings=self.embeddings[rows],
+            concepts=None if concepts is None else tuple(concepts[row] for row in chosen),
+        )
 
     def save(self, folder: Path, *, inputs: str = "") -> Manifest:
         """Write the embeddings as an artefact; the texts stay where they are.

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
 from classifsae.errors import ClassifSAEWarning, ConfigError
 from classifsae.meaning.sentences import Sentences
+from classifsae.metrics._resampling import sampling_errors, stability_over_samples
 from classifsae.metrics._stability import stability, stability_over
 from classifsae.metrics.base import METRICS, Metric, Result, Score
 from classifsae.metrics.causality import Causality, CausalityResult
@@ -25,9 +26,11 @@ __all__ = [
     "Interpretability",
     "Metric",
     "Scores",
+    "sampling_errors",
     "score",
     "stability",
     "stability_over",
+    "stability_over_samples",
 ]
 
 DEFAULT: Mapping[str, Metric] = MappingProxyType(
@@ -62,9 +65,15 @@ def shortcomings(flat: Mapping[str, float | None], lost: Sequence[str]) -> tuple
 
 @dataclass(frozen=True)
 class Scores:
-    """All scores of one method on one test set, by metric."""
+    """All scores of one method on one test set.
+
+    Attributes:
+        results: by metric.
+        errors: standard error of each score over sentences, by name; empty unless they were asked for.
+    """
 
     results: Mapping[str, Result]
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def completeness(self) -> CompletenessResult:
@@ -117,6 +126,7 @@ def score(
     *,
     metrics: Iterable[str] | Mapping[str, Metric] | None = None,
     sentences: Sentences | None = None,
+    n_halves: int = 0,
     on_step: OnStep | None = None,
 ) -> Scores:
     """Score concepts on the test split; the rest of the classifier runs once, then once per ablation.
@@ -128,6 +138,7 @@ def score(
         metrics: what to measure: names, such as ``["completeness", "shapley"]``, or metrics by name; by
             default completeness and causality, and, where there are sentences, interpretability.
         sentences: the test split's texts, embedded.
+        n_halves: random halves of the sentences by which the errors of all scores are measured; 0: none are.
         on_step: told how far the ablations have come.
     Raises:
         MismatchError: the activations come from another model, layer, prompt or data set, or are not as many
@@ -145,7 +156,10 @@ def score(
         if metric.needs_sentences:
             metric.require(sentences)
     evaluation = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
-    scores = Scores({name: metric.measure(evaluation) for name, metric in metrics.items()})
+    scores = Scores(
+        {name: metric.measure(evaluation) for name, metric in metrics.items()},
+        sampling_errors(metrics, replace(evaluation, on_step=None), n_halves=n_halves),
+    )
     for note in scores.notes():
         warnings.warn(f"{concepts.method}: {note}", ClassifSAEWarning, stacklevel=2)
     return scores

@@ -67,6 +67,7 @@ class Experiment(BaseModel):
         words: how texts are split into words.
         names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
+        n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
             published code does; for comparison only.
@@ -84,6 +85,7 @@ class Experiment(BaseModel):
     words: WordOptions = WordOptions()
     names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
+    n_halves: NonNegativeInt = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
     run_dir: str = "runs/{dataset}/{backbone}"

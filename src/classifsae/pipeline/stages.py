@@ -288,6 +288,7 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
     metrics, folder = work.experiment.built_metrics(), work.folder.scores(which)
     sentences = sentences if work.experiment.needs_sentences else None
     options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
+    n_halves = work.experiment.n_halves
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.metrics.base import number
@@ -298,14 +299,17 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
             work.activations("test"),
             metrics=metrics,
             sentences=work.sentences() if sentences else None,
+            n_halves=n_halves,
             on_step=on_step,
         )
         work.folder.write_scores(which, {n: result.as_json() for n, result in scores.results.items()})
         flat = {score.name: number(score.value) for score in scores.flat()}
+        flat |= {f"{name}_error": error for name, error in scores.errors.items()}
         facts = ScoreFacts(flat=flat, lost=tuple(scores.lost_classes))
         finish(folder, inputs=inputs, record=facts.model_dump(mode="json"))
 
-    return Stage(f"score {which}", folder, (concepts, test, sentences, options), make)
+    errors = (n_halves,) if n_halves else ()
+    return Stage(f"score {which}", folder, (concepts, test, sentences, options, *errors), make)
 
 
 def stability(work: Work, label: str, *, concepts: Mapping[FitName, str], test: str) -> Stage:

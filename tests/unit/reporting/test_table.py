@@ -101,6 +101,22 @@ def test_a_difference_that_holds_in_every_seed_is_bold_though_seeds_differ_more(
     assert best(shuffled, "recovery_accuracy") == set()
 
 
+def test_errors_over_sentences_stand_behind_the_numbers_of_one_seed():
+    records = [
+        record("a", recovery_accuracy=0.9, recovery_accuracy_error=0.01),
+        record("b", recovery_accuracy=0.88, recovery_accuracy_error=0.01),
+        record("c", recovery_accuracy=0.8, recovery_accuracy_error=0.01),
+    ]
+    text = markdown(records, notes=[])
+    assert "**0.900 ± 0.020**" in text
+    assert best(records, "recovery_accuracy") == {"a", "b"}
+    assert "seed 1; ± half of the 95 % confidence interval over sentences" in text
+    assert "not worse by more than the noise over sentences" in text
+    two = [*records, *({**r, "seed": 2} for r in records)]
+    assert "interval over seeds" in caption(two)
+    assert "0.900 ± 0.000" in markdown(two, notes=[])
+
+
 def test_one_method_alone_is_not_the_best():
     records = [record("sae", recovery_accuracy=0.9), record("random", recovery_accuracy=0.1)]
     assert best([*records, record("ica", recovery_accuracy=None)], "recovery_accuracy") == set()

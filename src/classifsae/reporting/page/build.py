@@ -302,13 +302,7 @@ def _mistakes(
     wrong = (test.predictions != test.labels).nonzero().flatten()
     sure = test.logits.float().softmax(dim=1).max(dim=1).values
     rows = wrong[sure[wrong].argsort(descending=True, stable=True)][:N_MISTAKES]
-    some = replace(
-        test,
-        hidden=test.hidden[rows],
-        logits=test.logits[rows],
-        labels=test.labels[rows],
-        ids=tuple(test.ids[row] for row in rows.tolist()),
-    )
+    some = test.take(rows)
     misleading = {
         fit.label: _misleading(fit, method, some, tail)
         for fit, method in methods

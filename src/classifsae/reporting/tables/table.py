@@ -27,11 +27,16 @@ BOLD = (
     "Bold: the best mean of the group, yardsticks left out, and all that are not worse by more than the "
     "noise over seeds (95 %, paired)."
 )
+BOLD_OVER_SENTENCES = (
+    "Bold: the best of the group, yardsticks left out, and all that are not worse by more than the noise "
+    "over sentences (95 %)."
+)
 BOLD_OF_ONE = (
     "Bold: the best of the group, yardsticks left out; one seed does not tell how much of it is noise."
 )
 
 _ANY_WIDTH = 10_000
+_NORMAL = 1.96  # standard errors in half of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -43,19 +48,23 @@ class Cell:
         column: the score.
         best: whether no method beats it by more than the noise, yardsticks left out.
         seeds: of the values.
+        error: standard error of a single value over sentences, where it was measured.
     """
 
     values: tuple[float, ...]
     column: Column
     best: bool = False
     seeds: tuple[str, ...] = ()
+    error: float | None = None
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """Mean and half of the confidence interval, None where undefined."""
+        """Mean and half of its interval, over seeds, or of one seed over sentences; None if undefined."""
         if not self.values:
             return None, None
         mean, half = interval(self.values)
+        if self.error is not None:
+            half = _NORMAL * self.error
         return mean, half if self.column.independent else None
 
     def __str__(self) -> str:
@@ -110,7 +119,13 @@ def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> 
 
 def _cell(records: Sequence[Record], column: Column) -> Cell:
     found = [(v, str(r["seed"])) for r in records if isinstance(v := r.get(column.name), (int, float))]
-    return Cell(tuple(v for v, _ in found), column, seeds=tuple(seed for _, seed in found))
+    errors = [e for r in records if isinstance(e := r.get(f"{column.name}_error"), float)]
+    return Cell(
+        tuple(v for v, _ in found),
+        column,
+        seeds=tuple(seed for _, seed in found),
+        error=errors[0] if len(found) == len(errors) == 1 else None,
+    )
 
 
 def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
@@ -129,11 +144,14 @@ def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
 def _is_as_good(cell: Cell, best: Cell) -> bool:
     """Whether a mean is no worse than the best by more than the noise, or rounds to it where that is unknown.
 
-    The noise is that of the differences seed by seed: half of the 95 % interval of their mean.
+    The noise is half of the 95 % interval of the mean difference seed by seed, or, of one seed, of the
+    difference of two scores with these errors over sentences; as these are the same sentences, it is less.
     """
     digits = cell.column.digits
     own, others = (dict(zip(c.seeds, c.values, strict=True)) for c in (cell, best))
     gaps = [own[seed] - others[seed] for seed in own.keys() & others.keys()]
+    if len(gaps) < 2 and cell.error is not None and best.error is not None:
+        return abs(cell.values[0] - best.values[0]) <= _NORMAL * math.hypot(cell.error, best.error)
     if len(gaps) < 2:
         return round(statistics.fmean(cell.values), digits) == round(statistics.fmean(best.values), digits)
     gap, noise = interval(gaps)
@@ -148,6 +166,8 @@ def caption(records: Sequence[Record]) -> str:
     if isinstance(whole, float) and first.get("n_documents") != first.get("n_sentences"):
         known += f" per window, {whole:.3f} per text"
     spread = "" if len(seeds) == 1 else "; mean ± half of the 95 % confidence interval over seeds"
+    if len(seeds) == 1 and any(name.endswith("_error") for name in first):
+        spread = "; ± half of the 95 % confidence interval over sentences"
     named = ", ".join(map(str, seeds))
     return f"{first['backbone']} on {first['dataset']}{known}; seed{'s' * (len(seeds) > 1)} {named}{spread}"
 
@@ -160,7 +180,8 @@ def footnotes(records: Sequence[Record]) -> list[str]:
     baselines = dict.fromkeys(_baseline(r) for r in records if r.get("dataset_cosine_mean") is not None)
     probes = dict.fromkeys(_probes(r) for r in records if r.get("probe_f1") is not None)
     marked = [cell for row in rows(records) for cell in row.cells if cell.best]
-    bold = BOLD if any(len(cell.seeds) > 1 for cell in marked) else BOLD_OF_ONE
+    bold = BOLD_OVER_SENTENCES if any(cell.error is not None for cell in marked) else BOLD_OF_ONE
+    bold = BOLD if any(len(cell.seeds) > 1 for cell in marked) else bold
     return [*ends, *baselines, *probes, *([bold] if marked else [])]
 
 
