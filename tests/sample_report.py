@@ -53,6 +53,7 @@ def card(method: str, j: int, **changes: object) -> ConceptCard:
         ),
         "coverage": tuple(0.05 * (j % 5 + 1) if k == c else 0.01 for k in range(4)),
         "is_label": j == 3,
+        "typical": tuple(example(method, topic, i, c) for i in (0, 1, 3)),
         "edge": example(method, topic, 10, c),
     }
     return ConceptCard(**(fields | changes))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from classifsae.activations import Guidance
 from classifsae.data.texts import Texts
+from classifsae.errors import MismatchError
 from classifsae.meaning.encoder import MINILM, TokenEncoder, load_encoder
 from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor, batches_by_length
 
@@ -59,6 +60,10 @@ def weighted_states(
     on_step: OnStep | None = None,
 ) -> Float[Tensor, "n e"]:
     """Weighted sum of each text's token states less their mean over all tokens, at unit norm."""
+    if len(weights) != len(texts):
+        raise MismatchError(
+            f"there are {len(texts)} texts and weights of {len(weights)}; attribute the same."
+        )
     ids, spans = encoder.tokens(texts)
     of_tokens = token_weights(ids, spans, weights)
     sums, masses, real_states, n_tokens = [], torch.zeros(len(texts)), [], 0

@@ -92,9 +92,10 @@ class Scores:
 
     @property
     def lost_classes(self) -> list[int]:
-        """Classes that the concepts alone predict less than a tenth as often as they occur."""
+        """Classes that the concepts alone predict less than a tenth as often as the classifier does."""
         result = self._found(CompletenessResult)
-        return [c.class_index for c in result.classes if 10 * c.predicted < c.support] if result else []
+        pairs = zip(result.classes, result.answered, strict=True) if result else ()
+        return [c.class_index for c, answered in pairs if 10 * c.predicted < answered]
 
     def notes(self, label_names: Sequence[str] = ()) -> tuple[str, ...]:
         """What a reader of the numbers should know, one sentence each; nothing where all is well.

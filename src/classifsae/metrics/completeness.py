@@ -35,7 +35,12 @@ class ClassScores:
 @final
 @dataclass(frozen=True)
 class CompletenessResult(Result):
-    """Completeness on one test set."""
+    """Completeness on one test set.
+
+    Attributes:
+        answered: sentences to which the classifier itself gives each class.
+        classes: how well the rebuilt one finds each.
+    """
 
     n_sentences: Annotated[int, Quantity.count("test sentences")]
     accuracy: Annotated[float, Quantity("the classifier's own accuracy", "higher")]
@@ -65,6 +70,7 @@ class CompletenessResult(Result):
     document_recovery_accuracy: Annotated[
         float, Quantity("the same share for decisions on whole texts", "higher")
     ]
+    answered: tuple[int, ...]
     classes: tuple[ClassScores, ...]
 
 
@@ -105,6 +111,7 @@ class Completeness(Metric):
             document_recovery_accuracy=share(
                 by_document(evaluation.rebuilt, documents).argmax(dim=1) == decided
             ),
+            answered=tuple(one.predicted for one in own),
             classes=tuple(classes),
         )
 

@@ -16,6 +16,9 @@ from classifsae.metrics._similarity import common_members
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.tensors import Bool, Float, Tensor
 
+FEWEST = 10
+"""Sentences with a true concept, and without, from which a probe is learned on one half and counted."""
+
 FOUND, WELL_FOUND, FALSE = 0.6, 0.8, 0.3
 """F1 from which a true concept is found, from which it is found well, and below which two are unlike."""
 
@@ -29,7 +32,8 @@ class TrueConcept:
         support: test sentences that have it.
         position: of the concept that it is matched with; None where none is left.
         precision, recall, f1: of that concept's activating set, in [0, 1].
-        probe_f1: F1 of a linear probe that was told the answer on other sentences.
+        probe_f1: F1 of a linear probe that was told the answer on other sentences; NaN where fewer than 10
+            have it, or all but fewer.
     """
 
     name: str
@@ -106,15 +110,16 @@ class Truth(Metric):
         sets = activating_sets(evaluation.codes).sets.cpu()
         matched = match(sets, true)
         told = probed(evaluation.hidden, true, seed=self.seed)
+        able = [FEWEST <= n <= true.shape[1] - FEWEST for n in sizes_of(true).tolist()]
         found = [
             TrueConcept(
                 name,
                 int(own.sum()),
                 j,
                 *_agreement(None if j is None else sets[j], own),
-                probe_f1=_agreement(probe, own)[2],
+                probe_f1=_agreement(probe, own)[2] if is_able else math.nan,
             )
-            for name, own, j, probe in zip(names, true, matched, told, strict=True)
+            for name, own, j, probe, is_able in zip(names, true, matched, told, able, strict=True)
         ]
         by_rarity = [one.f1 for one in sorted(found, key=lambda one: one.support)]
         n_rare = len(found) // 2
@@ -125,7 +130,7 @@ class Truth(Metric):
             truth_recall=mean([one.recall for one in found]),
             truth_f1_rare=mean(by_rarity[:n_rare]),
             truth_f1_common=mean(by_rarity[n_rare:]),
-            probe_f1=mean([one.probe_f1 for one in found]),
+            probe_f1=mean([one.probe_f1 for one, is_able in zip(found, able, strict=True) if is_able]),
             n_found=sum(one.f1 >= FOUND for one in found),
             n_well_found=sum(one.f1 >= WELL_FOUND for one in found),
             n_true=len(names),

@@ -199,9 +199,22 @@ def test_a_concept_on_half_of_a_class_is_a_facet_with_its_weakest_sentence(
         together = (sets[positions].any(dim=0) & members).sum() / members.sum()
         assert method.covered[c] == pytest.approx(float(together))
         for card, j in zip(own, positions, strict=True):
-            assert card.edge is not None
-            weakest = concepts.encode(test.hidden)[sets[j], j].min()
-            assert card.edge.activation == pytest.approx(float(weakest))
+            strongest = concepts.encode(test.hidden)[sets[j] & members, j].sort(descending=True).values
+            shown = [example.activation for example in card.typical]
+            assert shown == pytest.approx(strongest[:3].tolist())
+            assert all(example.prediction == c for example in card.typical)
+            assert (card.edge is None) == (len(strongest) <= 3)
+            if card.edge:
+                assert card.edge.activation == pytest.approx(float(strongest[-1]))
+
+
+def test_typical_sentences_are_different_texts(concepts: Concepts, test: Activations, texts: Texts):
+    same = replace(texts, texts=("one", "two") * (len(texts) // 2))
+    (method,) = build([Fit("mine", 1, concepts, {})], [record()], test, same).methods
+    for card in method.concepts:
+        shown = [example.text for example in card.typical]
+        assert len(shown) == len(set(shown)) <= 2
+        assert card.edge is None
 
 
 def test_a_yardstick_of_ones_own_is_known_by_its_record(concepts: Concepts, test: Activations, texts: Texts):

@@ -36,6 +36,12 @@ N_MISTAKES, N_MISLEADING = 40, 5
 SAYS_THE_LABEL = 0.8
 """Jaccard index of a concept's activating set and the sentences of a predicted class from which it is one."""
 
+COVERS_THE_CLASS = 0.95
+"""Share of the sentences of its class from which a concept tells none of them apart."""
+
+N_TYPICAL = 3
+"""Sentences that are shown for a facet, beside the one at the edge."""
+
 N_BINS, N_DOTS, N_POINTS = 24, 300, 200
 """Bars of a histogram, sentences on a map, and points of a training curve, at most."""
 
@@ -210,16 +216,29 @@ def _with_sets(
     both = sets.double() @ classes.double().T
     coverage, either = both / size.clamp_min(1), sizes_of(sets)[:, None] + size - both
     is_label = (both >= SAYS_THE_LABEL * either.clamp_min(1)).any(dim=1)
-    weakest = codes.T.masked_fill(~sets, torch.inf).min(dim=1)
-    return [
-        replace(
-            card,
-            coverage=tuple(coverage[j].tolist()),
-            is_label=bool(is_label[j]),
-            edge=split.example(int(weakest.indices[j]), float(weakest.values[j])) if sets[j].any() else None,
+    found = []
+    for j, card in enumerate(cards):
+        own = _typical(sets[j] & classes[card.class_index], codes[:, j], split)
+        found.append(
+            replace(
+                card,
+                coverage=tuple(coverage[j].tolist()),
+                is_label=bool(is_label[j] or coverage[j, card.class_index] >= COVERS_THE_CLASS),
+                typical=tuple(own[:N_TYPICAL]),
+                edge=own[-1] if len(own) > N_TYPICAL else None,
+            )
         )
-        for j, card in enumerate(cards)
-    ]
+    return found
+
+
+def _typical(members: Bool[Tensor, " n"], codes: Float[Tensor, " n"], split: _Split) -> list[Example]:
+    """These sentences, the most active first, no text twice."""
+    rows = members.nonzero().flatten()
+    rows = rows[codes[rows].argsort(descending=True, stable=True)]
+    by_text: dict[str, Example] = {}
+    for row in rows.tolist():
+        by_text.setdefault(split.texts.texts[row], split.example(row, float(codes[row])))
+    return list(by_text.values())
 
 
 def _covered(cards: Sequence[ConceptCard], sets: Bool[Tensor, "m n"], split: _Split) -> tuple[float, ...]:

@@ -66,8 +66,11 @@ class ConceptCard:
         scores: what the metrics say of it.
         origin: of its name; None for one of its words.
         coverage: for each class, share of the sentences predicted as it on which it is strongly active.
-        is_label: whether it says a predicted class and no more: strongly active on just its sentences.
-        edge: of the sentences on which it is strongly active, the one with the smallest activation.
+        is_label: whether it tells no sentences of its class apart: it is strongly active on just those of a
+            class, or on nearly all of its own.
+        typical: of the sentences predicted as its class on which it is strongly active, the most active, no
+            text twice.
+        edge: of these sentences, the one with the smallest activation.
     """
 
     latent: int
@@ -83,6 +86,7 @@ class ConceptCard:
     origin: Origin | None = None
     coverage: tuple[float, ...] = ()
     is_label: bool = False
+    typical: tuple[Example, ...] = ()
     edge: Example | None = None
 
     @property

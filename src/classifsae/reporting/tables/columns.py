@@ -70,13 +70,13 @@ COLUMNS = (
         "True concepts that were found with an F1 of 0.6 or more.", 1, optional=True, needs="truth_f1",
     ),
     Column(
-        "concept_sim_share", "ConceptSim share", "0-1", "↑",
+        "concept_sim_share", "ConceptSim share", "share", "↑",
         "How alike in meaning the sentences of a concept are within one class: 0 as any two of the class, 1 "
         "as in as many clusters of embeddings. A dash where the concepts cover under 95 % of the sentences.",
         optional=True,
     ),
     Column(
-        "concept_sim_share_tfidf", "share by words", "0-1", "↑",
+        "concept_sim_share_tfidf", "share by words", "share", "↑",
         "The same, judged by the words of the sentences (TF-IDF), which no method is guided by.",
         optional=True,
     ),
@@ -118,7 +118,7 @@ COLUMNS = (
         "margin goes to that of those where it does, less what random changes as large do.", optional=True,
     ),
     Column(
-        "net_tvd_weighted", "TVD net of control", "0-1", "↑",
+        "net_tvd_weighted", "TVD net of control", "-1-1", "↑",
         "Probability that moves where a concept is removed, less what random changes as large move, concepts "
         "weighted by how often they fire.", optional=True,
     ),

@@ -74,7 +74,7 @@ class Cell:
             return "-"
         if self.column.unit in ("alive", "count") and half in (None, 0.0):
             return f"{mean:.0f}"
-        text = f"{mean:.{self.column.digits}f}"
+        text = f"{round(mean, self.column.digits) + 0.0:.{self.column.digits}f}"  # no -0.000
         return text if half is None else f"{text} ± {half:.{self.column.digits}f}"
 
 
@@ -132,7 +132,7 @@ def _with_best(cells: list[Cell], competing: Sequence[bool]) -> list[Cell]:
     """One column with its best cells marked: the best mean and those as good, if any competing one is not."""
     sign = {"higher": 1, "lower": -1, "neither": 0}[cells[0].column.better]
     compete = [cell for cell, competes in zip(cells, competing, strict=True) if cell.values and competes]
-    if not sign or len(compete) < 2:
+    if not sign or len(compete) < 2 or not cells[0].column.independent:
         return cells
     first = max(compete, key=lambda cell: sign * statistics.fmean(cell.values))
     as_good = [cell for cell in compete if _is_as_good(cell, first)]
