@@ -215,13 +215,17 @@ def test_a_classifier_that_was_loaded_is_loaded_again(finished: Path, tmp_path: 
     path = write_experiment(
         tmp_path,
         backbone={"model": str(finished / "classifier"), "tuning": "none"},
-        methods={"random": METHODS["random"]},
+        methods={"random": METHODS["random"], "classes": {}},
         seeds=[1],
     )
     (point,) = load_experiment(path)
     run(point)
     explainer = explainer_of(tmp_path / "run", words=False)
     assert explainer.explain(TEXT).classifier.label in explainer.model.label_names
+    of_classes = explainer_of(tmp_path / "run", method="classes", words=False)
+    assert set(of_classes.names) <= set(explainer.model.label_names)
+    (fired,) = of_classes.explain(TEXT).concepts
+    assert fired.name == of_classes.explain(TEXT).classifier.label
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
-from classifsae.concepts.base import preference
+from classifsae.concepts.base import preference, role_of
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError
 from classifsae.explaining.explainer import Explainer, names_of
@@ -42,7 +42,12 @@ def explainer_of(
     _check(run, experiment, model, concepts)
     if note := read_names(run.own_names(which)).note(run.identity(which)):
         _LOG.warning(note)
-    return Explainer(model, concepts, names_of(concepts, run.described(which) or ()), words=words)
+    names = names_of(concepts, run.described(which) or ())
+    if (
+        role_of(concepts.method) == "label"
+    ):  # its concepts are the predicted classes, whatever their sentences
+        names = tuple(model.label_names[c] for c in concepts.segment_of.tolist())
+    return Explainer(model, concepts, names, words=words)
 
 
 def chosen_fit(run: RunFolder, experiment: Experiment, method: str | None, seed: int | None) -> FitName:
