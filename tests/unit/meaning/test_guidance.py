@@ -1,9 +1,11 @@
 """Guidance: what an encoder says of what the classifier reads, by hand and against a loop."""
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import normalize
 
+from classifsae.errors import MismatchError
 from classifsae.meaning.encoder import TokenEncoder, load_encoder
 from classifsae.meaning.guidance import guide, token_weights, weighted_states
 
@@ -40,6 +42,11 @@ class Words:
 def weights_of(seed: int) -> list[np.ndarray]:
     draws = np.random.default_rng(seed)
     return [draws.random(len(text)).astype(np.float32) for text in TEXTS]
+
+
+def test_weights_of_other_texts_are_refused():
+    with pytest.raises(MismatchError, match="there are 3 texts and weights of 2"):
+        guide(TEXTS, weights_of(0)[:2], encoder=Words())
 
 
 def test_weighted_states_are_those_of_a_loop():

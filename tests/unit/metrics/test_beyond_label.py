@@ -106,6 +106,18 @@ def test_probes_are_told_what_concepts_are_not():
     assert all(one.probe_f1 > 0.9 for one in coarse.concepts)
 
 
+def test_probes_leave_out_what_too_few_sentences_have_or_lack():
+    view = WORLD.evaluate(WORLD.of_cell)
+    assert view.sentences is not None
+    known = [(*names, "everywhere") for names in view.sentences.concepts or ()]
+    known[:3] = [(*names, "rare") for names in known[:3]]
+    found = Truth().measure(replace(view, sentences=replace(view.sentences, concepts=tuple(known))))
+    by_name = {one.name: one.probe_f1 for one in found.concepts}
+    assert math.isnan(by_name["everywhere"])
+    assert math.isnan(by_name["rare"])
+    assert found.probe_f1 > 0.9
+
+
 def test_probes_find_nothing_that_is_not_there():
     view = WORLD.evaluate(WORLD.of_cell)
     noise = torch.randn(view.hidden.shape, generator=torch.Generator().manual_seed(0))

@@ -130,3 +130,15 @@ def test_scores_that_were_not_asked_for_are_an_error_that_says_so(
     with pytest.raises(ConfigError, match="causality was not measured, only completeness; add it to metrics"):
         scores.causality  # noqa: B018
     assert scores.notes() == ()
+
+
+def test_a_class_that_the_classifier_never_answers_is_not_lost(
+    train: Activations, test: Activations, tail: nn.Linear
+):
+    view = evaluate(Identity().fit(train, tail), tail, test)
+    never = view.original.clone()
+    never[:, 1] = -100.0
+    silent = Completeness().measure(dataclasses.replace(view, original=never, rebuilt=never))
+    assert silent.classes[1].support > 0
+    assert silent.answered[1] == silent.classes[1].predicted == 0
+    assert Scores({"completeness": silent}).lost_classes == []

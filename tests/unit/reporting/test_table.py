@@ -117,6 +117,16 @@ def test_errors_over_sentences_stand_behind_the_numbers_of_one_seed():
     assert "0.900 ± 0.000" in markdown(two, notes=[])
 
 
+def test_what_pairs_of_seeds_share_is_never_bold():
+    """The records of two seeds have one pair between them, so that their difference has no spread."""
+    records = [record(m, seed=seed, stability=v) for m, v in (("a", 0.9), ("b", 0.5)) for seed in (1, 2)]
+    assert best(records, "stability") == set()
+
+
+def test_nothing_is_less_than_nothing():
+    assert "-0.000" not in markdown([record("a", r2_beyond_label=-0.0001)], notes=[])
+
+
 def test_one_method_alone_is_not_the_best():
     records = [record("sae", recovery_accuracy=0.9), record("random", recovery_accuracy=0.1)]
     assert best([*records, record("ica", recovery_accuracy=None)], "recovery_accuracy") == set()
