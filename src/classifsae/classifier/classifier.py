@@ -17,7 +17,7 @@ from classifsae.classifier.reading.reader import reader_of
 from classifsae.errors import ConfigError
 from classifsae.hub.devices import is_quantized, pick_device, place
 from classifsae.storage import Json, Manifest, fingerprint, finish, hash_tensors, write_json
-from classifsae.tensors import Float, Tensor, batches_by_length
+from classifsae.tensors import Float, OnStep, Tensor, batches_by_length
 
 N_VERIFIED = 8
 OTHER_HEAD = (
@@ -151,14 +151,15 @@ class Classifier:
         """Sentence vectors and logits of a batch, in one pass."""
         return self.opened.states(batch, self.layer)
 
-    def read(self, texts: Sequence[str], *, max_tokens: int = 16384) -> States:
+    def read(self, texts: Sequence[str], *, max_tokens: int = 16384, on_step: OnStep | None = None) -> States:
         """Sentence vectors and logits of any number of texts, in their order, on the CPU.
 
         Texts that are the same tokens once they are cut are run once.
         """
         rows = self.reader.encode(texts).rows
         place = {row: i for i, row in enumerate(dict.fromkeys(rows))}
-        states = self.states_of(list(place), max_tokens=max_tokens)
+        told = None if on_step is None else lambda done: on_step(done, len(place), {})
+        states = self.states_of(list(place), max_tokens=max_tokens, on_rows=told)
         each = torch.tensor([place[row] for row in rows])
         return States(states.hidden[each], states.logits[each])
 

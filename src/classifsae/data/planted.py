@@ -6,10 +6,10 @@ the words alone do not give the answer; who stands in which clause does.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -19,6 +19,7 @@ from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 
 Rate = Annotated[float, Field(ge=0, le=1)]
+Shortcut = Literal["signature", "pronoun", "capitals", "digit"]
 T = TypeVar("T")
 
 VOCABULARY = "planted_vocabulary.yaml"
@@ -41,6 +42,11 @@ class PlantedOptions(BaseModel):
         second_rate: share of main clauses about two sub-topics of their class.
         style_rate: share of sentences in reported or tabloid style, whatever the class.
         label_noise: share of sentences whose label is another class than the true one.
+        shortcut: what stands in sentences of the last class that has nothing to do with it: a ``signature``
+            at the end, a ``pronoun`` (", she said", where other sentences have ", he said"), ``capitals``
+            throughout, or a ``digit`` in front; None: nothing.
+        shortcut_rate: share of the sentences of the last class that have it.
+        shortcut_leak: share of the other sentences that have it.
         seed: decides everything.
     """
 
@@ -55,6 +61,9 @@ class PlantedOptions(BaseModel):
     second_rate: Rate = 0.2
     style_rate: Rate = 0.3
     label_noise: Rate = 0.02
+    shortcut: Shortcut | None = None
+    shortcut_rate: Rate = 0.6
+    shortcut_leak: Rate = 0.02
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -69,6 +78,7 @@ class PlantedSentence:
         concepts: sub-topics of the main clause.
         rival: sub-topic of another class that is mentioned beside it, if any.
         styled: whether it is in reported or tabloid style.
+        plain: the sentence without the shortcut of ``PlantedOptions``; the same where it has none.
     """
 
     text: str
@@ -77,6 +87,7 @@ class PlantedSentence:
     concepts: tuple[str, ...]
     rival: str | None
     styled: bool
+    plain: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def generate(options: PlantedOptions | None = None) -> PlantedCorpus:
     seeds = np.random.SeedSequence(options.seed).spawn(2)
     taken: set[str] = set()
     train, test = (
-        _sentences(n, options, np.random.default_rng(seed), taken)
+        _with_shortcuts(_sentences(n, options, np.random.default_rng(seed), taken), options, seed)
         for n, seed in zip((options.n_train, options.n_test), seeds, strict=True)
     )
     return PlantedCorpus(tuple(vocabulary.classes), tuple(vocabulary.topics), train, test)
@@ -152,6 +163,35 @@ def _new_sentence(first: "_Writer", again: "_Writer", label: int, taken: set[str
         f"planted: after {len(taken)} sentences, {_MAX_TRIES} tries gave no new one with these options; "
         f"lower n_train or n_test, or raise contrast_rate, distractor_rate or style_rate."
     )
+
+
+def _with_shortcuts(
+    sentences: Sequence[PlantedSentence], options: PlantedOptions, seed: np.random.SeedSequence
+) -> tuple[PlantedSentence, ...]:
+    """The sentences, those with the shortcut drawn from a stream of its own: all else stays as it is."""
+    if options.shortcut is None:
+        return tuple(replace(sentence, plain=sentence.text) for sentence in sentences)
+    draws = np.random.default_rng(seed.spawn(1)[0]).random((len(sentences), 2))
+    last = len(_vocabulary().classes) - 1
+    found = []
+    for sentence, (first, second) in zip(sentences, draws.tolist(), strict=True):
+        rate = options.shortcut_rate if sentence.true_label == last else options.shortcut_leak
+        text, plain = sentence.text, sentence.text
+        if first < rate:
+            text = with_shortcut(text, options.shortcut, draw=second)
+        elif options.shortcut == "pronoun" and second < options.shortcut_rate:
+            text = plain = f"{text[:-1]}, he said."
+        found.append(replace(sentence, text=text, plain=plain))
+    return tuple(found)
+
+
+def with_shortcut(text: str, shortcut: Shortcut, *, draw: float = 0.5) -> str:
+    """A sentence with the shortcut put into it; ``draw`` in [0, 1) chooses the digit."""
+    if shortcut == "signature":
+        return f"{text} Sent from my tablet."
+    if shortcut == "pronoun":
+        return f"{text[:-1]}, she said."
+    return text.upper() if shortcut == "capitals" else f"{int(1 + 9 * draw)}. {text}"
 
 
 # --------------------------------------------------------------------------- the words

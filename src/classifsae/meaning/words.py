@@ -35,18 +35,20 @@ MIN_SYLLABLES = 2
 N_READ = 100
 """Sentences whose words are counted for one concept: those where it is most active."""
 
-_UNSPACED = (
+UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"  # Thai, Lao, Burmese, Khmer
     r"\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Kana
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
 )
+"""Characters of the scripts without spaces between words, as in a set of a regular expression."""
+
 _HANGUL = r"\u1100-\u11ff\uac00-\ud7af"
 _VARIATION_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
 """Combining marks behind an emoji, which belong to no word."""
 
 # Each pattern reads a text once, however long it is: it begins where nothing before it belongs to the same
 # word, and gives nothing back (possessive ++). Without both, a run of n letters takes n * n steps.
-_UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
+_UNSPACED_RUN = re.compile(f"[{UNSPACED}]+")
 _NO_CHARACTER = re.compile(r"&#\d{8,};?")
 _ENTITY = re.compile(r"&?(#\d{1,7}|quot|amp|lt|gt|nbsp|apos);")
 _MARKUP = re.compile(r"<[^<>]*>|https?://\S+|www\.\S+|@\w+")
@@ -56,7 +58,7 @@ _LEFT_OUT = " | "
 _JOINT = re.compile(r"\s+|['\N{RIGHT SINGLE QUOTATION MARK}-]")
 """What may stand between two words of a phrase."""
 
-_BETWEEN_UNSPACED = re.compile(f"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
+_BETWEEN_UNSPACED = re.compile(f"(?<=[{UNSPACED}]) (?=[{UNSPACED}])")
 _CONTRACTION = re.compile(r"(?<!\w)\w++['\N{RIGHT SINGLE QUOTATION MARK}](?:t|re|ve|ll|m|d)\b")
 
 
@@ -159,6 +161,16 @@ def _phrases_of(
                 yield _BETWEEN_UNSPACED.sub("", phrase), not (beside_before[i] or beside_after[j])
 
 
+def all_words(texts: Sequence[str]) -> list[list[str]]:
+    """Every run of letters and digits of each text, lower-cased, in order; stop words too.
+
+    Raises:
+        ConfigError: the extra ``text``, which splits scripts without spaces, is missing.
+    """
+    WordOptions(language="none").require_installed(texts)
+    return [re.findall(r"\w+", text.lower()) for text in _spaced(list(texts))]
+
+
 @lru_cache(maxsize=2)
 def tokenise(texts: tuple[str, ...], options: WordOptions) -> tuple[Tokens, ...]:
     """The words of every text: lower-cased, of letters alone, 3 to 100 of them, no stop words, lemmatised.
@@ -210,7 +222,7 @@ def _word_pattern(texts: Sequence[str]) -> re.Pattern[str]:
     """
     marks = {c for c in set().union(*texts) if unicodedata.category(c) in ("Mn", "Mc")}
     mark = "".join(sorted(marks - _VARIATION_SELECTORS | {"\N{COMBINING ACUTE ACCENT}"}))
-    syllables = rf"(?:(?=[^\W\d_])[{_UNSPACED}{_HANGUL}][{mark}]*+){{{MIN_SYLLABLES},{MAX_LETTERS}}}+"
+    syllables = rf"(?:(?=[^\W\d_])[{UNSPACED}{_HANGUL}][{mark}]*+){{{MIN_SYLLABLES},{MAX_LETTERS}}}+"
     letters = rf"(?:[^\W\d_][{mark}]*+){{{MIN_LETTERS},{MAX_LETTERS}}}+"
     return re.compile(rf"({syllables}|{letters})(?![\w{mark}])|\w[\w{mark}]*+")
 
