@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from classifsae.activations import Activations, Guidance
+    from classifsae.auditing.effects import concept_effects
+    from classifsae.auditing.options import AuditOptions
+    from classifsae.auditing.shortcuts import audit
     from classifsae.classifier.attribution import attribute
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
@@ -49,6 +52,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Activations": "activations",
     "Guidance": "activations",
+    "concept_effects": "auditing.effects",
+    "AuditOptions": "auditing.options",
+    "audit": "auditing.shortcuts",
     "attribute": "classifier.attribution",
     "Classifier": "classifier.classifier",
     "capture": "classifier.capture",
@@ -88,6 +94,7 @@ __all__ = [
     "SAE",
     "About",
     "Activations",
+    "AuditOptions",
     "Classes",
     "ClassifSAE",
     "Classifier",
@@ -109,7 +116,9 @@ __all__ = [
     "Texts",
     "WhitenedKMeans",
     "attribute",
+    "audit",
     "capture",
+    "concept_effects",
     "embed",
     "explain",
     "finetune",

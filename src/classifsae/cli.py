@@ -58,6 +58,18 @@ TextFile = Annotated[
 MethodLabel = Annotated[str | None, typer.Option(help="Method label (default: classifsae, if fitted).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the concepts (default: the first in the run).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+TermsFile = Annotated[Path | None, typer.Option(help="File of words that must not matter, one per line.")]
+PairsFile = Annotated[
+    Path | None, typer.Option(help="File of two columns, such as he,she: each word is swapped for the other.")
+]
+GivenPatterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pattern", help="NAME=REGEX: a regular expression that must not matter.", metavar="NAME=REGEX"
+    ),
+]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file as CSV.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -130,6 +142,29 @@ def explain(
     explainer = explainer_of(run, method=method, seed=seed, words=words)
     for number, text in enumerate(given):
         _print_explanation(explainer.explain(text), as_json=as_json, first=number == 0)
+
+
+@app.command()
+def audit(
+    run: RunPath,
+    *,
+    terms: TermsFile = None,
+    pairs: PairsFile = None,
+    patterns: GivenPatterns = None,
+    to_csv: CsvFile = None,
+    to_json: JsonFile = None,
+) -> None:
+    """Find shortcuts: patterns in the text on which decisions hang, though they say nothing of the class."""
+    from classifsae.auditing.terminal import printed, save_rows
+    from classifsae.pipeline.audit import audit_of, options_of
+
+    options = options_of(terms=terms, pairs=pairs, patterns=patterns or [])
+    with Bars().stage("audit") as on_step:
+        result = audit_of(run, options=options, on_step=on_step)
+    console.print(printed(result), highlight=False)
+    for file, as_csv in ((to_csv, True), (to_json, False)):
+        if file is not None:
+            save_rows(result, file, as_csv=as_csv)
 
 
 @app.command()

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
 from classifsae.classifier.opening.tail import States
-from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class Rate:
     """A share of some texts, with its 95 % interval.
 
     Attributes:
-        value: in [0, 1], NaN where there are no texts.
+        value: in [0, 1].
         low, high: Wilson's interval (Wilson 1927).
         n: texts.
     """
@@ -32,19 +30,19 @@ class Rate:
     n: int
 
     @classmethod
-    def of(cls, hits: Bool[Tensor, " q"]) -> Self:
-        """The share of true ones."""
+    def of(cls, hits: Bool[Tensor, " q"]) -> Self | None:
+        """The share of true ones; None of none."""
         from scipy.stats import binomtest
 
-        n = len(hits)
-        if n == 0:
-            return cls(nan, 0.0, 1.0, 0)
-        interval = binomtest(int(hits.sum()), n).proportion_ci(method="wilson")
-        return cls(float(hits.double().mean()), float(interval.low), float(interval.high), n)
+        if not len(hits):
+            return None
+        interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+        share = float(hits.double().mean())
+        return cls(share, float(interval.low), float(interval.high), len(hits))
 
-    def as_json(self) -> dict[str, Json]:
-        """Its numbers; None for NaN."""
-        return {"value": self.value if self.n else None, "low": self.low, "high": self.high, "n": self.n}
+    def is_above(self, control: "Rate | None") -> bool:
+        """Whether the interval is above the value of a control, or above zero where there is none."""
+        return self.low > (control.value if control else 0)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def random_in(edit: Words, sources: Sequence[str], rng: np.random.Generator, tex
     """The text with as many random words of a text that has the pattern, put where the pattern would be."""
     if edit.insertion is None or not sources:
         return None
-    source = edit.without(sources[rng.integers(len(sources))]) or ""
+    source = edit.without(sources[int(rng.integers(len(sources)))]) or ""
     span = _random_span(source, max(1, len(edit.insertion.written.split())), rng)
     if span is None:
         return None

@@ -1,4 +1,4 @@
-"""What each concept does outside: the classifier's answers to texts without, and with, the words that carry it."""
+"""What each concept does outside: answers to texts without, and with, the words that carry it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
 from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, read_changed, rows_of
-from classifsae.auditing.candidates import PhraseCounts
+from classifsae.auditing.candidates import PhraseCounts, count_phrases
 from classifsae.auditing.controls import random_in, random_out
 from classifsae.auditing.edits import Words, phrase
+from classifsae.auditing.options import AuditOptions
 from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.base import Concepts, codes_of
+from classifsae.data.texts import Texts
 from classifsae.tensors import Bool, Float, OnStep, Tensor
 
 if TYPE_CHECKING:
@@ -30,22 +31,6 @@ MOVED = 0.01
 """A text says something of the sign of an effect if its probability moves by at least this."""
 
 _N_CANDIDATES, _N_TRIED, _FEW = 10, 8, 5
-
-
-class EffectOptions(BaseModel):
-    """What is measured, and at what cost.
-
-    Attributes:
-        n_phrases: phrases of a concept, those that carry most of it.
-        max_texts: changed test texts per concept, direction and control.
-        seed: of the random words.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_phrases: PositiveInt = 5
-    max_texts: PositiveInt = 40
-    seed: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -74,21 +59,21 @@ class ConceptEffect:
         out: of the texts on which it is strongly active that have one of its phrases, decisions that change
             when these are taken out.
         out_control: the same when as many random words are taken out.
-        into: of the texts predicted as another class than its own that have none, decisions that change to its
-            class when the first phrase is put in.
+        into: of the texts predicted as another class than its own where it is not strongly active, decisions
+            that change to its class when the first phrase is put in.
         into_control: the same when as many random words of texts of the concept are put in.
         outside: mean change of the probability of the predicted class without the phrases, in [-1, 1].
-        inside: the same, on the same texts, of the state rebuilt without the concept; None without such texts.
+        inside: the same on the same texts, of the state rebuilt without the concept. None without texts.
         into_change: mean change of the probability of the concept's class with the phrase.
     """
 
     position: int
     latent: int
     phrases: tuple[CarryingPhrase, ...]
-    out: Rate
-    out_control: Rate
-    into: Rate
-    into_control: Rate
+    out: Rate | None
+    out_control: Rate | None
+    into: Rate | None
+    into_control: Rate | None
     outside: float | None
     inside: float | None
     into_change: float | None
@@ -106,7 +91,7 @@ class ConceptEffects:
         sign_agreement: share of pairs of concept and text whose probability moves by 0.01 or more outside and
             that moves the same way inside, in [0, 1].
         n_pairs: such pairs.
-        n_texts: changed texts that the classifier read.
+        n_read: changed texts that the classifier read.
     """
 
     concepts: tuple[ConceptEffect, ...]
@@ -114,40 +99,40 @@ class ConceptEffects:
     faithfulness_interval: tuple[float, float] | None
     sign_agreement: float | None
     n_pairs: int
-    n_texts: int
+    n_read: int
 
 
 def concept_effects(
     model: "Classifier",
     concepts: Concepts,
-    train: Sequence[str],
-    test: Sequence[str],
-    counts: PhraseCounts,
+    train: Texts,
+    test: Texts,
     *,
     train_activations: Activations,
     test_activations: Activations,
-    options: EffectOptions | None = None,
+    options: AuditOptions | None = None,
     on_step: OnStep | None = None,
 ) -> ConceptEffects:
     """The effects of concepts in text, beside those of their ablation.
 
-    Phrases of up to five words that go with a concept are taken out of training texts; those with which most of
-    the activation goes carry it. On test texts they are taken out, and the first is put in.
+    Phrases of up to five words that go with a concept are taken out of training texts; those with which most
+    of the activation goes carry it. On test texts they are taken out, and the first is put in.
 
     Args:
         model: the classifier.
         concepts: fitted on its activations.
         train, test: the texts.
-        counts: phrases of the training texts.
         train_activations, test_activations: captured from them, in the same order.
         options: what is measured, and at what cost.
         on_step: told how many changed texts the classifier has read.
     Raises:
         MismatchError: concepts and activations have different sources.
     """
+    texts = train.texts, test.texts
     found = _Effects(
-        model, concepts, train, test, train_activations, test_activations, options or EffectOptions(), on_step
+        model, concepts, *texts, train_activations, test_activations, options or AuditOptions(), on_step
     )
+    counts = count_phrases(train.texts, min_texts=max(_FEW, len(train) // 500))
     return found.measured(found.carrying(counts))
 
 
@@ -166,7 +151,7 @@ class _Effects:
     test: Sequence[str]
     train_activations: Activations
     test_activations: Activations
-    options: EffectOptions
+    options: AuditOptions
     on_step: OnStep | None
 
     def carrying(self, counts: PhraseCounts) -> list[list[_Carrier]]:
@@ -186,7 +171,7 @@ class _Effects:
     def tried(
         self, counts: PhraseCounts, sets: Bool[Tensor, "m n"]
     ) -> Iterator[tuple[int, Words, int, Edited]]:
-        """Concept, phrase that goes with it, texts of it that have the phrase, and some of these without it."""
+        """Concept, phrase that goes with it, texts of the concept with it, some of these without it."""
         for j, weights in enumerate(counts.associated(sets)):
             rows = rows_of(sets[j])
             texts = [self.train[row] for row in rows]
@@ -274,7 +259,7 @@ class _Effects:
         if not carriers:
             return _Plan()
         rng = np.random.default_rng([self.options.seed, j])
-        most, phrases, first = self.options.max_texts, _any_of(carriers), carriers[0].words
+        most, phrases, first = self.options.texts_per_concept, _any_of(carriers), carriers[0].words
         own_class = self.test_activations.predictions.cpu() == int(self.concepts.segment_of[j])
         out = edited(self.test, rows_of(members), phrases.without, at_most=most)
         into = edited(self.test, rows_of(~own_class & ~members), first.into, at_most=most)
@@ -314,7 +299,7 @@ def _summary(
     pairs = [
         (e.inside, e.outside)
         for e in found
-        if e.inside is not None and e.outside is not None and e.out.n >= _FEW
+        if e.inside is not None and e.outside is not None and e.out is not None and e.out.n >= _FEW
     ]
     moved = outside.abs() >= MOVED
     agreed = (inside.sign() == outside.sign())[moved]

@@ -1,29 +1,21 @@
 """What a classifier hangs on: patterns whose removal or insertion changes its decisions."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from math import isnan, nan
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch.nn.functional import one_hot
 
 from classifsae.activations import Activations
 from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, rows_of
 from classifsae.auditing.candidates import count_phrases
 from classifsae.auditing.controls import random_in, random_out
-from classifsae.auditing.edits import (
-    Capitals,
-    Edit,
-    Longer,
-    Words,
-    as_standing,
-    phrase,
-)
+from classifsae.auditing.edits import Capitals, Edit, Longer, Swap, Words, as_standing, phrase, words_pattern
+from classifsae.auditing.options import AuditOptions
 from classifsae.data.texts import Texts
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, OnStep, Tensor
@@ -31,7 +23,13 @@ from classifsae.tensors import Bool, Float, OnStep, Tensor
 if TYPE_CHECKING:
     from classifsae.classifier.classifier import Classifier
 
-BESIDE_PHRASES: dict[str, str] = {
+SHARE = 0.05
+"""At least this share of the decisions for a class hangs on a shortcut."""
+
+SPREAD = 0.75
+"""The other words of a text tell whether a shortcut is there with at most this AUROC."""
+
+SIGNS: dict[str, str] = {
     "a number": r"(?<![\w.,])\d[\d.,:/-]*",
     "a number at the start": r"\A\W*\d[\d.,:/-]*",
     "an exclamation mark": r"!+",
@@ -39,65 +37,64 @@ BESIDE_PHRASES: dict[str, str] = {
     "an ellipsis": r"\.{3,}|\u2026",
     "quotation marks": r"[\"\u201c\u201d\u00ab\u00bb]",
     "brackets": r"[()\[\]]",
-    "an address of the web": r"https?://\S+|www\.\S+",
+    "a web address": r"https?://\S+|www\.\S+",
     "a mention": r"(?<!\w)@\w+",
     "a hashtag": r"(?<!\w)#\w+",
-    "a word in capitals": r"(?<!\w)[^\W\d_a-z]{4,}(?!\w)",
 }
-"""Patterns that are looked at in every corpus, as regular expressions."""
+"""What is looked for beside phrases, as regular expressions."""
 
-_N_SCREENED, _N_CONTENT, _N_FEW = 24, 2000, 10
-SHARE, SPREAD = 0.05, 0.75
-"""A finding hangs on by at least this share of the class's decisions, and the rest of a text tells no better
-than this (AUROC) whether it is there."""
+ANY = "any class"
+"""The class of a pattern that was asked for: its effects on all decisions are measured."""
+
+_N_SCREENED, _N_CONTENT, _N_FEW, _N_TRIED = 24, 2000, 10, 64
+"""Training texts by which a pattern is tried, and by which its content is judged; the fewest that have and
+that lack it; phrases that are tried in all."""
+
+_N_EXAMPLES = 5
 
 
-class AuditOptions(BaseModel):
-    """What is looked for, and at what cost.
+@dataclass(frozen=True)
+class ChangedText:
+    """A test text, changed, and the classifier's answers.
 
     Attributes:
-        terms: words or phrases that must not matter, each a row of its own whatever its effect.
-        patterns: regular expressions by name, likewise.
-        pairs: words of which each is replaced by the other, such as he and she, likewise.
-        n_tried: phrases per class that are tried on training texts.
-        n_measured: patterns that are measured on test texts, those with the largest effects in training texts.
-        max_texts: changed test texts per pattern, direction and control.
-        seed: of the random spans.
+        direction: "out" or "in".
+        text, changed: before and after.
+        before, after: names of the predicted classes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    terms: tuple[str, ...] = ()
-    patterns: dict[str, str] = {}
-    pairs: tuple[tuple[str, str], ...] = ()
-    n_tried: PositiveInt = 16
-    n_measured: PositiveInt = 12
-    max_texts: PositiveInt = 200
-    seed: NonNegativeInt = 0
+    direction: str
+    text: str
+    changed: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
 class PatternEffect:
-    """A pattern, and the decisions on test texts that hang on it. All rates are shares of texts in [0, 1].
+    """A pattern, and the decisions on test texts that hang on it. All rates are shares of texts, in [0, 1].
 
     Attributes:
         pattern: as it is written, or what it is.
-        kind: "phrase", "term", "pattern", "pair", "letter case", "length" or "sign".
-        class_name: predicted class whose training texts have it oftener than the others.
+        kind: "phrase", "sign", "letter case" or "length"; "term", "pattern" or "pair" where it was asked for.
+        class_name: predicted class whose training texts have it oftener than the others; "any class" where it
+            was asked for.
         n_texts: test texts predicted as that class that have it.
         share: of the test texts predicted as that class that have it.
-        out: of these texts, decisions that change when it is taken out; swapped, for a pair.
-        out_control: the same when as many random words are taken out.
-        into: of the texts predicted as another class that do not have it, decisions that change to the class
-            when it is put in; None where it cannot be put in.
-        into_control: the same when as many random words of a text of the class are put in.
-        out_change, into_change: mean change of the probability of the class, in [-1, 1].
-        n_decisions: test decisions for the class that hang on it: ``out`` times ``n_texts``.
-        accuracy: of the classifier on the test split.
-        accuracy_without: the same with the pattern taken out of every text that has it.
+        out: of these texts, decisions that change when it is taken out, or swapped for a pair.
+        out_control: the same with as many random words.
+        into: of the texts predicted as another class that do not have it, decisions that change to the
+            class, for any class just decisions that change, when it is put in. None where it cannot be.
+        into_control: the same with as many random words of texts that have it.
+        out_change, into_change: mean change of the probability of the class, in [-1, 1]; for any class, of
+            the predicted class.
+        n_decisions: test decisions that hang on it: ``out`` of ``n_texts``.
+        accuracy, accuracy_without: on the test split, and with the pattern taken out of every text.
         from_content: AUROC, in [0, 1] and on held-out training texts of the class, with which the other words
-            of a text tell whether the pattern is there; 0.5: not at all. None where too few have it.
-        is_finding: whether it is a shortcut by the rule of ``is_shortcut``.
+            of a text tell whether the pattern is there; 0.5: not at all. None where too few have or lack it.
+        is_shortcut: whether it is one by the rule in ``finding``.
+        finding: the result in words.
+        examples: texts whose decision changes.
     """
 
     pattern: str
@@ -105,8 +102,8 @@ class PatternEffect:
     class_name: str
     n_texts: int
     share: float
-    out: Rate
-    out_control: Rate
+    out: Rate | None
+    out_control: Rate | None
     into: Rate | None
     into_control: Rate | None
     out_change: float | None
@@ -115,28 +112,58 @@ class PatternEffect:
     accuracy: float
     accuracy_without: float
     from_content: float | None
-    is_finding: bool
+    is_shortcut: bool = False
+    finding: str = ""
+    examples: tuple[ChangedText, ...] = ()
+
+    def as_row(self) -> dict[str, Json]:
+        """One flat row, for a table."""
+        rates = {
+            "out": self.out,
+            "out_control": self.out_control,
+            "in": self.into,
+            "in_control": self.into_control,
+        }
+        flat: dict[str, Json] = {
+            "pattern": self.pattern,
+            "kind": self.kind,
+            "class": self.class_name,
+            "n_texts": self.n_texts,
+            "share": self.share,
+            "n_decisions": self.n_decisions,
+        }
+        for name, rate in rates.items():
+            flat[f"{name}_flip_rate"] = rate.value if rate else None
+            flat[f"{name}_flip_rate_low"] = rate.low if rate else None
+            flat[f"{name}_flip_rate_high"] = rate.high if rate else None
+            flat[f"{name}_n_texts"] = rate.n if rate else 0
+        return flat | {
+            "out_change": self.out_change,
+            "in_change": self.into_change,
+            "accuracy": self.accuracy,
+            "accuracy_without": self.accuracy_without,
+            "from_content": self.from_content,
+            "is_shortcut": self.is_shortcut,
+            "finding": self.finding,
+        }
 
 
 @dataclass(frozen=True)
-class _Split:
-    """One split: texts, and the classifier's answers to them."""
+class AuditResult:
+    """What a classifier hangs on.
 
-    texts: Sequence[str]
-    activations: Activations
+    Attributes:
+        rows: shortcuts first, then by the number of test decisions that hang on each.
+        n_read: changed texts that the classifier read.
+    """
+
+    rows: tuple[PatternEffect, ...]
+    n_read: int
 
     @property
-    def predicted(self) -> Bool[Tensor, "c n"]:
-        return one_hot(self.activations.predictions.cpu(), self.activations.n_classes).T.bool()
-
-
-@dataclass(frozen=True)
-class _Suspect:
-    """A pattern and the class that it goes with."""
-
-    edit: Edit
-    c: int
-    asked: bool = False
+    def shortcuts(self) -> tuple[PatternEffect, ...]:
+        """The rows that are shortcuts."""
+        return tuple(row for row in self.rows if row.is_shortcut)
 
 
 def audit(
@@ -148,12 +175,12 @@ def audit(
     test_activations: Activations,
     options: AuditOptions | None = None,
     on_step: OnStep | None = None,
-) -> tuple[PatternEffect, ...]:
-    """The patterns on which decisions hang, those first on which most test decisions do.
+) -> AuditResult:
+    """The patterns on which decisions hang.
 
     Phrases of up to five words that go with a predicted class, and what stands beside phrases (letter case,
-    numbers, punctuation, addresses, length), are tried on training texts; those with the largest effects there
-    are measured on test texts, beside random words of the same number.
+    numbers, punctuation, addresses, length), are tried on training texts; those with the largest effects
+    there are measured on test texts, beside as many random words.
 
     Args:
         model: the classifier.
@@ -161,19 +188,54 @@ def audit(
         train_activations, test_activations: captured from them, in the same order.
         options: what is looked for, and at what cost.
         on_step: told how many changed texts the classifier has read.
-    Raises:
-        ConfigError: an expression that cannot be read.
     """
-    return _Audit(
-        model,
-        _Split(train.texts, train_activations),
-        _Split(test.texts, test_activations),
-        options or AuditOptions(),
-        on_step,
-    ).rows()
+    splits = _Split(train.texts, train_activations), _Split(test.texts, test_activations)
+    return _Audit(model, *splits, options or AuditOptions(), on_step).result()
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One split: texts, and the classifier's answers to them."""
+
+    texts: Sequence[str]
+    activations: Activations
+
+    @cached_property
+    def decisions(self) -> Tensor:
+        """Predicted class of each text."""
+        return self.activations.predictions.cpu()
+
+    def own(self, c: int | None) -> Bool[Tensor, " n"]:
+        """The texts predicted as a class; all for any class."""
+        return torch.ones(len(self.texts), dtype=torch.bool) if c is None else self.decisions == c
+
+    def having(self, edit: Edit) -> Bool[Tensor, " n"]:
+        """The texts from which a pattern can be taken out."""
+        return torch.tensor([edit.without(text) is not None for text in self.texts])
+
+    def out_of(self, suspect: "_Suspect", at_most: int) -> Edited:
+        """Texts of the class without the pattern."""
+        return edited(self.texts, rows_of(self.own(suspect.c)), suspect.edit.without, at_most=at_most)
+
+    def into(self, suspect: "_Suspect", at_most: int) -> Edited:
+        """Texts of other classes with it."""
+        others = self.own(None) if suspect.c is None else ~self.own(suspect.c)
+        return edited(self.texts, rows_of(others), suspect.edit.into, at_most=at_most)
 
 
 @dataclass(frozen=True)
+class _Suspect:
+    """A pattern and the class that it goes with, None for any."""
+
+    edit: Edit
+    c: int | None
+
+    def won(self, before: Tensor, group: Edited, answers: Float[Tensor, "q c"]) -> Bool[Tensor, " q"]:
+        """Whether each text with the pattern put in is decided for the class, for any class anew."""
+        return flips(before, group, answers) if self.c is None else answers.argmax(dim=1) == self.c
+
+
+@dataclass(frozen=True, eq=False)
 class _Audit:
     model: "Classifier"
     train: _Split
@@ -181,95 +243,107 @@ class _Audit:
     options: AuditOptions
     on_step: OnStep | None
 
-    def rows(self) -> tuple[PatternEffect, ...]:
-        found = self.measured(self.screened(list(self.suspects())))
-        return tuple(sorted(found, key=lambda row: (-row.is_finding, -row.n_decisions)))
-
-    def suspects(self) -> Iterator[_Suspect]:
-        """Patterns that go with a class in training texts, and those that were asked for."""
-        texts, predicted = self.train.texts, self.train.predicted
-        counts = count_phrases(texts, min_texts=max(5, len(texts) // 500))
-        for c, weights in enumerate(counts.associated(predicted)):
-            for words in counts.strongest(weights, at_most=self.options.n_tried):
-                yield _Suspect(phrase(words, [texts[r] for r in rows_of(predicted[c])]), c)
-        n_words = torch.tensor([len(text.split()) for text in texts]).double()
-        beside: list[Edit] = [Words(name, "sign", re.compile(p)) for name, p in BESIDE_PHRASES.items()]
-        for edit in (*beside, Capitals(), Longer(int(n_words.quantile(0.75)))):
-            has = torch.tensor([edit.without(text) is not None for text in texts])
-            if has.sum() >= 5 and not has.all():
-                c = int((predicted.double() @ has.double() / predicted.sum(dim=1).clamp_min(1)).argmax())
-                standing = [texts[r] for r in rows_of(predicted[c] & has)]
-                yield _Suspect(as_standing(edit, standing) if isinstance(edit, Words) else edit, c)
-
-    def screened(self, suspects: Sequence[_Suspect]) -> list[_Suspect]:
-        """The suspects with the largest effects on a few training texts each."""
-        few = [self.groups(one, self.train, at_most=_N_SCREENED) for one in suspects]
-        answers = iter(answers_to(self.model, [g for own in few for g in own], on_step=self.on_step))
-        before, predicted = self.train.activations.predictions.cpu(), self.train.predicted
-        strength = []
-        for one, (out, into) in zip(suspects, few, strict=True):
-            has = torch.tensor([one.edit.without(t) is not None for t in self.train.texts])
-            share = float((has & predicted[one.c]).sum() / predicted[one.c].sum().clamp_min(1))
-            lost, won = flips(before, out, next(answers)), next(answers).argmax(dim=1) == one.c
-            strength.append(share * (_mean(lost) + _mean(won)))
-        order = sorted(range(len(suspects)), key=lambda i: -strength[i])
-        chosen = [suspects[i] for i in order[: self.options.n_measured] if strength[i] > 0]
-        return [*(one for one in suspects if one.asked), *(one for one in chosen if not one.asked)]
-
-    def groups(self, one: _Suspect, split: _Split, *, at_most: int) -> tuple[Edited, Edited]:
-        """Texts of the class without the pattern, and texts of other classes with it."""
-        own = split.predicted[one.c]
-        return (
-            edited(split.texts, rows_of(own), one.edit.without, at_most=at_most),
-            edited(split.texts, rows_of(~own), one.edit.into, at_most=at_most),
-        )
-
-    def measured(self, suspects: Sequence[_Suspect]) -> list[PatternEffect]:
-        """What each pattern does in test texts."""
-        plans = [_Plan.of(one, self.test, self.options, number) for number, one in enumerate(suspects)]
-        groups = [g for plan in plans for g in plan.groups]
-        answers = answers_to(self.model, groups, on_step=self.on_step)
-        size = len(_Plan.__dataclass_fields__)
-        return [
-            self.effect(one, plan, answers[i * size : (i + 1) * size])
-            for i, (one, plan) in enumerate(zip(suspects, plans, strict=True))
+    def result(self) -> AuditResult:
+        tried = list(self.tried())
+        few = [
+            group
+            for one in tried
+            for group in (self.train.out_of(one, _N_SCREENED), self.train.into(one, _N_SCREENED))
         ]
+        chosen = [*self.asked(), *self.strongest(tried, few)]
+        plans = [_Plan.of(one, self.test, self.options, number) for number, one in enumerate(chosen)]
+        groups = [group for plan in plans for group in plan.groups]
+        answers = answers_to(self.model, groups, on_step=self.on_step)
+        rows = [
+            self.effect(one, plan, answers[5 * i : 5 * i + 5])
+            for i, (one, plan) in enumerate(zip(chosen, plans, strict=True))
+        ]
+        rows.sort(key=lambda row: (not row.is_shortcut, -row.n_decisions))
+        return AuditResult(tuple(rows), sum(len(group.rows) for group in (*few, *groups)))
+
+    def tried(self) -> Iterator[_Suspect]:
+        """Patterns that go with a class in training texts."""
+        texts, split = self.train.texts, self.train
+        n_classes = split.activations.n_classes
+        members = one_hot(split.decisions, n_classes).T.bool()
+        counts = count_phrases(texts, min_texts=max(5, len(texts) // 500))
+        for c, weights in enumerate(counts.associated(members)):
+            own = [texts[row] for row in rows_of(members[c])]
+            for words in counts.strongest(weights, at_most=max(4, _N_TRIED // n_classes)):
+                yield _Suspect(phrase(words, own), c)
+        n_words = torch.tensor([len(text.split()) for text in texts]).double()
+        signs = [Words(name, "sign", re.compile(pattern)) for name, pattern in SIGNS.items()]
+        beside: list[Edit] = [*signs, Capitals(), Longer(max(1, int(n_words.quantile(0.75))))]
+        for edit in beside:
+            has = split.having(edit)
+            if has.sum() >= _N_FEW:
+                c = int((members.double() @ has.double() / members.sum(dim=1).clamp_min(1)).argmax())
+                own = [texts[row] for row in rows_of(members[c] & has)]
+                yield _Suspect(as_standing(edit, own) if isinstance(edit, Words) else edit, c)
+
+    def asked(self) -> Iterator[_Suspect]:
+        """Patterns that were asked for."""
+        options, texts = self.options, self.train.texts
+        for term in options.terms:
+            words = Words(term, "term", words_pattern(term))
+            standing = as_standing(words, texts)
+            yield _Suspect(replace(standing, name=term), None)
+        for name, pattern in options.patterns.items():
+            yield _Suspect(as_standing(Words(name, "pattern", re.compile(pattern)), texts), None)
+        yield from (_Suspect(Swap(*pair), None) for pair in options.pairs)
+
+    def strongest(self, tried: Sequence[_Suspect], few: Sequence[Edited]) -> list[_Suspect]:
+        """The patterns with the largest effects on a few training texts each."""
+        answers, before = answers_to(self.model, few, on_step=self.on_step), self.train.decisions
+        effects = []
+        for i, one in enumerate(tried):
+            own = self.train.own(one.c)
+            share = float((self.train.having(one.edit) & own).sum() / own.sum().clamp_min(1))
+            lost = flips(before, few[2 * i], answers[2 * i])
+            won = one.won(before, few[2 * i + 1], answers[2 * i + 1])
+            effects.append(share * sum(float(hits.double().mean()) for hits in (lost, won) if len(hits)))
+        order = sorted(range(len(tried)), key=lambda i: -effects[i])
+        return [tried[i] for i in order[: self.options.n_measured] if effects[i] > 0]
 
     def effect(self, one: _Suspect, plan: "_Plan", answers: Sequence[Float[Tensor, "q c"]]) -> PatternEffect:
         """One row of the result."""
-        activations, c = self.test.activations, one.c
-        before = activations.predictions.cpu()
-        p = activations.logits.float().softmax(dim=1).cpu()[:, c]
         out, out_control, into, into_control, elsewhere = answers
-        has = torch.tensor([one.edit.without(t) is not None for t in self.test.texts])
-        n_texts, n_class = int((has & (before == c)).sum()), int((before == c).sum())
-        lost = Rate.of(flips(before, plan.out, out))
-        won = Rate.of(into.argmax(dim=1) == c) if len(into) else None
-        content = self.from_content(one)
+        before, activations = self.test.decisions, self.test.activations
+        own, has = self.test.own(one.c), self.test.having(one.edit)
+        lost, n_texts = Rate.of(flips(before, plan.out, out)), int((has & own).sum())
         row = PatternEffect(
             pattern=one.edit.name,
             kind=one.edit.kind,
-            class_name=self.model.label_names[c],
+            class_name=ANY if one.c is None else self.model.label_names[one.c],
             n_texts=n_texts,
-            share=n_texts / max(1, n_class),
+            share=n_texts / max(1, int(own.sum())),
             out=lost,
             out_control=Rate.of(flips(before, plan.out_control, out_control)),
-            into=won,
-            into_control=Rate.of(into_control.argmax(dim=1) == c) if won else None,
-            out_change=_change(p, plan.out, out[:, c]),
-            into_change=_change(p, plan.into, into[:, c]),
-            n_decisions=0 if isnan(lost.value) else round(lost.value * n_texts),
-            accuracy=float((before == activations.labels.cpu()).double().mean()),
+            into=Rate.of(one.won(before, plan.into, into)),
+            into_control=Rate.of(one.won(before, plan.into_control, into_control)),
+            out_change=self.change(one.c, plan.out, out),
+            into_change=self.change(one.c, plan.into, into),
+            n_decisions=round(lost.value * n_texts) if lost else 0,
+            accuracy=float((activations.predictions == activations.labels).double().mean()),
             accuracy_without=self.accuracy_without(has, ((plan.out, out), (plan.elsewhere, elsewhere))),
-            from_content=content,
-            is_finding=False,
+            from_content=self.from_content(one),
+            examples=(*self.examples("out", plan.out, out), *self.examples("in", plan.into, into)),
         )
-        return replace(row, is_finding=is_shortcut(row))
+        return judged(row, asked=one.c is None)
+
+    def change(self, c: int | None, group: Edited, answers: Float[Tensor, "q c"]) -> float | None:
+        """Mean change of the probability of a class, or of the predicted class."""
+        if not group.rows:
+            return None
+        rows = list(group.rows)
+        before = self.test.activations.logits.float().softmax(dim=1).cpu()[rows]
+        classes = self.test.decisions[rows] if c is None else torch.full((len(rows),), c)
+        return float((answers - before).gather(1, classes[:, None]).mean())
 
     def accuracy_without(self, has: Bool[Tensor, " n"], changed: Sequence[tuple[Edited, Tensor]]) -> float:
         """Accuracy with the pattern out of all texts; those that were not run count like those that were."""
-        activations = self.test.activations
-        labels, right = activations.labels.cpu(), (activations.predictions == activations.labels).cpu()
+        labels = self.test.activations.labels.cpu()
+        right = self.test.decisions == labels
         rows = [row for group, _ in changed for row in group.rows]
         if not rows:
             return float(right.double().mean())
@@ -277,17 +351,27 @@ class _Audit:
         return float((right[~has].sum() + has.sum() * after.double().mean()) / len(right))
 
     def from_content(self, one: _Suspect) -> float | None:
-        """With which AUROC the other words of a training text of the class tell whether it has the pattern."""
-        own = [self.train.texts[row] for row in rows_of(self.train.predicted[one.c])][:_N_CONTENT]
+        """How well the other words of a training text of the class tell whether it has the pattern."""
+        own = [self.train.texts[row] for row in rows_of(self.train.own(one.c))][:_N_CONTENT]
         without = [one.edit.without(text) for text in own]
-        return told_by_content(
-            [a or t for a, t in zip(without, own, strict=True)], [a is not None for a in without]
-        )
+        has = [after is not None for after in without]
+        return told_by_content([after or text for after, text in zip(without, own, strict=True)], has)
+
+    def examples(self, direction: str, group: Edited, answers: Float[Tensor, "q c"]) -> Iterator[ChangedText]:
+        """Texts whose decision changes."""
+        names, before = self.model.label_names, self.test.decisions
+        for i in rows_of(flips(before, group, answers))[:_N_EXAMPLES]:
+            row = group.rows[i]
+            classes = names[int(before[row])], names[int(answers[i].argmax())]
+            yield ChangedText(direction, self.test.texts[row], group.texts[i], *classes)
+
+
+_NONE = Edited((), ())
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The changed test texts of one pattern."""
+    """The changed test texts of one pattern; ``elsewhere``: without it, of other classes."""
 
     out: Edited
     out_control: Edited
@@ -301,26 +385,21 @@ class _Plan:
 
     @classmethod
     def of(cls, one: _Suspect, split: _Split, options: AuditOptions, number: int) -> "_Plan":
-        rng = np.random.default_rng([options.seed, number])
-        own, most, edit = split.predicted[one.c], options.max_texts, one.edit
-        out = edited(split.texts, rows_of(own), edit.without, at_most=most)
-        into = edited(split.texts, rows_of(~own), edit.into, at_most=most)
-        if isinstance(edit, Words):
-            sources = [split.texts[row] for row in out.rows]
-            out_control = edited(split.texts, out.rows, partial(random_out, edit, rng), at_most=most)
-            into_control = edited(
-                split.texts, into.rows, partial(random_in, edit, sources, rng), at_most=most
-            )
-        else:
-            out_control = into_control = Edited((), ())
-        elsewhere = edited(split.texts, rows_of(~own), edit.without, at_most=most)
+        rng, most, edit = np.random.default_rng([options.seed, number]), options.max_texts, one.edit
+        out, into = split.out_of(one, most), split.into(one, most)
+        elsewhere = edited(split.texts, rows_of(~split.own(one.c)), edit.without, at_most=most)
+        if not isinstance(edit, Words):
+            return cls(out, _NONE, into, _NONE, elsewhere)
+        sources = [split.texts[row] for row in out.rows]
+        out_control = edited(split.texts, out.rows, partial(random_out, edit, rng), at_most=most)
+        into_control = edited(split.texts, into.rows, partial(random_in, edit, sources, rng), at_most=most)
         return cls(out, out_control, into, into_control, elsewhere)
 
 
 def told_by_content(texts: Sequence[str], has: Sequence[bool]) -> float | None:
-    """Held-out AUROC with which the words of some texts tell which of them are marked; None for too few.
+    """Held-out AUROC with which the words of texts tell which of them are marked; None for too few.
 
-    TF-IDF of words, logistic regression, three folds.
+    TF-IDF of the words, logistic regression, three folds.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -338,16 +417,37 @@ def told_by_content(texts: Sequence[str], has: Sequence[bool]) -> float | None:
     return float(roc_auc_score(has, told))
 
 
-def is_shortcut(row: PatternEffect) -> bool:
-    """Whether enough decisions hang on a pattern, more than on random words, that says nothing of the content."""
-    clear = row.out.low > row.out_control.value if row.out_control.n else row.out.low > 0
-    enough = row.share * row.out.value >= SHARE if row.out.n else False
-    return clear and enough and (row.from_content is None or row.from_content <= SPREAD)
+def judged(row: PatternEffect, *, asked: bool) -> PatternEffect:
+    """A row with its finding.
+
+    A pattern that was found is a shortcut if at least 5 % of the decisions for its class hang on it, more
+    than on random words, and the other words of a text do not tell whether it is there. One that was asked
+    for must not matter, and is one if any more decisions hang on it than on random words.
+    """
+    hanging = row.share * row.out.value if row.out else 0.0
+    matters = row.out is not None and row.out.is_above(row.out_control)
+    if asked and row.into is not None:
+        matters = matters or row.into.is_above(row.into_control)
+    if not matters:
+        why = "no more decisions hang on it than on random words"
+    elif not asked and hanging < SHARE:
+        why = f"{hanging:.1%} of the decisions for {row.class_name} hang on it, fewer than {SHARE:.0%}"
+    elif not asked and row.from_content is not None and row.from_content > SPREAD:
+        why = f"the other words of a text tell whether it is there (AUROC {row.from_content:.2f})"
+    else:
+        return replace(row, is_shortcut=True, finding=_in_words(row))
+    return replace(row, finding=f"Not a shortcut: {why}.")
 
 
-def _mean(hits: Bool[Tensor, " q"]) -> float:
-    return float(hits.double().mean()) if len(hits) else 0.0
-
-
-def _change(before: Float[Tensor, " n"], group: Edited, after: Float[Tensor, " q"]) -> float | None:
-    return float((after - before[list(group.rows)]).mean()) if len(after) else None
+def _in_words(row: PatternEffect) -> str:
+    whose = "decisions" if row.class_name == ANY else f"decisions for {row.class_name}"
+    subject = "The classifier hangs" if row.class_name == ANY else f"{row.class_name} hangs"
+    how = "swapped" if row.kind == "pair" else "taken out"
+    said = [f"{subject} on {row.pattern!r}: {row.n_texts} test texts have it"]
+    if row.out is not None:
+        said.append(f"{how}, it changes {row.out.value:.0%} of their {whose}")
+    if row.into is not None:
+        to = "" if row.class_name == ANY else f" to {row.class_name}"
+        said.append(f"put into other texts, it changes {row.into.value:.0%} of the decisions{to}")
+    said.append(f"accuracy is {row.accuracy_without:.3f} without it and {row.accuracy:.3f} with it")
+    return "; ".join(said) + "."

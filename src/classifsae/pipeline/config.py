@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from classifsae.auditing.options import AuditOptions
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import anchored, resolve
@@ -67,6 +68,8 @@ class Experiment(BaseModel):
         words: how texts are split into words.
         names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
+        audit: what is looked for among the patterns on which decisions hang: a mapping of ``AuditOptions``
+            fields; null: nothing.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
@@ -85,6 +88,7 @@ class Experiment(BaseModel):
     words: WordOptions = WordOptions()
     names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
+    audit: AuditOptions | None = AuditOptions()
     n_halves: NonNegativeInt = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
@@ -444,6 +448,7 @@ _MAPPINGS: dict[str, type[BaseModel]] = {
     "dataset": DatasetConfig,
     "words": WordOptions,
     "names": NameOptions,
+    "audit": AuditOptions,
 }
 _EXAMPLES = {
     "backbone": "backbone: minilm",

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from pydantic import TypeAdapter
 
 from classifsae.activations import Activations
+from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
 from classifsae.meaning.descriptions import MAX_DESCRIBED
@@ -33,8 +34,10 @@ from classifsae.pipeline.stages import (
     ScoreFacts,
     Stage,
     Work,
+    audit,
     capture,
     describe,
+    effects,
     embed,
     finetune,
     fit,
@@ -155,6 +158,7 @@ class _Run:
             return self.outcome(records)
 
         shown = self.shown(concepts)
+        self.audited(shown, train=train, test=test)
         described = [one for which in shown for one in work.folder.described(which) or ()]
         self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
         self.done(report(work, records=records, concepts=shown, test=test, notes=self.notes))
@@ -320,6 +324,20 @@ class _Run:
             stage = name(work, which, concepts=concepts, train=train, test=test, sentences=sentences)
             self.note(which, failed_note(self.done(stage), stage.folder))
         self.note(which, read_names(work.folder.own_names(which)).note(work.folder.identity(which)))
+
+    def audited(self, concepts: dict[FitName, str], *, train: str, test: str) -> None:
+        """On what decisions hang, and the effects in text of the concepts of the first method, or of all."""
+        work, options = self.work, self.work.experiment.audit
+        if options is None:
+            return
+        self.done(audit(work, train=train, test=test))
+        found = work.folder.read_audit()
+        self.notes += [row.finding for row in found.shortcuts] if found else []
+        listed = [which for which in concepts if work.experiment.recipe(*which).role == "method"]
+        listed = [which for which in listed if len(work.concepts(which)) <= MAX_DESCRIBED]
+        listed.sort(key=lambda which: preference(work.experiment.recipe(*which).method_name()))
+        for which in listed[: {"none": 0, "first": 1, "all": len(listed)}[options.methods]]:
+            self.done(effects(work, which, concepts=concepts[which], train=train, test=test))
 
     def shown(self, concepts: dict[FitName, str]) -> dict[FitName, str]:
         """The concepts that the report shows: of each method those of its first seed."""

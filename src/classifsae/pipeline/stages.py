@@ -380,6 +380,53 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
     return Stage(f"name {which}", folder, (concepts, train, test, sentences, *decided_by), make)
 
 
+def audit(work: Work, *, train: str, test: str) -> Stage:
+    """The patterns on which decisions hang."""
+    options, folder = work.experiment.audit, work.folder.audit
+    assert options is not None
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        result = cs.audit(
+            work.classifier,
+            work.rows("train"),
+            work.rows("test"),
+            train_activations=work.activations("train"),
+            test_activations=work.activations("test"),
+            options=options,
+            on_step=on_step,
+        )
+        work.folder.write_audit(result)
+        finish(folder, inputs=inputs, record={"n_read": result.n_read})
+
+    decided_by = options.model_dump(mode="json", exclude={"methods", "n_phrases", "texts_per_concept"})
+    depends_on = (train, test, work.data.train.identity, work.data.test.identity, decided_by)
+    return Stage("audit", folder, depends_on, make)
+
+
+def effects(work: Work, which: FitName, *, concepts: str, train: str, test: str) -> Stage:
+    """Effects in text of the concepts of one method and seed."""
+    options, folder = work.experiment.audit, work.folder.effects(which)
+    assert options is not None
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        result = cs.concept_effects(
+            work.classifier,
+            work.concepts(which),
+            work.rows("train"),
+            work.rows("test"),
+            train_activations=work.activations("train"),
+            test_activations=work.activations("test"),
+            options=options,
+            on_step=on_step,
+        )
+        work.folder.write_effects(which, result)
+        finish(folder, inputs=inputs, record={"n_read": result.n_read})
+
+    decided_by = options.model_dump(mode="json", include={"n_phrases", "texts_per_concept", "seed"})
+    depends_on = (concepts, train, test, work.data.train.identity, work.data.test.identity, decided_by)
+    return Stage(f"effects {which}", folder, depends_on, make)
+
+
 def report(
     work: Work,
     *,

@@ -1,0 +1,85 @@
+"""Options of an audit, as an experiment file states them."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator
+
+
+class AuditOptions(BaseModel):
+    """What is looked for, and at what cost.
+
+    Attributes:
+        terms: words or phrases that must not matter, each a row of its own; or a file, one per line.
+        patterns: regular expressions by name, likewise.
+        pairs: words of which each is replaced by the other, such as he and she, likewise; or a file with two
+            columns and a comma between them.
+        n_measured: patterns measured on test texts: those with the largest effects in training texts.
+        max_texts: changed test texts per pattern, direction and control.
+        methods: whose concepts are measured in text: those of the first method, or of all.
+        n_phrases: phrases of a concept, those that carry most of it.
+        texts_per_concept: changed test texts per concept, direction and control.
+        seed: of the random words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    terms: tuple[str, ...] = ()
+    patterns: dict[str, str] = {}
+    pairs: tuple[tuple[str, str], ...] = ()
+    n_measured: PositiveInt = 12
+    max_texts: PositiveInt = 200
+    methods: Literal["first", "all", "none"] = "first"
+    n_phrases: PositiveInt = 5
+    texts_per_concept: PositiveInt = 40
+    seed: NonNegativeInt = 0
+
+    @field_validator("terms", mode="before")
+    @classmethod
+    def _read_terms(cls, given: object) -> object:
+        return [line.strip() for line in _lines(given)] if isinstance(given, str | Path) else given
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _read_pairs(cls, given: object) -> object:
+        if not isinstance(given, str | Path):
+            return given
+        rows = [[cell.strip() for cell in row] for row in csv.reader(_lines(given))]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != 2 or not all(row):
+                raise ValueError(
+                    f"line {number} of {given} is {row}; give two words with a comma between them"
+                )
+        return rows
+
+    @field_validator("terms")
+    @classmethod
+    def _with_letters(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        for term in terms:
+            if not term.strip():
+                raise ValueError("a term is empty; give words")
+        return tuple(dict.fromkeys(terms))
+
+    @field_validator("patterns")
+    @classmethod
+    def _readable(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            try:
+                matches_nothing = re.compile(pattern).search("") is not None
+            except re.error as error:
+                raise ValueError(f"{name} is {pattern!r}, no regular expression: {error}") from error
+            if matches_nothing:
+                raise ValueError(
+                    f"{name} is {pattern!r}, which matches the empty text; let it match a character"
+                )
+        return patterns
+
+
+def _lines(file: str | Path) -> list[str]:
+    try:
+        lines = Path(file).expanduser().read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {file}: {error}; give a text file in UTF-8, or a list") from error
+    return [line for line in lines if line.strip()]

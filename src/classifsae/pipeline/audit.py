@@ -1,0 +1,76 @@
+"""What ``classifsae audit`` opens: the audit that a run holds, or one with other options."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from classifsae.auditing.options import AuditOptions
+from classifsae.auditing.shortcuts import AuditResult, audit
+from classifsae.data import load_dataset
+from classifsae.errors import ConfigError, StorageError, one_line
+from classifsae.hub.devices import pick_device
+from classifsae.pipeline.run_folder import SPLITS, RunFolder
+from classifsae.pipeline.stages import Work
+from classifsae.storage import manifest_of
+from classifsae.tensors import OnStep
+
+
+def work_of(folder: Path) -> Work:
+    """A run's classifier, data and activations.
+
+    Raises:
+        StorageError: there is no run, or it has no activations.
+    """
+    run = RunFolder(folder)
+    experiment = run.read_experiment()
+    if any(manifest_of(run.activations(split)) is None for split in SPLITS):
+        raise StorageError(f"{run.path} holds no activations; run its experiment to the end first.")
+    return Work(experiment, load_dataset(experiment.dataset), run, str(pick_device(experiment.device)))
+
+
+def options_of(*, terms: Path | None, pairs: Path | None, patterns: Sequence[str]) -> AuditOptions | None:
+    """Options from files and expressions; None where none are given.
+
+    Args:
+        terms: file of words, one per line.
+        pairs: file of two columns.
+        patterns: each NAME=REGEX.
+    Raises:
+        ConfigError: a file that cannot be read, or an expression that is none.
+    """
+    named = {name: pattern or name for name, _, pattern in (given.partition("=") for given in patterns)}
+    options = {"terms": terms, "pairs": pairs, "patterns": named or None}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return AuditOptions.model_validate(given) if given else None
+    except ValidationError as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def audit_of(
+    folder: Path, *, options: AuditOptions | None = None, on_step: OnStep | None = None
+) -> AuditResult:
+    """The patterns on which the decisions of a run's classifier hang.
+
+    Args:
+        folder: of the run.
+        options: of an audit that is made now; None: that of the run, made now only if the run has none.
+        on_step: told how many changed texts the classifier has read.
+    Raises:
+        StorageError: there is no run, or it has no activations.
+    """
+    work = work_of(folder)
+    kept = work.folder.read_audit()
+    if options is None and kept is not None:
+        return kept
+    train, test = (work.activations(split) for split in SPLITS)
+    return audit(
+        work.classifier,
+        work.rows("train"),
+        work.rows("test"),
+        train_activations=train,
+        test_activations=test,
+        options=options,
+        on_step=on_step,
+    )
