@@ -158,10 +158,21 @@ class _Run:
             return self.outcome(records)
 
         shown = self.shown(concepts)
-        self.audited(shown, train=train, test=test)
+        patterns = self.audited(train=train, test=test)
+        measured = self.in_text(shown, train=train, test=test)
         described = [one for which in shown for one in work.folder.described(which) or ()]
         self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
-        self.done(report(work, records=records, concepts=shown, test=test, notes=self.notes))
+        self.done(
+            report(
+                work,
+                records=records,
+                concepts=shown,
+                test=test,
+                audit=patterns,
+                effects=measured,
+                notes=self.notes,
+            )
+        )
         return self.outcome(records)
 
     def outcome(self, records: Sequence[Record] = ()) -> Outcome:
@@ -325,19 +336,29 @@ class _Run:
             self.note(which, failed_note(self.done(stage), stage.folder))
         self.note(which, read_names(work.folder.own_names(which)).note(work.folder.identity(which)))
 
-    def audited(self, concepts: dict[FitName, str], *, train: str, test: str) -> None:
-        """On what decisions hang, and the effects in text of the concepts of the first method, or of all."""
-        work, options = self.work, self.work.experiment.audit
-        if options is None:
-            return
-        self.done(audit(work, train=train, test=test))
-        found = work.folder.read_audit()
+    def audited(self, *, train: str, test: str) -> str | None:
+        """Identity of the patterns on which decisions hang, if they are looked for."""
+        if self.work.experiment.audit is None:
+            return None
+        identity = self.done(audit(self.work, train=train, test=test)).identity
+        found = self.work.folder.read_audit()
         self.notes += [row.finding for row in found.shortcuts] if found else []
-        listed = [which for which in concepts if work.experiment.recipe(*which).role == "method"]
-        listed = [which for which in listed if len(work.concepts(which)) <= MAX_DESCRIBED]
-        listed.sort(key=lambda which: preference(work.experiment.recipe(*which).method_name()))
-        for which in listed[: {"none": 0, "first": 1, "all": len(listed)}[options.methods]]:
-            self.done(effects(work, which, concepts=concepts[which], train=train, test=test))
+        return identity
+
+    def in_text(self, concepts: dict[FitName, str], *, train: str, test: str) -> dict[FitName, str]:
+        """Identity of the effects in text of the concepts of the first method, or of all."""
+        work, options = self.work, self.work.experiment.audit
+        recipes = {which: work.experiment.recipe(*which) for which in concepts}
+        listed = [
+            which
+            for which in sorted(concepts, key=lambda which: preference(recipes[which].method_name()))
+            if recipes[which].role == "method" and len(work.concepts(which)) <= MAX_DESCRIBED
+        ]
+        wanted = {"none": 0, "first": 1, "all": len(listed)}[options.methods] if options else 0
+        return {
+            which: self.done(effects(work, which, concepts=concepts[which], train=train, test=test)).identity
+            for which in listed[:wanted]
+        }
 
     def shown(self, concepts: dict[FitName, str]) -> dict[FitName, str]:
         """The concepts that the report shows: of each method those of its first seed."""

@@ -433,6 +433,8 @@ def report(
     records: Sequence[Record],
     concepts: Mapping[FitName, str],
     test: str,
+    audit: str | None,
+    effects: Mapping[FitName, str],
     notes: Sequence[str],
 ) -> Stage:
     """Tables, pictures and page.
@@ -441,6 +443,8 @@ def report(
         records: one per method and seed.
         concepts: identity of those that are shown.
         test: identity of the activations.
+        audit: identity of the patterns on which decisions hang.
+        effects: identity of the effects of concepts in text.
         notes: what a reader should know.
     """
     from classifsae.reporting.page.page import fingerprint_of_templates
@@ -448,6 +452,8 @@ def report(
     folder, settings, texts = work.folder.report, _settings(work.experiment), work.rows("test")
     scores = {which: work.folder.read_scores(which) for which in concepts}
     described = {which: work.folder.described(which) or () for which in concepts}
+    measured = {which: work.folder.read_effects(which) for which in effects}
+    patterns = None if audit is None else work.folder.read_audit()
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.reporting.page.build import Fit, build
@@ -463,16 +469,20 @@ def report(
             versions={library: str(installed) for library, installed in versions().items()},
             notes=tuple(notes),
         )
-        fits = [Fit(*which, work.concepts(which), scores[which], described[which]) for which in concepts]
-        content = build(fits, records, work.activations("test"), texts, work.tail, about=about)
+        fits = [
+            Fit(*which, work.concepts(which), scores[which], described[which], measured.get(which))
+            for which in concepts
+        ]
+        activations = work.activations("test")
+        content = build(fits, records, activations, texts, work.tail, about=about, audit=patterns)
         Report(content).save(folder, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
     shown: list[Json] = [
-        [which.label, identity, scores[which], [asdict(one) for one in described[which]]]
+        [which.label, identity, scores[which], [asdict(one) for one in described[which]], effects.get(which)]
         for which, identity in concepts.items()
     ]
-    said: list[Json] = [list(records), shown, [*notes], settings]
+    said: list[Json] = [list(records), shown, [*notes], settings, audit]
     return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
 
 

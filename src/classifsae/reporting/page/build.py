@@ -9,6 +9,8 @@ from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE, activating_sets, sizes_of
+from classifsae.auditing.effects import ConceptEffects
+from classifsae.auditing.shortcuts import AuditResult
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
@@ -64,6 +66,7 @@ class Fit:
         concepts: fitted.
         scores: by metric, as JSON.
         descriptions: of each concept, by position; none, or one for each.
+        effects: of the concepts in text, where they were measured.
     """
 
     label: str
@@ -71,6 +74,7 @@ class Fit:
     concepts: Concepts
     scores: Mapping[str, Json]
     descriptions: Sequence[Description] = ()
+    effects: ConceptEffects | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def build(
     tail: Tail | None = None,
     *,
     about: About | None = None,
+    audit: AuditResult | None = None,
 ) -> RunReport:
     """Collect all that a page shows.
 
@@ -114,6 +119,7 @@ def build(
         tail: of the classifier that made the activations; without it, nothing is said of the concepts behind
             wrong decisions.
         about: names, settings, versions and notes.
+        audit: patterns on which decisions hang.
     Raises:
         MismatchError: texts and activations are not of the same sentences.
         StorageError: scores that this version did not write.
@@ -137,6 +143,7 @@ def build(
         n_mistakes=len(wrong),
         mistakes=_mistakes(zip(fits, methods, strict=True), split, tail),
         confusion=_confusion(test),
+        audit=audit,
     )
 
 
@@ -165,6 +172,7 @@ def _method(fit: Fit, record: Record, split: _Split) -> MethodReport:
             _CURVES.get(name, name.replace("_", " ")): thinned(curve, N_POINTS)
             for name, curve in concepts.curves.items()
         },
+        effects=fit.effects,
         left_out=_left_out(concepts, str(record.get("role", role_of(concepts.method)))),
     )
     if report.left_out:
@@ -205,6 +213,7 @@ def _card(fit: Fit, j: int, scores: ConceptScores, codes: Float[Tensor, " n"], s
         histogram=histogram(active) if len(active) else None,
         scores=scores,
         origin=described.origin if described else None,
+        effect=fit.effects.concepts[j] if fit.effects else None,
     )
 
 

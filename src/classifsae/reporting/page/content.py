@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from classifsae.auditing.effects import ConceptEffect, ConceptEffects
+from classifsae.auditing.shortcuts import AuditResult
 from classifsae.concepts.base import preference
 from classifsae.meaning.descriptions import Origin, Word
 from classifsae.reporting.layout.short import short_names
@@ -71,6 +73,7 @@ class ConceptCard:
         typical: of the sentences predicted as its class on which it is strongly active, the most active, no
             text twice.
         edge: of these sentences, the one with the smallest activation.
+        effect: in text, where it was measured.
     """
 
     latent: int
@@ -88,6 +91,7 @@ class ConceptCard:
     is_label: bool = False
     typical: tuple[Example, ...] = ()
     edge: Example | None = None
+    effect: ConceptEffect | None = None
 
     @property
     def is_named_by_chance(self) -> bool:
@@ -141,6 +145,7 @@ class MethodReport:
         left_out: why there is no list of concepts, or "".
         covered: for each class, share of the sentences predicted as it on which any of its facets is strongly
             active.
+        effects: of its concepts in text, where they were measured.
     """
 
     label: str
@@ -154,6 +159,7 @@ class MethodReport:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     left_out: str = ""
     covered: tuple[float, ...] = ()
+    effects: ConceptEffects | None = None
 
     @property
     def n_silent(self) -> int:
@@ -247,6 +253,7 @@ class RunReport:
         n_mistakes: sentences that the classifier gets wrong.
         mistakes: those of them in which it is most confident.
         confusion: sentences by true class (rows) and predicted class.
+        audit: patterns on which decisions hang, where they were looked for.
     """
 
     about: About
@@ -258,6 +265,7 @@ class RunReport:
     n_mistakes: int
     mistakes: tuple[Mistake, ...]
     confusion: tuple[tuple[int, ...], ...]
+    audit: AuditResult | None = None
 
     @property
     def short_labels(self) -> tuple[str, ...]:
