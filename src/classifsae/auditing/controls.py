@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from classifsae.auditing.edits import Words, without_spans
+from classifsae.auditing.edits import Edit, Words, without_spans
 
 
-def random_out(edit: Words, rng: np.random.Generator, text: str) -> str | None:
-    """The text without as many random words as the pattern has in it."""
-    n = sum(len(match[0].split()) for match in edit.pattern.finditer(text))
-    span = _random_span(text, max(1, n), rng)
+def random_out(edit: Edit, rng: np.random.Generator, text: str) -> str | None:
+    """The text without as many random words as go with the pattern; None where none go, or all would."""
+    left = edit.without(text)
+    n = 0 if left is None else len(text.split()) - len(left.split())
+    span = _random_span(text, n, rng) if n > 0 else None
     return None if span is None else without_spans(text, [span])
 
 

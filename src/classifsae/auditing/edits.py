@@ -13,6 +13,7 @@ _SENTENCE_END = re.compile(rf"[{_ENDS}]+$")
 _LEAD = re.compile(r"\s*[,;:(\-\N{EN DASH}\N{EM DASH}]\s*$|\s+$|$")
 _TRAIL = re.compile(r"\s*[,;:)./\-\N{EN DASH}\N{EM DASH}]*")
 _LOOSE = " ,;:(-\N{EN DASH}\N{EM DASH}"
+_PAIRS = ("()", "[]", '""', "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}")
 _N_READ = 100
 """Occurrences by which it is decided where a pattern mostly stands."""
 
@@ -212,9 +213,11 @@ def without_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _joined(before: str, after: str) -> str:
+    if before[-1:] + after[:1] in _PAIRS:
+        return _joined(before[:-1].rstrip(), after[1:].lstrip())
     if not before or before[-1] in _ENDS:
         after = after.lstrip(_ENDS + _LOOSE + ")")
-        return f"{before} {after}" if before and after else before + after
+        return f"{before} {after[:1].upper()}{after[1:]}".strip()
     if not after or after[0] in _ENDS + ",;:)":
         return before.rstrip(_LOOSE) + after
     return f"{before} {after}"

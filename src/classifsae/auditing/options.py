@@ -17,7 +17,7 @@ class AuditOptions(BaseModel):
         pairs: words of which each is replaced by the other, such as he and she, likewise; or a file with two
             columns and a comma between them.
         n_measured: patterns measured on test texts: those with the largest effects in training texts.
-        max_texts: changed test texts per pattern, direction and control.
+        max_texts: changed test texts per pattern and direction; half as many for controls.
         methods: whose concepts are measured in text: those of the first method, or of all.
         n_phrases: phrases of a concept, those that carry most of it.
         texts_per_concept: changed test texts per concept, direction and control.
@@ -72,7 +72,7 @@ class AuditOptions(BaseModel):
                 raise ValueError(f"{name} is {pattern!r}, no regular expression: {error}") from error
             if matches_nothing:
                 raise ValueError(
-                    f"{name} is {pattern!r}, which matches the empty text; let it match a character"
+                    f"{name} is {pattern!r}, which matches an empty text; let it match a character"
                 )
         return patterns
 

@@ -46,7 +46,7 @@ SIGNS: dict[str, str] = {
 ANY = "any class"
 """The class of a pattern that was asked for: its effects on all decisions are measured."""
 
-_N_SCREENED, _N_CONTENT, _N_FEW, _N_TRIED = 24, 2000, 10, 64
+_N_SCREENED, _N_CONTENT, _N_FEW, _N_TRIED = 16, 2000, 10, 64
 """Training texts by which a pattern is tried, and by which its content is judged; the fewest that have and
 that lack it; phrases that are tried in all."""
 
@@ -388,11 +388,12 @@ class _Plan:
         rng, most, edit = np.random.default_rng([options.seed, number]), options.max_texts, one.edit
         out, into = split.out_of(one, most), split.into(one, most)
         elsewhere = edited(split.texts, rows_of(~split.own(one.c)), edit.without, at_most=most)
-        if not isinstance(edit, Words):
-            return cls(out, _NONE, into, _NONE, elsewhere)
-        sources = [split.texts[row] for row in out.rows]
-        out_control = edited(split.texts, out.rows, partial(random_out, edit, rng), at_most=most)
-        into_control = edited(split.texts, into.rows, partial(random_in, edit, sources, rng), at_most=most)
+        half = (most + 1) // 2  # of rates near zero, whose intervals are narrow
+        out_control = edited(split.texts, out.rows, partial(random_out, edit, rng), at_most=half)
+        into_control = _NONE
+        if isinstance(edit, Words):
+            random = partial(random_in, edit, [split.texts[row] for row in out.rows], rng)
+            into_control = edited(split.texts, into.rows, random, at_most=half)
         return cls(out, out_control, into, into_control, elsewhere)
 
 
@@ -420,16 +421,14 @@ def told_by_content(texts: Sequence[str], has: Sequence[bool]) -> float | None:
 def judged(row: PatternEffect, *, asked: bool) -> PatternEffect:
     """A row with its finding.
 
-    A pattern that was found is a shortcut if at least 5 % of the decisions for its class hang on it, more
-    than on random words, and the other words of a text do not tell whether it is there. One that was asked
-    for must not matter, and is one if any more decisions hang on it than on random words.
+    A pattern that was found is a shortcut if taking it out or putting it in changes more decisions than
+    random words do, at least 5 % of the decisions for its class change when it is taken out, and the other
+    words of a text do not tell whether it is there. Of one that was asked for, only the first is asked.
     """
     hanging = row.share * row.out.value if row.out else 0.0
-    matters = row.out is not None and row.out.is_above(row.out_control)
-    if asked and row.into is not None:
-        matters = matters or row.into.is_above(row.into_control)
-    if not matters:
-        why = "no more decisions hang on it than on random words"
+    rates = (row.out, row.out_control), (row.into, row.into_control)
+    if not any(rate is not None and rate.is_above(control) for rate, control in rates):
+        why = "it changes no more decisions than random words do"
     elif not asked and hanging < SHARE:
         why = f"{hanging:.1%} of the decisions for {row.class_name} hang on it, fewer than {SHARE:.0%}"
     elif not asked and row.from_content is not None and row.from_content > SPREAD:
