@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from classifsae.activations import Activations, Guidance
     from classifsae.auditing.effects import concept_effects
     from classifsae.auditing.options import AuditOptions
+    from classifsae.auditing.remedy import remedy
     from classifsae.auditing.shortcuts import audit
     from classifsae.classifier.attribution import attribute
     from classifsae.classifier.capture import capture
@@ -54,6 +55,7 @@ _HOMES = {
     "Guidance": "activations",
     "concept_effects": "auditing.effects",
     "AuditOptions": "auditing.options",
+    "remedy": "auditing.remedy",
     "audit": "auditing.shortcuts",
     "attribute": "classifier.attribution",
     "Classifier": "classifier.classifier",
@@ -125,6 +127,7 @@ __all__ = [
     "guide",
     "load_dataset",
     "load_encoder",
+    "remedy",
     "report",
     "score",
 ]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.table import Column
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
+    from classifsae.auditing.remedy import Remedy
     from classifsae.explaining.explainer import Explanation
     from classifsae.pipeline.config import Experiment
     from classifsae.pipeline.run import Outcome, Stop
@@ -67,6 +68,19 @@ GivenPatterns = Annotated[
     typer.Option(
         "--pattern", help="NAME=REGEX: a regular expression that must not matter.", metavar="NAME=REGEX"
     ),
+]
+NewFolder = Annotated[Path, typer.Option("--to", help="New folder for the classifier.", show_default=False)]
+RemovedWords = Annotated[str | None, typer.Option("--remove", help="Words, as they stand in texts.")]
+RemovedConcepts = Annotated[
+    str | None, typer.Option("--concepts", help="Numbers of concepts, such as 3,7, in place of words.")
+]
+AugmentFile = Annotated[
+    Path | None,
+    typer.Option(help="Write training texts in which the words say nothing of the class (JSONL)."),
+]
+AugmentBy = Annotated[
+    Literal["remove", "spread"],
+    typer.Option(help="Remove the words from the texts of --augment, or spread them over all."),
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file as CSV.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON.")]
@@ -165,6 +179,39 @@ def audit(
     for file, as_csv in ((to_csv, True), (to_json, False)):
         if file is not None:
             save_rows(result, file, as_csv=as_csv)
+
+
+@app.command()
+def edit(
+    run: RunPath,
+    to: NewFolder,
+    *,
+    remove: RemovedWords = None,
+    concepts: RemovedConcepts = None,
+    method: MethodLabel = None,
+    seed: Seed = None,
+    augment: AugmentFile = None,
+    augment_by: AugmentBy = "spread",
+) -> None:
+    """Write a classifier without words, or without concepts: a folder that transformers can load too."""
+    from classifsae.pipeline import edit as editing
+
+    if (remove is None) == (concepts is None):
+        raise ConfigError('edit takes --remove "words" or --concepts 3,7, one of the two.')
+    editing.require_new(to)
+    if remove is not None:
+        with Bars().stage("edit") as on_step:
+            cured = editing.remedy_of(run, remove, on_step=on_step)
+        _print_remedy(cured)
+        cured.model.save(to)
+    else:
+        edited, said = editing.without_concepts(run, _numbers(concepts or ""), method=method, seed=seed)
+        _say(said)
+        edited.save(to)
+    _say(f"Classifier: {to}")
+    if augment is not None and remove is not None:
+        n_texts = editing.augment(run, remove, augment, how=augment_by)
+        _say(f"{n_texts:,} training texts for training again: {augment}")
 
 
 @app.command()
@@ -278,6 +325,23 @@ def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool
         from classifsae.explaining.terminal import printed
 
         console.print(printed(explanation, legend=first), highlight=False)
+
+
+def _print_remedy(cured: "Remedy") -> None:
+    """Before and after, and what was tried."""
+    from classifsae.auditing.terminal import before_and_after
+
+    console.print(before_and_after(cured), highlight=False)
+
+
+def _numbers(given: str) -> list[int]:
+    """The numbers of a list such as 3,7."""
+    try:
+        return [int(number) for number in given.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--concepts is {given!r}; give numbers with commas between them, such as 3,7."
+        ) from error
 
 
 def _show_prompt(point: "Experiment") -> None:

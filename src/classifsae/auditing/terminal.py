@@ -1,4 +1,4 @@
-"""An audit as lines for a terminal, and as a file of rows."""
+"""Audits and remedies as lines for a terminal, and an audit as a file of rows."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from classifsae.auditing.answers import Rate
+from classifsae.auditing.remedy import Remedy
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.storage import write_text
 
@@ -42,6 +43,28 @@ def printed(result: AuditResult) -> RenderableType:
     if not result.rows:
         return Group(*said, "")
     return Group(*said, table, Text(LEGEND, style="dim"))
+
+
+def before_and_after(cured: Remedy) -> RenderableType:
+    """What a classifier loses and keeps without a pattern, on test texts, and the ways that were tried."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("test split", overflow="fold", ratio=1)
+    for head in ("before", "after"):
+        table.add_column(head, justify="right", no_wrap=True)
+    rows: list[tuple[str, float, float]] = [
+        (f"decisions that {cured.pattern!r} changes", cured.before.changed, cured.after.changed),
+        ("accuracy on the same texts without it", cured.before.accuracy, cured.after.accuracy),
+        ("accuracy", *cured.accuracy),
+        *((f"recall of {name}", *both) for name, both in cured.of_classes.items()),
+    ]
+    for name, before, after in rows:
+        table.add_row(Text(name), f"{before:.3f}", f"{after:.3f}")
+    tried = "; ".join(
+        f"{trial.way}: {trial.effect.changed:.3f} changed, accuracy {trial.effect.accuracy:.3f}"
+        for trial in cured.trials
+    )
+    said = f"Way: {cured.way}. Tried on a validation part of the training split: {tried}."
+    return Group(Text(cured.finding, style="bold"), table, Text(said, style="dim"))
 
 
 def beside_control(rate: Rate | None, control: Rate | None) -> str:

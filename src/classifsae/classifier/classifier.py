@@ -1,23 +1,28 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.labels import agreed_labels
 from classifsae.classifier.loading.loaded import FACTS, Facts, Loaded, with_saved
+from classifsae.classifier.opening.folding import AffineMap, fold
 from classifsae.classifier.opening.tail import OpenedModel, States, open_model, opening
 from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
-from classifsae.errors import ConfigError
+from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.devices import is_quantized, pick_device, place
 from classifsae.storage import Json, Manifest, fingerprint, finish, hash_tensors, write_json
 from classifsae.tensors import Float, OnStep, Tensor, batches_by_length
+
+if TYPE_CHECKING:
+    from classifsae.concepts.base import Concepts
 
 N_VERIFIED = 8
 OTHER_HEAD = (
@@ -117,6 +122,42 @@ class Classifier:
         write_json(folder / FACTS, saved.model_dump(mode="json", exclude=left_out))
         save_model(folder, self._loaded)
         return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint})
+
+    def changed(self, change: AffineMap) -> Self:
+        """A copy whose head reads A h + b in place of the hidden state h; its weights hold the change.
+
+        Raises:
+            ConfigError: the head reads h by more than linear maps, or the weights are kept by reference.
+        """
+        if self._loaded.base is not None:
+            raise ConfigError(
+                f"{self.name} is an adapter or prompt beside frozen weights, which stay as they are; "
+                f"merge it into its model first."
+            )
+        copy = deepcopy(self)
+        vars(copy).pop("fingerprint", None)
+        fold(copy.opened, change, layer=copy.layer, name=copy.name)
+        return copy
+
+    def without(self, concepts: "Concepts", latents: Sequence[int]) -> Self:
+        """A copy in which some concepts can change nothing.
+
+        The part of the hidden state along their directions is fixed at that of the state of no concepts: an
+        orthogonal projection.
+
+        Args:
+            concepts: fitted on activations of this classifier.
+            latents: of the concepts, their numbers in the method's dictionary.
+        Raises:
+            MismatchError: the concepts are of another classifier, layer or prompt.
+            ConfigError: no such concept, or a head that reads by more than linear maps.
+        """
+        if (concepts.source.model, concepts.source.layer) != (self.fingerprint, self.layer):
+            raise MismatchError(
+                "the concepts were learned from another classifier; give the one they were fitted on."
+            )
+        spanned = torch.linalg.qr(concepts.directions(latents).double().T).Q
+        return self.changed(AffineMap.around(concepts.origin().double(), -spanned @ spanned.T))
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, final
@@ -126,6 +126,23 @@ class Concepts(nn.Module):
     def decode(self, codes: Float[Tensor, "b m"]) -> Float[Tensor, "b d"]:
         """States rebuilt from the kept concepts alone, up to a factor per row."""
         return self.coder.decode_kept(codes, self.kept)
+
+    def origin(self) -> Float[Tensor, " d"]:
+        """The state rebuilt from no concept at all."""
+        return self.decode(self.activation.new_zeros(1, len(self)))[0]
+
+    def directions(self, latents: Sequence[int]) -> Float[Tensor, "q d"]:
+        """What one unit of each of these concepts adds to the state of no concepts.
+
+        Raises:
+            ConfigError: a latent that is not among the concepts.
+        """
+        kept = self.kept.tolist()
+        if unknown := sorted({*latents} - {*kept}):
+            given, known = (", ".join(map(str, some)) for some in (unknown, kept))
+            raise ConfigError(f"there is no concept {given}; choose from {known}.")
+        codes = torch.eye(len(self), device=self.kept.device)[[kept.index(latent) for latent in latents]]
+        return self.decode(codes) - self.origin()
 
     @property
     def class_shares(self) -> Float[Tensor, "m c"]:

@@ -9,7 +9,7 @@ from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.shortcuts import AuditResult, audit
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, StorageError, one_line
-from classifsae.hub.devices import pick_device
+from classifsae.pipeline.checks import usable_device
 from classifsae.pipeline.run_folder import SPLITS, RunFolder
 from classifsae.pipeline.stages import Work
 from classifsae.storage import manifest_of
@@ -26,7 +26,7 @@ def work_of(folder: Path) -> Work:
     experiment = run.read_experiment()
     if any(manifest_of(run.activations(split)) is None for split in SPLITS):
         raise StorageError(f"{run.path} holds no activations; run its experiment to the end first.")
-    return Work(experiment, load_dataset(experiment.dataset), run, str(pick_device(experiment.device)))
+    return Work(experiment, load_dataset(experiment.dataset), run, usable_device(experiment))
 
 
 def options_of(*, terms: Path | None, pairs: Path | None, patterns: Sequence[str]) -> AuditOptions | None:
