@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 ENOUGH = 0.8
 """Of the effect of a pattern, so much must go."""
 
-MAX_PAIRS = 1000
+MAX_PAIRS = 2000
 """Texts of a split that are read with the pattern and without it, at most."""
 
 _N_FEW, _VALIDATION = 20, 0.25
-_STEPS, _RATE, _DECAY, _AGREE = 100, 3e-3, 1e-3, 1.0
+_STEPS, _RATE, _DECAY, _AGREE = 100, 3e-3, 1e-3, 2.0
 """Of the refit: steps of Adam, learning rate, weights of the squared change and of the agreement of pairs."""
 
 
@@ -115,7 +115,7 @@ class Remedy:
             f"it: {left.accuracy:.3f}, before {was.accuracy:.3f}."
         )
         if self.reduction < ENOUGH:
-            said += " That is not enough: the classes lie along it. Train again without it (--augment)."
+            said += " That is not enough: classes lie along it. Train again without it (--augment)."
         return said
 
 
@@ -254,7 +254,7 @@ def leace(pairs: Pairs) -> AffineMap:
 def refitted(tail: Tail, pairs: Pairs, first: AffineMap) -> AffineMap:
     """A change of the states, ``first`` and then one by which the head gives the true labels both ways.
 
-        mean over both of -ln p(label) + mean over pairs of KL(p, q) + KL(q, p) + 0.001 ||C||^2
+        mean over both of -ln p(label) + 2 mean over pairs of (KL(p, q) + KL(q, p)) + 0.001 ||C||^2
 
     over h + C (h - mean) + b, from C = 0 and b = 0, by Adam on all pairs at once.
     """
