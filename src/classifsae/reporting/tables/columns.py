@@ -86,6 +86,12 @@ COLUMNS = (
         "not chosen on: 0.5 by chance, 1 always.", optional=True,
     ),
     Column(
+        "simulatability", "simulatability", "-1-1", "↑",
+        "How many more decisions a reader foretells who is told the names of a sentence's concepts beside "
+        "the sentence; every class counts alike. The class under its own name has all there is to have.",
+        optional=True,
+    ),
+    Column(
         "n_distinct", "distinct", "count", "↑",
         "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
         optional=True,
