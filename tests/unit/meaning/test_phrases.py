@@ -165,7 +165,7 @@ def test_phrases_are_apart_unless_one_has_an_end_of_the_other():
 @pytest.mark.parametrize(
     ("phrase", "texts", "written"),
     [
-        ("federal reserve", ["The Federal Reserve", "federal reserve", "a Federal Reserve"], "Federal Reserve"),
+        ("federal bank", ["The Federal Bank", "a federal bank", "a Federal Bank"], "Federal Bank"),
         ("market", ["Market falls.", "Market up.", "The market fell."], "market"),  # inside a sentence counts
         ("oil prices", ["Oil prices fell.", "Said so. Oil prices rose."], "oil prices"),
         ("oil prices", ['"Oil prices fell"', "REUTERS - Oil prices rose"], "oil prices"),
