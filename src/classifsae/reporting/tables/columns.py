@@ -86,12 +86,6 @@ COLUMNS = (
         "not chosen on: 0.5 by chance, 1 always.", optional=True,
     ),
     Column(
-        "simulatability", "simulatability", "-1-1", "↑",
-        "How many more decisions a reader foretells who is told the names of a sentence's concepts beside "
-        "the sentence; every class counts alike. The class under its own name has all there is to have.",
-        optional=True,
-    ),
-    Column(
         "n_distinct", "distinct", "count", "↑",
         "Concepts that fire on at least 0.5 % of the test sentences, duplicates counted once.", 1,
         optional=True,
@@ -127,6 +121,12 @@ COLUMNS = (
         "net_tvd_weighted", "TVD net of control", "-1-1", "↑",
         "Probability that moves where a concept is removed, less what random changes as large move, concepts "
         "weighted by how often they fire.", optional=True,
+    ),
+    Column(
+        "simulatability", "simulatability", "-1-1", "↑",
+        "How many more decisions a reader foretells who is told the names of a sentence's concepts beside "
+        "the sentence; every class counts alike. The class under its own name has all there is to have.",
+        optional=True,
     ),
     Column(
         "activation_rate", "activation rate", "%", "↓",
