@@ -148,9 +148,10 @@ class _Run:
             for which, own in concepts.items()
         ]
         records = self.with_stability(concepts, records, test=test)
-        self.write_results(concepts, records)
-        if self.until == "score" and not self.needs_names:
-            return self.outcome(records)
+        if not self.needs_names:
+            self.write_results(concepts, records)
+            if self.until == "score":
+                return self.outcome(records)
 
         names = {
             which: self.named(which, concepts=own, train=train, test=test, sentences=sentences)
