@@ -169,8 +169,12 @@ def drawn(
 def prototypes(
     shown: Bool[Tensor, "r c v"], examples: Float[Tensor, "v e"], classes: Float[Tensor, "c e"]
 ) -> Float[Tensor, "r c e"]:
-    """What the reader takes each class to be about, in each draw: its examples and its name, alike."""
-    means = shown.float() @ examples / shown.sum(dim=2, keepdim=True).clamp_min(1)
+    """What the reader takes each class to be about, in each draw: its examples and its name, alike.
+
+    A class without examples is its name alone.
+    """
+    sizes = shown.sum(dim=2, keepdim=True)
+    means = (shown.float() @ examples / sizes.clamp_min(1)).where(sizes > 0, classes)
     return normalize(_apart(means) + _apart(classes), dim=-1)
 
 

@@ -124,6 +124,8 @@ def test_parts_by_hand():
     shown = torch.tensor([[[True, True, False, False], [False, False, True, False]]])
     (view,) = prototypes(shown, examples, torch.eye(2))
     torch.testing.assert_close(view, torch.tensor([[1.0, -1], [-1, 1]]) / 2**0.5)
+    shown[0, 1] = False  # a class that is never answered is its name
+    assert prototypes(shown, examples, torch.eye(2))[0].equal(view)
 
 
 def test_examples_are_of_their_class_and_half_of_it_at_most():
