@@ -9,6 +9,7 @@ import torch
 from classifsae.activations import Activations, check_finite
 from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError, MismatchError
+from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches
 
@@ -51,6 +52,7 @@ class Evaluation:
         hidden: the hidden states themselves, in whatever precision they are kept.
         sentences: the texts and their embeddings, where a score may ask for them.
         documents: text that each row is a window of; None where every row is a text of its own.
+        legend: the names of the concepts, where a score may ask for them.
         on_step: told how far a score has come.
     """
 
@@ -63,6 +65,7 @@ class Evaluation:
     hidden: Float[Tensor, "n d"]
     sentences: Sentences | None = None
     documents: Int[Tensor, " n"] | None = None
+    legend: Legend | None = None
     on_step: OnStep | None = None
 
     @property
@@ -152,6 +155,7 @@ def evaluate(
     test: Activations,
     *,
     sentences: Sentences | None = None,
+    legend: Legend | None = None,
     on_step: OnStep | None = None,
 ) -> Evaluation:
     """Encode a test set and run the rest of the classifier on what the concepts rebuild.
@@ -161,6 +165,7 @@ def evaluate(
         tail: of the classifier that made the activations.
         test: activations of the test split.
         sentences: of the same rows.
+        legend: the names of the concepts.
         on_step: told how far scores have come.
     Raises:
         MismatchError: concepts and activations have different sources, or there are more sentences than
@@ -193,6 +198,7 @@ def evaluate(
         hidden=test.hidden,
         sentences=sentences,
         documents=test.documents,
+        legend=legend,
         on_step=on_step,
     )
     if not torch.isfinite(evaluation.rebuilt).all():

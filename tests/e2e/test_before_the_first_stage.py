@@ -28,6 +28,8 @@ HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy.stats", "pandas"
         ),
         (["n_concepts=33", "methods={ica: {}}"], "width 32 span at most 32 directions"),
         (["methods={sae: {top_k: 0}}"], "top_k"),
+        (["n_concepts=2", "methods={consensus: {}}"], "consensus: n_concepts is 2, but there are 3 classes"),
+        (["methods={whitened_kmeans: {n_axes: 33}}"], "n_axes is 33, but the states span at most 32 axes"),
         (["metrics={shapley: {n_permutation: 3}}"], "unknown option 'n_permutation'"),
         (["encoder=./nowhere"], "nowhere is no folder with a sentence encoder"),
         (["names={from: local, model: ./nowhere}"], "there is no such folder"),

@@ -152,3 +152,40 @@ def test_a_missing_splitter_of_words_is_said_before_the_first_stage(
     with pytest.raises(ConfigError, match=r'without spaces .* pip install "classifsae\[text\]"'):
         run(point)
     assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_names_are_scored_by_the_decisions_that_they_foretell(tmp_path: Path):
+    methods = METHODS | {"classes": {}, "identity": {}}
+    file = write_experiment(tmp_path, methods=methods, seeds=[1], metrics=["completeness", "simulatability"])
+    (point,) = load_experiment(file)
+    outcome = run(point, until="score")
+    by_method = {record["method"]: record for record in outcome.records}
+    assert by_method["classes"]["foretold_with_names"] == pytest.approx(1, abs=0.05)
+    assert by_method["classifsae"]["foretold_from_text"] == by_method["classes"]["foretold_from_text"]
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "simulatability ↑" in table
+    results = json.loads((tmp_path / "run" / "scores.json").read_text())["results"]
+    scored = {result["method"]: result["scores"].get("simulatability") for result in results}
+    assert scored["classes"]["read_by"] == "encoder"
+    assert scored["classes"]["simulatability"]["range"] == [-1, 1]
+    again = run(point, until="score")
+    assert (again.n_done, again.records) == (0, outcome.records)
+    assert (tmp_path / "run" / "table.md").read_text() == table
+
+
+def test_a_language_model_that_names_concepts_reads_the_names_too(
+    experiment_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    n_names = len(load_names(place(experiment_file)))
+    answers = [(200, completion("Sport"), 0.0)] * n_names + [(200, completion("Sports"), 0.0)] * 12
+    with serving(*answers) as server:
+        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny"})
+        settings = [f"names={names}", "metrics={completeness: {}, simulatability: {n_texts: 6}}"]
+        (point,) = load_experiment(experiment_file, settings)
+        outcome = run(point, until="score")
+        (record,) = outcome.records
+        assert record["simulatability"] == 0  # it always says the same
+        assert run(point, until="score").n_done == 0
+    questions = [json.dumps(asked[2]) for asked in server.asked]
+    assert sum("What does it answer to the next text?" in q for q in questions) >= 7

@@ -191,9 +191,9 @@ class SparseMethod(ConceptMethod):
             self._require_latents(self.n_latents)
         return self
 
-    def check(self, *, n_sentences: int | None, width: int | None) -> None:
+    def check(self, *, n_sentences: int | None, width: int | None, n_classes: int | None = None) -> None:
         """Refuse also more concepts, or a larger k, than there are latents."""
-        super().check(n_sentences=n_sentences, width=width)
+        super().check(n_sentences=n_sentences, width=width, n_classes=n_classes)
         if width is not None:
             self._require_latents(self.n_latents or 2 * width)
 

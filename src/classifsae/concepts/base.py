@@ -300,19 +300,21 @@ class ConceptMethod(BaseModel, ABC):
                 f"guide by the texts that were captured."
             )
         n_sentences, width = train.hidden.shape
-        self.check(n_sentences=n_sentences, width=width)
+        n_classes = len(train.predictions.unique())
+        self.check(n_sentences=n_sentences, width=width, n_classes=n_classes)
         self._check_activations(train)
         coder = self.learn(train.to(train.hidden.device), tail, run)
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)
 
-    def check(self, *, n_sentences: int | None, width: int | None) -> None:
+    def check(self, *, n_sentences: int | None, width: int | None, n_classes: int | None = None) -> None:
         """Refuse options that cannot work on so many sentences of this width, before anything is computed.
 
         Args:
             n_sentences: of the training split, where known.
             width: d, where known.
+            n_classes: c, where known; those that are predicted, once that is.
         Raises:
             ConfigError: says which option to change.
         """
@@ -320,6 +322,20 @@ class ConceptMethod(BaseModel, ABC):
             raise ConfigError(
                 f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are only {n_sentences} "
                 f"training sentences; lower n_concepts or add sentences."
+            )
+
+    @final
+    def require_one_per_class(self, n_classes: int | None, *, otherwise: str = "") -> None:
+        """Refuse fewer concepts than classes, for a method whose concepts could then not tell the classes.
+
+        Args:
+            n_classes: c, where known.
+            otherwise: what else there is to do, as the end of a sentence.
+        """
+        if self.n_concepts is not None and n_classes is not None and self.n_concepts < n_classes:
+            raise ConfigError(
+                f"{self.method_name()}: n_concepts is {self.n_concepts}, but there are {n_classes} classes "
+                f"to tell apart; raise n_concepts to {n_classes} at least{otherwise}."
             )
 
     def _check_activations(self, train: Activations) -> None:

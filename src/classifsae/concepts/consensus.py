@@ -68,6 +68,11 @@ class Consensus(ConceptMethod):
     least: Rate = 0.1
     n_steps: PositiveInt = 300
 
+    def check(self, *, n_sentences: int | None, width: int | None, n_classes: int | None = None) -> None:
+        """Refuse also fewer concepts than classes: some class would have no group of its own."""
+        super().check(n_sentences=n_sentences, width=width, n_classes=n_classes)
+        self.require_one_per_class(n_classes)
+
     def learn(self, train: Activations, tail: Tail, run: Run) -> EvidenceCoder:
         """Cluster, agree, and learn to tell the groups from the state.
 

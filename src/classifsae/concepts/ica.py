@@ -42,9 +42,9 @@ class ICA(ConceptMethod):
     max_iterations: PositiveInt = 1000
     tolerance: PositiveFloat = 1e-4
 
-    def check(self, *, n_sentences: int | None, width: int | None) -> None:
+    def check(self, *, n_sentences: int | None, width: int | None, n_classes: int | None = None) -> None:
         """Refuse also more concepts than the states can span directions."""
-        super().check(n_sentences=n_sentences, width=width)
+        super().check(n_sentences=n_sentences, width=width, n_classes=n_classes)
         if n_sentences is not None and width is not None:
             most = min(n_sentences, width)
             self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")

@@ -11,7 +11,7 @@ from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
 from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
 
-_TINY = 1e-12
+_TINY, _N_AXES = 1e-12, 30
 
 
 class WhitenedKMeans(ConceptMethod):
@@ -22,26 +22,34 @@ class WhitenedKMeans(ConceptMethod):
     of their predicted class, and a sentence can only have a concept of its class.
 
     Attributes:
-        n_axes: principal axes that are kept, the widest ones.
+        n_axes: principal axes that are kept, the widest ones; None: 30, or all of narrower states.
         per_class: cluster within the predicted classes; else over all sentences.
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
 
     n_concepts: PositiveInt = 20
-    n_axes: PositiveInt = 30
+    n_axes: PositiveInt | None = None
     per_class: bool = True
     n_starts: PositiveInt = 3
 
-    def learn(self, train: Activations, tail: Tail, run: Run) -> PartitionCoder:
-        """Whiten, cluster, and keep all as one linear score per concept.
+    def check(self, *, n_sentences: int | None, width: int | None, n_classes: int | None = None) -> None:
+        """Refuse also more axes than the states can span, and fewer concepts than classes to divide."""
+        super().check(n_sentences=n_sentences, width=width, n_classes=n_classes)
+        if self.per_class:
+            self.require_one_per_class(n_classes, otherwise=" or set per_class: false")
+        known = [most for most in (n_sentences, width) if most is not None]
+        if self.n_axes is not None and known and self.n_axes > min(known):
+            raise ConfigError(
+                f"whitened_kmeans: n_axes is {self.n_axes}, but the states span at most {min(known)} axes, "
+                f"as many as a state has numbers or as there are sentences; give 1 to {min(known)}."
+            )
 
-        Raises:
-            ConfigError: fewer concepts than predicted classes.
-        """
+    def learn(self, train: Activations, tail: Tail, run: Run) -> PartitionCoder:
+        """Whiten, cluster, and keep all as one linear score per concept."""
         hidden, classes = train.hidden, train.predictions
         if not self.per_class:
             classes = torch.zeros_like(classes)
-        mean, axes = whitening(hidden, classes, self.n_axes)
+        mean, axes = whitening(hidden, classes, self.n_axes or min(_N_AXES, hidden.shape[1]))
         rows, centres = (hidden - mean) @ axes, []
         shares = self.shares(classes.bincount(minlength=train.n_classes))
         for c in shares.nonzero().flatten().tolist():
@@ -58,11 +66,6 @@ class WhitenedKMeans(ConceptMethod):
         """Concepts of each class: one at least, as many more as its share of the sentences asks for."""
         present = (sizes > 0).long()
         spare = self.n_concepts - int(present.sum())
-        if spare < 0:
-            raise ConfigError(
-                f"whitened_kmeans: n_concepts is {self.n_concepts}, but the classifier predicts "
-                f"{int(present.sum())} classes; raise n_concepts or set per_class: false."
-            )
         exact = spare * sizes / sizes.sum()
         shares = present + exact.floor().long()
         left = self.n_concepts - int(shares.sum())
@@ -76,6 +79,6 @@ def whitening(
     """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
     rest = less_class_mean(hidden, classes).double()
     variances, axes = torch.linalg.eigh(rest.T @ rest / len(rest))
-    kept = slice(max(0, len(variances) - n_axes), None)
+    kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
     return hidden.mean(dim=0), (axes[:, kept] / spread).flip(1).to(hidden)

@@ -13,7 +13,7 @@ from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import N_SENTENCES
 from classifsae.meaning.names import MOST_CHARACTERS, ConceptName, Fidelity, fidelity
-from classifsae.meaning.phrases import Phrase, phrases_of
+from classifsae.meaning.phrases import Phrase, as_cased, phrases_of
 from classifsae.meaning.sentences import Sentences
 from classifsae.meaning.words import N_READ, WordOptions
 from classifsae.tensors import Bool, Float, Int, SentenceEncoder, Tensor
@@ -105,7 +105,17 @@ def name_by_phrases(
             strict=True,
         )
     ]
-    return _named(names, _chosen(choices, encoder))
+    chosen = [
+        choice if choice.is_sentence else _with_capitals(choice, members.nonzero().flatten().tolist(), texts)
+        for choice, members in zip(_chosen(choices, encoder), activating.sets, strict=True)
+    ]
+    return _named(names, chosen)
+
+
+def _with_capitals(chosen: "_Chosen", rows: Sequence[int], texts: Sequence[str]) -> "_Chosen":
+    """A phrase, or two, with the capitals of the sentences on which the concept is active."""
+    own = [texts[row] for row in rows]
+    return replace(chosen, name=", ".join(as_cased(phrase, own) for phrase in chosen.name.split(", ")))
 
 
 def _named(names: Sequence[ConceptName], chosen: Sequence["_Chosen"]) -> tuple[ConceptName, ...]:

@@ -38,8 +38,8 @@ class TokenEncoder(Protocol):
     def tokens(self, texts: Sequence[str], /) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Tokens of each text, and their characters in it; equal numbers for a special token."""
 
-    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
-        """Last states of some rows of tokens, filled up on the right."""
+    def read(self, ids: list[list[int]], /) -> tuple[Float[Tensor, "b t e"], Float[Tensor, "b e"]]:
+        """Last states of some rows of tokens, filled up on the right, and the embedding of each row."""
 
 
 @final
@@ -60,7 +60,7 @@ class MiniLM:
         embeddings = torch.empty(len(texts), self._model.config.hidden_size)
         n_done = 0
         for rows in batches_by_length([len(row) for row in ids], _MAX_TOKENS):
-            embeddings[rows] = self._embed([ids[row] for row in rows])
+            embeddings[rows] = self.read([ids[row] for row in rows])[1].cpu()
             n_done += len(rows)
             if on_step:
                 on_step(n_done, len(texts), {})
@@ -70,19 +70,13 @@ class MiniLM:
         """The first 256 tokens of each text, and their characters in it."""
         return _tokens(self._tokenizer, texts, _MAX_LENGTH)
 
-    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
-        """Last hidden states."""
-        return self._run(ids)[0]
-
-    def _embed(self, ids: list[list[int]]) -> Float[Tensor, "b e"]:
-        states, mask = self._run(ids)
-        return normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1).cpu()
-
     @torch.no_grad()
-    def _run(self, ids: list[list[int]]) -> tuple[Float[Tensor, "b t e"], Float[Tensor, "b t 1"]]:
+    def read(self, ids: list[list[int]], /) -> tuple[Float[Tensor, "b t e"], Float[Tensor, "b e"]]:
+        """Last hidden states, and their mean over the tokens of each row, at unit norm."""
         padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._model.device)
         states = self._model(**padded).last_hidden_state
-        return states, padded["attention_mask"][:, :, None].to(states)
+        mask = padded["attention_mask"][:, :, None].to(states)
+        return states, normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
 
 
 @final
@@ -109,10 +103,11 @@ class FromSentenceTransformers:
         return _tokens(self._model.tokenizer, texts, self._model.max_seq_length or _MAX_LENGTH)
 
     @torch.no_grad()
-    def token_states(self, ids: list[list[int]], /) -> Float[Tensor, "b t e"]:
-        """Last hidden states of the transformer."""
+    def read(self, ids: list[list[int]], /) -> tuple[Float[Tensor, "b t e"], Float[Tensor, "b e"]]:
+        """Last hidden states of the transformer, and what the model makes of them, at unit norm."""
         padded = self._model.tokenizer.pad({"input_ids": ids}, return_tensors="pt", padding_side="right")
-        return self._model[0](dict(padded.to(self._model.device)))["token_embeddings"].float()
+        found = self._model(dict(padded.to(self._model.device)))
+        return found["token_embeddings"].float(), normalize(found["sentence_embedding"].float(), dim=1)
 
 
 def _tokens(

@@ -45,10 +45,10 @@ def guide(
     raw = tuple(texts.texts if isinstance(texts, Texts) else texts)
     weights = weights or [np.ones(len(text), np.float32) for text in raw]
     made_by = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
-    embeddings = made_by(raw, on_step=on_step)
     if not isinstance(made_by, TokenEncoder):
+        embeddings = made_by(raw, on_step=on_step)
         return Guidance(read=normalize(embeddings - embeddings.mean(dim=0), dim=1), embeddings=embeddings)
-    read = weighted_states(raw, weights, made_by, on_step=on_step)
+    read, embeddings = weighted_states(raw, weights, made_by, on_step=on_step)
     return Guidance(read=normalize(read - read.mean(dim=0), dim=1), embeddings=embeddings)
 
 
@@ -58,21 +58,25 @@ def weighted_states(
     encoder: TokenEncoder,
     *,
     on_step: OnStep | None = None,
-) -> Float[Tensor, "n e"]:
-    """Weighted sum of each text's token states less their mean over all tokens, at unit norm."""
+) -> tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]:
+    """Weighted sum of each text's token states less their mean over all tokens, at unit norm; and embeddings.
+
+    Each text is read once for both.
+    """
     if len(weights) != len(texts):
         raise MismatchError(
             f"there are {len(texts)} texts and weights of {len(weights)}; attribute the same."
         )
     ids, spans = encoder.tokens(texts)
     of_tokens = token_weights(ids, spans, weights)
-    sums, masses, real_states, n_tokens = [], torch.zeros(len(texts)), [], 0
+    sums, embedded, masses, real_states, n_tokens = [], [], torch.zeros(len(texts)), [], 0
     order: list[int] = []
     for batch in batches_by_length([len(row) for row in ids], _MAX_TOKENS):
-        states = encoder.token_states([ids[i] for i in batch]).cpu()
+        states, embeddings = (made.cpu() for made in encoder.read([ids[i] for i in batch]))
         width = states.shape[1]
         own = torch.tensor(np.stack([np.pad(of_tokens[i], (0, width - len(ids[i]))) for i in batch]))
         real = torch.tensor([[s < e for s, e in spans[i]] + [False] * (width - len(ids[i])) for i in batch])
+        embedded.append(embeddings)
         sums.append(torch.einsum("bt,bte->be", own, states))
         masses[batch] = own.sum(dim=1)
         real_states.append(states[real].double().sum(dim=0))
@@ -82,7 +86,7 @@ def weighted_states(
             on_step(len(order), len(texts), {})
     back = torch.tensor(order).argsort()
     mean = (torch.stack(real_states).sum(dim=0) / max(n_tokens, 1)).float()
-    return normalize(torch.cat(sums)[back] - masses[:, None] * mean, dim=1)
+    return normalize(torch.cat(sums)[back] - masses[:, None] * mean, dim=1), torch.cat(embedded)[back]
 
 
 def token_weights(

@@ -184,8 +184,12 @@ def clean(answer: str) -> str:
 
 
 def _first_line(answer: str) -> str:
-    lines = _THOUGHT.sub("", answer).strip().splitlines()
-    return next((line for line in lines if any(c.isalpha() for c in line)), "")
+    return next((line for line in shown_lines(answer) if any(c.isalpha() for c in line)), "")
+
+
+def shown_lines(answer: str) -> list[str]:
+    """The lines of a language model's answer, without the thoughts before it and without empty lines."""
+    return [line for line in _THOUGHT.sub("", answer).splitlines() if line.strip()]
 
 
 def judge(

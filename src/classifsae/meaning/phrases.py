@@ -1,17 +1,27 @@
 """Phrases of a concept's sentences, as they are written, against those of the other concepts of its class."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from classifsae.meaning.words import WordOptions, phrases_as_written
+from classifsae.meaning.words import WordOptions, phrases_as_written, without_markup
 
 MAX_WORDS, MAX_CHARACTERS = 5, 60
 """Of a phrase."""
 
 N_CANDIDATES = 30
 """Phrases of a concept that are looked at."""
+
+
+_ENDS = ".!?:;|\N{HORIZONTAL ELLIPSIS}-\N{EN DASH}\N{EM DASH}"
+"""What a sentence, or a headline's second half, begins after."""
+
+_BEFORE_A_WORD = (
+    " \t\r\n\"'()[]*#\N{LEFT SINGLE QUOTATION MARK}\N{LEFT DOUBLE QUOTATION MARK}\N{INVERTED QUESTION MARK}"
+)
+"""What may stand between that and the first word."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +114,46 @@ def _always_within(phrases: Iterable[str], counts: Mapping[str, int]) -> set[str
 
 def _parts(words: Sequence[str]) -> Iterator[str]:
     return (" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1))
+
+
+def as_cased(phrase: str, texts: Sequence[str]) -> str:
+    """A lower-cased phrase with the capitals that it is written with most often in these texts.
+
+    Where a sentence begins, the first word has a capital that says nothing: what stands there counts only
+    where the phrase stands nowhere else, and its first word is then written as that word is elsewhere, or in
+    lower case.
+
+    Args:
+        phrase: words with one space between them.
+        texts: in any case, such as those on which a concept is active.
+    """
+    plain = [without_markup(text) for text in texts]
+    inside, at_start = _forms(phrase, plain)
+    if inside or not at_start:
+        return _commonest(inside, phrase)
+    first, space, rest = _commonest(at_start, phrase).partition(" ")
+    elsewhere = _forms(first.lower(), plain)[0] if first.istitle() else Counter([first])
+    return f"{_commonest(elsewhere, first.lower())}{space}{rest}"
+
+
+def _forms(phrase: str, texts: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
+    """How often a phrase is written in each way: within a sentence, and where one begins."""
+    words = r"\s+".join(map(re.escape, phrase.split()))
+    pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+    inside, at_start = Counter[str](), Counter[str]()
+    for text in texts:
+        for found in pattern.finditer(text):
+            counter = at_start if _begins_sentence(text, found.start()) else inside
+            counter[" ".join(found[0].split())] += 1
+    return inside, at_start
+
+
+def _begins_sentence(text: str, place: int) -> bool:
+    """Whether only quotation marks and the like stand between a place and the end of what was before."""
+    while place and text[place - 1] in _BEFORE_A_WORD:
+        place -= 1
+    return place == 0 or text[place - 1] in _ENDS
+
+
+def _commonest(forms: Counter[str], otherwise: str) -> str:
+    return forms.most_common(1)[0][0] if forms else otherwise

@@ -195,10 +195,15 @@ def _tokens(words: list[str], lemma_of: dict[str, str], stop: frozenset[str]) ->
 
 
 def _cleaned(text: str, language: str) -> str:
-    """Lower-cased text without markup; entities that lost their ``&`` on the way are mended first."""
-    entities = _ENTITY.sub(r"&\1;", _NO_CHARACTER.sub(" ", text))
-    plain = unicodedata.normalize("NFC", _MARKUP.sub(_LEFT_OUT, html.unescape(entities))).lower()
+    """Lower-cased text without markup, and without contractions in English."""
+    plain = without_markup(text).lower()
     return _CONTRACTION.sub(_LEFT_OUT, plain) if language == "en" else plain
+
+
+def without_markup(text: str) -> str:
+    """Text without markup, addresses and handles; entities that lost their ``&`` are mended first."""
+    entities = _ENTITY.sub(r"&\1;", _NO_CHARACTER.sub(" ", text))
+    return unicodedata.normalize("NFC", _MARKUP.sub(_LEFT_OUT, html.unescape(entities)))
 
 
 def _any_unspaced(texts: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
 from classifsae.errors import ClassifSAEWarning, ConfigError
+from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics._resampling import sampling_errors, stability_over_samples
 from classifsae.metrics._stability import stability, stability_over
@@ -127,6 +128,7 @@ def score(
     *,
     metrics: Iterable[str] | Mapping[str, Metric] | None = None,
     sentences: Sentences | None = None,
+    legend: Legend | None = None,
     n_halves: int = 0,
     on_step: OnStep | None = None,
 ) -> Scores:
@@ -139,13 +141,14 @@ def score(
         metrics: what to measure: names, such as ``["completeness", "shapley"]``, or metrics by name; by
             default completeness and causality, and, where there are sentences, interpretability.
         sentences: the test split's texts, embedded.
+        legend: the names of the concepts, for a metric that reads them.
         n_halves: random halves of the sentences by which the errors of all scores are measured; 0: none are.
         on_step: told how far the ablations have come.
     Raises:
         MismatchError: the activations come from another model, layer, prompt or data set, or are not as many
             as the sentences.
         DataError: states or logits are not finite.
-        ConfigError: an unknown metric, or one that needs sentences, and there are none.
+        ConfigError: an unknown metric, or one that needs sentences or names, and there are none.
     Warns:
         ClassifSAEWarning: the concepts reproduce under 90 % of the decisions, or hardly ever answer a class.
     """
@@ -156,7 +159,9 @@ def score(
     for metric in metrics.values():
         if metric.needs_sentences:
             metric.require(sentences)
-    evaluation = evaluate(concepts, tail, test, sentences=sentences, on_step=on_step)
+        if metric.needs_names:
+            metric.require_names(legend)
+    evaluation = evaluate(concepts, tail, test, sentences=sentences, legend=legend, on_step=on_step)
     scores = Scores(
         {name: metric.measure(evaluation) for name, metric in metrics.items()},
         sampling_errors(metrics, replace(evaluation, on_step=None), n_halves=n_halves),

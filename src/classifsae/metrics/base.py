@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from classifsae.bottleneck import Evaluation
 from classifsae.errors import ConfigError
+from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.registry import ClassRegistry
 from classifsae.storage import Json
@@ -99,11 +100,13 @@ class Metric(BaseModel, ABC):
 
     Attributes:
         needs_sentences: whether it reads texts or their embeddings.
+        needs_names: whether it reads the names of the concepts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     needs_sentences: ClassVar[bool] = False
+    needs_names: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, evaluation: Evaluation) -> Result:
@@ -123,6 +126,21 @@ class Metric(BaseModel, ABC):
                 f"pass them: score(..., sentences=embed(texts))."
             )
         return sentences
+
+    @classmethod
+    def require_names(cls, legend: Legend | None) -> Legend:
+        """The names that a metric needs.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if legend is None:
+            name = cls.__module__.rpartition(".")[2]
+            raise ConfigError(
+                f"the metric {name} needs the names of the concepts, and was given none; "
+                f"pass them: score(..., legend=Legend.of(names, ...))."
+            )
+        return legend
 
 
 METRICS: ClassRegistry[Metric] = ClassRegistry("metric", "classifsae.metrics", Metric)

@@ -76,7 +76,9 @@ def check_methods(experiment: Experiment, data: Dataset, *, width: int | None) -
     Raises:
         ConfigError: says which option of which method to change.
     """
+    n_classes = len(data.label_names)
     is_cut = experiment.backbone.long_texts == "cut"  # else a text may be several rows
     for label in experiment.methods:
         recipe = experiment.recipe(label, experiment.seeds[0])
-        recipe.check(n_sentences=len(data.train) if is_cut else None, width=width)
+        n_sentences = len(data.train) if is_cut else None
+        recipe.check(n_sentences=n_sentences, width=width, n_classes=n_classes)

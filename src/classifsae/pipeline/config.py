@@ -198,6 +198,11 @@ class Experiment(BaseModel):
         return any(metric.needs_sentences for metric in self.built_metrics().values())
 
     @property
+    def needs_names(self) -> bool:
+        """Whether a metric reads the names of the concepts."""
+        return any(metric.needs_names for metric in self.built_metrics().values())
+
+    @property
     def is_guided(self) -> bool:
         """Whether a method learns from the training texts too."""
         return any(self.recipe(label, self.seeds[0]).guided for label in self.methods)

@@ -31,6 +31,7 @@ from classifsae.pipeline.checks import (
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, FitScores, Record, RunFolder, RunScores, Split, fits_of
 from classifsae.pipeline.stages import (
+    NameFacts,
     ScoreFacts,
     Stage,
     Work,
@@ -45,6 +46,7 @@ from classifsae.pipeline.stages import (
     name,
     report,
     score,
+    simulate,
     stability,
     trained_elsewhere,
 )
@@ -99,7 +101,7 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
     experiment, device = experiment.anchored(), usable_device(experiment)
-    if until in ("describe", "report"):
+    if until in ("describe", "report") or (until == "score" and experiment.needs_names):
         check_for_names(experiment)
     data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
     if until in ("score", "describe", "report"):
@@ -125,6 +127,7 @@ class _Run:
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    scores_of_names: dict[FitName, Record] = field(default_factory=dict)
 
     def through(self) -> Outcome:
         """The stages in order, up to the last one asked for."""
@@ -148,13 +151,24 @@ class _Run:
             for which, own in concepts.items()
         ]
         records = self.with_stability(concepts, records, test=test)
-        self.write_results(concepts, records)
-        if self.until == "score":
-            return self.outcome(records)
+        if not self.needs_names:
+            self.write_results(concepts, records)
+            if self.until == "score":
+                return self.outcome(records)
 
-        for which, own in concepts.items():
-            self.named(which, concepts=own, train=train, test=test, sentences=sentences)
-        if self.until == "describe":
+        names = {
+            which: self.named(which, concepts=own, train=train, test=test, sentences=sentences)
+            for which, own in concepts.items()
+        }
+        if self.needs_names and sentences is not None:
+            simulated = {
+                which: simulate(work, which, concepts=own, names=named, test=test, sentences=sentences)
+                for which, own in concepts.items()
+                if (named := names[which])
+            }
+            records = self.with_names_scored(simulated, records)
+            self.write_results(concepts, records)
+        if self.until in ("score", "describe"):
             return self.outcome(records)
 
         shown = self.shown(concepts)
@@ -281,6 +295,11 @@ class _Run:
         judged = self.until != "score" and experiment.names.source != "words"
         return judged or experiment.needs_sentences
 
+    @property
+    def needs_names(self) -> bool:
+        """Whether a metric reads names, so that they are made before the table is."""
+        return self.work.experiment.needs_names
+
     def scored(self, which: FitName, manifest: Manifest) -> Record:
         """The scores of one method and seed as a flat record."""
         work, found = self.work, ScoreFacts.model_validate(manifest.record)
@@ -309,6 +328,19 @@ class _Run:
                 found |= {(label, seed): _RECORD.validate_python(v) for seed, v in manifest.record.items()}
         return [r | found.get((str(r["method"]), str(r["seed"])), _UNKNOWN) for r in records]
 
+    def with_names_scored(self, stages: dict[FitName, Stage], records: Sequence[Record]) -> list[Record]:
+        """The records with the scores of names; those of methods too large to be named have none."""
+        found: dict[tuple[str, str], Record] = {}
+        for which, stage in stages.items():
+            scored = NameFacts.model_validate(self.done(stage).record)
+            self.scores_of_names[which] = scored.by_metric
+            found[which.label, str(which.seed)] = scored.scores
+            if scored.failure:
+                said = f"the language model foretold nothing: {scored.failure}; delete {stage.folder} to ask"
+                self.note(which, f"{said} again.")
+        unknown: Record = dict.fromkeys(name for flat in found.values() for name in flat)
+        return [r | found.get((str(r["method"]), str(r["seed"])), unknown) for r in records]
+
     def write_results(self, fits: Iterable[FitName], records: Sequence[Record]) -> None:
         """Write what is known once all scores are: summary, all scores, table."""
         work = self.work
@@ -319,22 +351,35 @@ class _Run:
             protocol=work.experiment.protocol,
             notes=tuple(self.notes),
             results=tuple(
-                FitScores(method=which.label, seed=which.seed, scores=work.folder.read_scores(which))
+                FitScores(
+                    method=which.label,
+                    seed=which.seed,
+                    scores=work.folder.read_scores(which) | self.scores_of_names.get(which, {}),
+                )
                 for which in fits
             ),
         )
         work.folder.write_results(scores, records, markdown(records, notes=self.notes))
 
-    def named(self, which: FitName, *, concepts: str, train: str, test: str, sentences: str | None) -> None:
-        """Words and names of the concepts of one method and seed, unless they are too many to read."""
-        work = self.work
+    def named(
+        self, which: FitName, *, concepts: str, train: str, test: str, sentences: str | None
+    ) -> str | None:
+        """Words and names of the concepts of one method and seed, unless they are too many to read.
+
+        Returns:
+            Identity of the names; None where none were made and judged.
+        """
+        work, named = self.work, None
         if len(work.concepts(which)) > MAX_DESCRIBED:
-            return
+            return None
         self.done(describe(work, which, concepts=concepts, test=test))
         if sentences is not None:
             stage = name(work, which, concepts=concepts, train=train, test=test, sentences=sentences)
-            self.note(which, failed_note(self.done(stage), stage.folder))
+            manifest = self.done(stage)
+            self.note(which, failed_note(manifest, stage.folder))
+            named = manifest.identity
         self.note(which, read_names(work.folder.own_names(which)).note(work.folder.identity(which)))
+        return named
 
     def audited(self, *, train: str, test: str) -> str | None:
         """Identity of the patterns on which decisions hang, if they are looked for."""

@@ -3,7 +3,7 @@
 runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  audit/  report/
-    concepts/  scores/  descriptions/  named/  effects/      each <method>/seed-<n>/
+    concepts/  scores/  descriptions/  named/  simulatability/  effects/      each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 
@@ -150,6 +150,10 @@ class RunFolder:
     def made_names(self, fit: FitName) -> Path:
         """Names that a run gave to the concepts of one method and seed."""
         return self._of_fit("named", fit)
+
+    def simulatability(self, fit: FitName) -> Path:
+        """Scores of the names of the concepts of one method and seed."""
+        return self._of_fit("simulatability", fit)
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""

@@ -29,6 +29,7 @@ from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
     from classifsae.meaning.choosing import HeldOut
+    from classifsae.meaning.legend import Read
     from classifsae.meaning.llm import Ask
     from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor
 
@@ -121,6 +122,13 @@ class Work:
     def namer(self) -> "Ask | None":
         """The language model that names concepts, if one does."""
         return self.experiment.names.ask(self.device)
+
+    @cached_property
+    def reader(self) -> "Read | None":
+        """The language model as a reader of names, if one names; no question is asked twice."""
+        from classifsae.meaning.reader import reader
+
+        return None if self.namer is None else reader(cache(self.namer), self.data.label_names)
 
     @cached_property
     def held_out(self) -> "HeldOut":
@@ -285,8 +293,9 @@ class ScoreFacts(BaseModel, frozen=True):
 
 def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: str | None) -> Stage:
     """Scores of the concepts of one method and seed."""
-    metrics, folder = work.experiment.built_metrics(), work.folder.scores(which)
-    sentences = sentences if work.experiment.needs_sentences else None
+    built, folder = work.experiment.built_metrics(), work.folder.scores(which)
+    metrics = {name: metric for name, metric in built.items() if not metric.needs_names}
+    sentences = sentences if any(metric.needs_sentences for metric in metrics.values()) else None
     options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
     n_halves = work.experiment.n_halves
 
@@ -425,6 +434,77 @@ def effects(work: Work, which: FitName, *, concepts: str, train: str, test: str)
     decided_by = options.model_dump(mode="json", include={"n_phrases", "texts_per_concept", "seed"})
     depends_on = (concepts, train, test, work.data.train.identity, work.data.test.identity, decided_by)
     return Stage(f"effects {which}", folder, depends_on, make)
+
+
+class NameFacts(BaseModel, frozen=True):
+    """What the manifest of scores of names says of them.
+
+    Attributes:
+        scores: every number by name, None where undefined.
+        by_metric: all that each metric says.
+        failure: why a language model foretold nothing; "" where it did, or none was asked.
+    """
+
+    scores: dict[str, Json]
+    by_metric: dict[str, Json]
+    failure: str = ""
+
+
+def simulate(work: Work, which: FitName, *, concepts: str, names: str, test: str, sentences: str) -> Stage:
+    """Scores of the names that a run gave to the concepts of one method and seed.
+
+    Concepts that are the predicted classes are called by these, whatever their sentences.
+    """
+    experiment, folder, label_names = (
+        work.experiment,
+        work.folder.simulatability(which),
+        work.data.label_names,
+    )
+    metrics = {name: metric for name, metric in experiment.built_metrics().items() if metric.needs_names}
+    options: Json = {name: metric.model_dump(mode="json") for name, metric in metrics.items()}
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.meaning.legend import Legend
+        from classifsae.meaning.names import load_names
+        from classifsae.metrics.base import number
+        from classifsae.metrics.simulatability import SimulatabilityResult
+
+        found, held = work.concepts(which), work.held_out
+        called = [name.name for name in load_names(work.folder.made_names(which))]
+        if experiment.recipe(*which).role == "label":
+            called = [label_names[c] for c in found.segment_of.tolist()]
+        legend = Legend.of(
+            called,
+            found,
+            work.activations("train"),
+            label_names,
+            rows=held.rows,
+            sentences=held.sentences,
+            encoder=work.encoder,
+            read=work.reader,
+        )
+        scores = cs.score(
+            found,
+            work.tail,
+            work.activations("test"),
+            metrics=metrics,
+            sentences=work.sentences(),
+            legend=legend,
+            n_halves=0 if work.reader else experiment.n_halves,
+            on_step=on_step,
+        )
+        flat: dict[str, Json] = {score.name: number(score.value) for score in scores.flat()}
+        flat |= {f"{name}_error": error for name, error in scores.errors.items()}
+        facts = NameFacts(
+            scores=flat,
+            by_metric={name: result.as_json() for name, result in scores.results.items()},
+            failure=next(r.failure for r in scores.results.values() if isinstance(r, SimulatabilityResult)),
+        )
+        finish(folder, inputs=inputs, record=facts.model_dump(mode="json"))
+
+    errors = (experiment.n_halves,) if experiment.n_halves else ()
+    decided_by: list[Json] = [options, list(label_names), *errors]
+    return Stage(f"simulate {which}", folder, (concepts, names, test, sentences, *decided_by), make)
 
 
 def report(

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize, one_hot
 from classifsae.activations import Activations, Guidance, Source
 from classifsae.concepts import Run
 from classifsae.concepts._evidence import sparse
+from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.classes import Classes
 from classifsae.concepts.consensus import Consensus, agreement
 from classifsae.concepts.kmeans import KMeans
@@ -69,10 +70,29 @@ def test_whitened_clusters_keep_to_the_class_and_find_its_parts():
     assert all(len(train.predictions[codes[:, j] == 1].unique()) == 1 for j in range(6))
 
 
-def test_fewer_concepts_than_classes_are_refused():
+@pytest.mark.parametrize("method", [WhitenedKMeans, Consensus])
+def test_fewer_concepts_than_classes_are_refused(method: type[ConceptMethod]):
     train, _, _ = worlds()
-    with pytest.raises(ConfigError, match="n_concepts is 1, but the classifier predicts 2 classes"):
-        WhitenedKMeans(n_concepts=1).fit(train, tail)
+    said = "n_concepts is 1, but there are 2 classes to tell apart; raise n_concepts to 2 at least"
+    with pytest.raises(ConfigError, match=said):
+        method(n_concepts=1).fit(train, tail)
+    with pytest.raises(ConfigError, match=said):
+        method(n_concepts=1).check(n_sentences=None, width=None, n_classes=2)
+
+
+def test_whitened_clusters_over_all_sentences_may_be_fewer_than_classes():
+    train, _, _ = worlds()
+    assert len(WhitenedKMeans(n_concepts=1, per_class=False).fit(train, tail)) == 1
+
+
+def test_more_axes_than_the_states_span_are_refused():
+    train, _, _ = worlds()
+    with pytest.raises(ConfigError, match=r"n_axes is 25, but the states span at most 24 axes.*give 1 to 24"):
+        WhitenedKMeans(n_axes=25).fit(train, tail)
+    with pytest.raises(ConfigError, match="give 1 to 9"):
+        WhitenedKMeans(n_concepts=2, n_axes=10).check(n_sentences=9, width=None)
+    fitted = [WhitenedKMeans(n_concepts=6, n_axes=n).fit(train, tail) for n in (24, None)]
+    assert fitted[0].encode(train.hidden).equal(fitted[1].encode(train.hidden))
 
 
 def test_consensus_finds_the_parts_from_states_and_texts():

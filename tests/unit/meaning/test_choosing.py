@@ -107,6 +107,11 @@ def test_every_name_is_written_in_a_text():
     assert all(part in joined for name in world.named() for part in name.name.split(", "))
 
 
+def test_names_have_the_capitals_of_their_sentences():
+    world = World(["price of Brent crude", *THEMES[1:]])
+    assert [n.name for n in world.named()] == ["price of Brent crude", *THEMES[1:]]
+
+
 def test_where_no_phrase_fits_the_name_is_a_sentence_and_says_so():
     world = World(THEMES)
     chance = random.Random(0)

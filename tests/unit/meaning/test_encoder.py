@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from classifsae.errors import ConfigError
 from classifsae.meaning import encoder
-from classifsae.meaning.encoder import embed, encoder_fingerprint, load_encoder
+from classifsae.meaning.encoder import TokenEncoder, embed, encoder_fingerprint, load_encoder
 from classifsae.meaning.sentences import Sentences
 from classifsae.tensors import SentenceEncoder, Tensor
 
@@ -142,6 +142,10 @@ def test_sentence_transformers_gives_the_same_embeddings(minilm: SentenceEncoder
     theirs = embed(texts, encoder=str(st_folder), device="cpu")
     assert torch.allclose(minilm(texts), theirs.embeddings, atol=1e-5)
     assert theirs.encoder != minilm.fingerprint
+    other = load_encoder(str(st_folder), device="cpu")
+    assert isinstance(other, TokenEncoder)
+    ids, _ = other.tokens(texts)
+    assert torch.allclose(other.read(ids)[1], theirs.embeddings, atol=1e-5)  # in one pass with the states
 
 
 def test_a_model_of_sentence_transformers_that_was_fetched_once_needs_no_hub(

@@ -34,9 +34,11 @@ class Words:
             spans.append([(s, s + len(word)) for s, word in zip(starts, text.split(), strict=True)])
         return [self._ids(text) for text in texts], spans
 
-    def token_states(self, ids, /):
+    def read(self, ids, /):
         width = max(map(len, ids))
-        return torch.stack([self.table[row + [0] * (width - len(row))] for row in ids])
+        states = torch.stack([self.table[row + [0] * (width - len(row))] for row in ids])
+        means = torch.stack([self.table[row].mean(dim=0) for row in ids])
+        return states, normalize(means, dim=1)
 
 
 def weights_of(seed: int) -> list[np.ndarray]:
@@ -62,8 +64,9 @@ def test_weighted_states_are_those_of_a_loop():
             total += float(weight) * (encoder.table[encoder.known.index(word)] - mean)
             place += len(word) + 1
         wanted.append(total)
-    found = weighted_states(TEXTS, weights, encoder)
+    found, embeddings = weighted_states(TEXTS, weights, encoder)
     assert torch.allclose(found, normalize(torch.stack(wanted), dim=1), atol=1e-5)
+    torch.testing.assert_close(embeddings, encoder(TEXTS))
 
 
 def test_a_word_of_every_text_has_no_weight():
@@ -92,5 +95,16 @@ def test_the_packaged_encoder_gives_the_mean_of_its_tokens_as_embedding():
     encoder = load_encoder()
     assert isinstance(encoder, TokenEncoder)
     ids, _ = encoder.tokens(TEXTS[:1])
-    mean = encoder.token_states(ids)[0].mean(dim=0)
-    assert torch.allclose(normalize(mean, dim=0), encoder(TEXTS[:1])[0], atol=1e-5)
+    states, embeddings = encoder.read(ids)
+    assert torch.allclose(normalize(states[0].mean(dim=0), dim=0), encoder(TEXTS[:1])[0], atol=1e-5)
+    assert embeddings.equal(encoder(TEXTS[:1]))
+
+
+def test_guidance_reads_each_text_once_and_embeds_as_the_encoder_does():
+    encoder = load_encoder()
+    n_read, read = [], encoder.read
+    encoder.read = lambda ids: n_read.append(len(ids)) or read(ids)
+    wanted = encoder(TEXTS)
+    n_read.clear()
+    assert guide(TEXTS, weights_of(3), encoder=encoder).embeddings.equal(wanted)
+    assert sum(n_read) == len(TEXTS)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from classifsae.meaning.phrases import N_CANDIDATES, Phrase, contrasted, phrases_of
+from classifsae.meaning.phrases import N_CANDIDATES, Phrase, as_cased, contrasted, phrases_of
 from classifsae.meaning.words import WordOptions, phrases_as_written, tokenise
 
 ENGLISH, NONE = WordOptions(), WordOptions(language="none")
@@ -160,3 +160,30 @@ def test_phrases_are_apart_unless_one_has_an_end_of_the_other():
     for other in ("oil", "oil market", "rise in the price", "crude oil price"):
         assert not oil.is_apart_from(Phrase(other, True))
         assert not Phrase(other, True).is_apart_from(oil)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "texts", "written"),
+    [
+        ("federal bank", ["The Federal Bank", "a federal bank", "a Federal Bank"], "Federal Bank"),
+        ("market", ["Market falls.", "Market up.", "The market fell."], "market"),  # inside a sentence counts
+        ("oil prices", ["Oil prices fell.", "Said so. Oil prices rose."], "oil prices"),
+        ("oil prices", ['"Oil prices fell"', "REUTERS - Oil prices rose"], "oil prices"),
+        ("google shares", ["Google shares fell.", "Why Google?", "Google shares rose."], "Google shares"),
+        ("nasa probes", ["NASA probes Mars."], "NASA probes"),
+        ("ipod sales", ["iPod sales rose.", "The iPod sales"], "iPod sales"),
+        ("oil  of the\ngulf", ["no such phrase"], "oil  of the\ngulf"),
+        ("state of the union", ["his State  of\nthe Union speech"], "State of the Union"),
+        ("team's coach", ["the Team's coach", "the team's coach", "the team's coach"], "team's coach"),
+        ("art", ["Sport and ART"], "ART"),
+        ("石油", ["石油价格"], "石油"),
+        ("norway", ["They &amp; Norway <b>norway</b>", "of Norway"], "Norway"),
+        ("äpfel", ["Die Äpfel sind rot"], "Äpfel"),
+    ],
+)  # fmt: skip
+def test_a_phrase_has_the_capitals_that_it_has_inside_sentences(phrase: str, texts: list[str], written: str):
+    assert as_cased(phrase, texts) == written
+
+
+def test_capitals_of_long_texts_are_found_in_time():
+    assert as_cased("oil gas", ["oil " * 100_000 + "Oil  Gas", "   " * 100_000 + "Oil"]) == "Oil Gas"

@@ -123,6 +123,12 @@ COLUMNS = (
         "weighted by how often they fire.", optional=True,
     ),
     Column(
+        "simulatability", "simulatability", "-1-1", "↑",
+        "How many more decisions a reader foretells who is told the names of a sentence's concepts beside "
+        "the sentence; every class counts alike. The class under its own name has all there is to have.",
+        optional=True,
+    ),
+    Column(
         "activation_rate", "activation rate", "%", "↓",
         "Share of the sentences on which a concept is active, mean over concepts. A concept that is active "
         "on few sentences is easier to understand.", 1,
