@@ -18,6 +18,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from classifsae.activations import Activations, Guidance
+    from classifsae.auditing.held_out import HeldOut, MembershipGap, membership_gap
+    from classifsae.auditing.labels import (
+        SuspectLabel,
+        classifier_probabilities,
+        cross_validated_probabilities,
+        suspect_labels,
+        suspect_rows,
+    )
+    from classifsae.auditing.mistakes import MistakesByConcept, mistakes_by_concept
     from classifsae.classifier.attribution import attribute
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.concepts.whitened_kmeans import WhitenedKMeans
-    from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.data import Dataset, Texts, load_dataset, repeated_texts
     from classifsae.explaining.explainer import Explanation, explain
     from classifsae.meaning.encoder import embed, load_encoder
     from classifsae.meaning.guidance import guide
@@ -49,6 +58,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "Activations": "activations",
     "Guidance": "activations",
+    "HeldOut": "auditing.held_out",
+    "MembershipGap": "auditing.held_out",
+    "membership_gap": "auditing.held_out",
+    "SuspectLabel": "auditing.labels",
+    "classifier_probabilities": "auditing.labels",
+    "cross_validated_probabilities": "auditing.labels",
+    "suspect_labels": "auditing.labels",
+    "suspect_rows": "auditing.labels",
+    "MistakesByConcept": "auditing.mistakes",
+    "mistakes_by_concept": "auditing.mistakes",
     "attribute": "classifier.attribution",
     "Classifier": "classifier.classifier",
     "capture": "classifier.capture",
@@ -72,6 +91,7 @@ _HOMES = {
     "Explanation": "explaining.explainer",
     "explain": "explaining.explainer",
     "load_dataset": "data",
+    "repeated_texts": "data",
     "embed": "meaning.encoder",
     "load_encoder": "meaning.encoder",
     "guide": "meaning.guidance",
@@ -100,24 +120,35 @@ __all__ = [
     "Explanation",
     "Guidance",
     "HIConcept",
+    "HeldOut",
     "Identity",
     "KMeans",
+    "MembershipGap",
+    "MistakesByConcept",
     "Random",
     "Report",
     "Scores",
     "Sentences",
+    "SuspectLabel",
     "Texts",
     "WhitenedKMeans",
     "attribute",
     "capture",
+    "classifier_probabilities",
+    "cross_validated_probabilities",
     "embed",
     "explain",
     "finetune",
     "guide",
     "load_dataset",
     "load_encoder",
+    "membership_gap",
+    "mistakes_by_concept",
+    "repeated_texts",
     "report",
     "score",
+    "suspect_labels",
+    "suspect_rows",
 ]
 
 

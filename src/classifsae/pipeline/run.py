@@ -5,7 +5,7 @@ stopped. Whatever can be known to be wrong is said before the first stage.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,11 +34,14 @@ from classifsae.pipeline.stages import (
     Stage,
     Work,
     capture,
+    check_held_out,
+    check_labels,
     describe,
     embed,
     finetune,
     fit,
     guide,
+    mistakes,
     name,
     report,
     score,
@@ -139,6 +142,7 @@ class _Run:
         if self.until == "fit":
             return self.outcome()
 
+        checks = self.checked(train=train, test=test)
         sentences = self.done(embed(work)).identity if self.needs_sentences else None
         records = [
             self.scored(which, self.done(score(work, which, concepts=own, test=test, sentences=sentences)))
@@ -157,7 +161,8 @@ class _Run:
         shown = self.shown(concepts)
         described = [one for which in shown for one in work.folder.described(which) or ()]
         self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
-        self.done(report(work, records=records, concepts=shown, test=test, notes=self.notes))
+        checks += self.mistaken(shown, test=test, labels=checks[0])
+        self.done(report(work, records=records, concepts=shown, test=test, notes=self.notes, checks=checks))
         return self.outcome(records)
 
     def outcome(self, records: Sequence[Record] = ()) -> Outcome:
@@ -258,6 +263,22 @@ class _Run:
             raise errors[0]
         self.notes += self.failures
         return found
+
+    def checked(self, *, train: str, test: str) -> list[str]:
+        """Identities of the suspect labels, and of what is known of the test texts."""
+        stages = (check(self.work, train=train, test=test) for check in (check_labels, check_held_out))
+        manifests = [self.done(stage) for stage in stages]
+        self.notes += filter(None, [str(manifest.record["note"]) for manifest in manifests])
+        return [manifest.identity for manifest in manifests]
+
+    def mistaken(self, concepts: Mapping[FitName, str], *, test: str, labels: str) -> list[str]:
+        """Identities of the mistakes by the concepts of each method that is listed, no yardstick."""
+        work = self.work
+        return [
+            self.done(mistakes(work, which, concepts=own, test=test, labels=labels)).identity
+            for which, own in concepts.items()
+            if work.experiment.recipe(*which).role == "method" and len(work.concepts(which)) <= MAX_DESCRIBED
+        ]
 
     @property
     def needs_sentences(self) -> bool:

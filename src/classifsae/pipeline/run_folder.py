@@ -4,6 +4,8 @@ runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  report/
     concepts/  scores/  descriptions/  named/      each <method>/seed-<n>/
+    labels/  held_out/                             labels that are probably wrong; what trained the classifier
+    mistakes/                                      <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 
@@ -30,6 +32,7 @@ from classifsae.storage import Json, cannot_write, manifest_of, read_json, write
 
 if TYPE_CHECKING:
     from classifsae.meaning.descriptions import Description
+    from classifsae.reporting.page.checks import Checks
     from classifsae.reporting.tables.runs import FinishedRun
 
 Split = Literal["train", "test"]
@@ -103,6 +106,8 @@ class RunFolder:
         sentences: folder of the embeddings of the test split.
         guidance: folder of what the training texts say, for methods that are guided by them.
         report: folder of page, tables and pictures.
+        labels: folder of the labels that are probably wrong.
+        held_out: folder of what is known of the test texts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,6 +115,7 @@ class RunFolder:
         self.options, self.summary = path / "experiment.json", path / "summary.json"
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
+        self.labels, self.held_out = path / "labels", path / "held_out"
         self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"
 
     @classmethod
@@ -140,6 +146,10 @@ class RunFolder:
     def made_names(self, fit: FitName) -> Path:
         """Names that a run gave to the concepts of one method and seed."""
         return self._of_fit("named", fit)
+
+    def mistakes(self, fit: FitName) -> Path:
+        """The classifier's mistakes by the concepts of one method and seed."""
+        return self._of_fit("mistakes", fit)
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""
@@ -314,6 +324,27 @@ class RunFolder:
             str(file.parent) for depth in ("*", "*/*") for file in sorted(self.path.glob(f"{depth}/{name}"))
         ]
         return f" did you mean {shlex.join(found)}?" if found else " run its experiment to the end first."
+
+    # --------------------------------------------------------------- checks
+
+    def checks(self, fits: Sequence[FitName]) -> "Checks":
+        """What is found of labels, test texts and mistakes, the last by the concepts of these fits.
+
+        Raises:
+            StorageError: a file is damaged.
+        """
+        from classifsae.auditing.held_out import HeldOut
+        from classifsae.auditing.labels import LabelCheck
+        from classifsae.auditing.mistakes import MistakesByConcept
+        from classifsae.auditing.stored import load_findings
+        from classifsae.reporting.page.checks import Checks
+
+        mistakes = {fit.label: load_findings(MistakesByConcept, self.mistakes(fit)) for fit in fits}
+        return Checks(
+            labels=load_findings(LabelCheck, self.labels),
+            held_out=load_findings(HeldOut, self.held_out),
+            mistakes={label: found for label, found in mistakes.items() if found is not None},
+        )
 
     # --------------------------------------------------------------- names
 

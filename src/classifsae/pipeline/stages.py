@@ -24,7 +24,7 @@ from classifsae.classifier.loading.labels import (
 )
 from classifsae.data import Dataset, Texts
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
+from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
@@ -213,6 +213,37 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
     return Stage(f"capture {split}", folder, depends_on, make)
 
 
+def check_labels(work: Work, *, train: str, test: str) -> Stage:
+    """Labels of both splits that are probably wrong."""
+    data, folder = work.data, work.folder.labels
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.labels import check_labels
+        from classifsae.auditing.stored import save_findings
+
+        splits = (cs.Activations.load(work.folder.activations(split)) for split in SPLITS)
+        found = check_labels(*splits, train_texts=data.train, test_texts=data.test)
+        save_findings(found, folder, inputs=inputs, facts={"note": found.note})
+
+    return Stage("check labels", folder, (train, test, data.train.identity, data.test.identity), make)
+
+
+def check_held_out(work: Work, *, train: str, test: str) -> Stage:
+    """Whether the test texts trained the classifier: what is known, and what its loss says."""
+    data, folder, is_known = work.data, work.folder.held_out, work.experiment.backbone.tuning != "none"
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.held_out import HeldOut, membership_gap
+        from classifsae.auditing.stored import save_findings
+
+        gap = membership_gap(*(cs.Activations.load(work.folder.activations(split)) for split in SPLITS))
+        found = HeldOut(is_known, gap, cs.repeated_texts(data.train, data.test))
+        save_findings(found, folder, inputs=inputs, facts={"note": found.note})
+
+    decided_by: list[Json] = [is_known, data.train.identity, data.test.identity]
+    return Stage("check held out", folder, (train, test, *decided_by), make)
+
+
 def embed(work: Work) -> Stage:
     """Embeddings of the test split, made once for all methods."""
     from classifsae.meaning.encoder import encoder_fingerprint
@@ -349,6 +380,22 @@ def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
     return Stage(f"describe {which}", folder, (concepts, test, words.model_dump(mode="json")), make)
 
 
+def mistakes(work: Work, which: FitName, *, concepts: str, test: str, labels: str) -> Stage:
+    """The classifier's mistakes by the concepts of one method and seed."""
+    folder = work.folder.mistakes(which)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.labels import LabelCheck, suspect_rows
+        from classifsae.auditing.stored import load_findings, save_findings
+
+        found, activations = load_findings(LabelCheck, work.folder.labels), work.activations("test")
+        suspect = None if found is None else suspect_rows(found.test, activations)
+        by_concept = cs.mistakes_by_concept(work.concepts(which), work.tail, activations, suspect=suspect)
+        save_findings(by_concept, folder, inputs=inputs)
+
+    return Stage(f"mistakes {which}", folder, (concepts, test, labels), make)
+
+
 def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, sentences: str) -> Stage:
     """Names of the concepts of one method and seed, made on the training split, judged on the test split."""
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
@@ -387,6 +434,7 @@ def report(
     concepts: Mapping[FitName, str],
     test: str,
     notes: Sequence[str],
+    checks: Sequence[str] = (),
 ) -> Stage:
     """Tables, pictures and page.
 
@@ -395,6 +443,7 @@ def report(
         concepts: identity of those that are shown.
         test: identity of the activations.
         notes: what a reader should know.
+        checks: identities of what is found of labels, test texts and mistakes.
     """
     from classifsae.reporting.page.page import fingerprint_of_templates
 
@@ -417,7 +466,8 @@ def report(
             notes=tuple(notes),
         )
         fits = [Fit(*which, work.concepts(which), scores[which], described[which]) for which in concepts]
-        content = build(fits, records, work.activations("test"), texts, work.tail, about=about)
+        found = work.folder.checks(list(concepts))
+        content = build(fits, records, work.activations("test"), texts, work.tail, about=about, checks=found)
         Report(content).save(folder, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
@@ -425,7 +475,7 @@ def report(
         [which.label, identity, scores[which], [asdict(one) for one in described[which]]]
         for which, identity in concepts.items()
     ]
-    said: list[Json] = [list(records), shown, [*notes], settings]
+    said: list[Json] = [list(records), shown, [*notes], settings, [*checks]]
     return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
 
 
