@@ -7,7 +7,7 @@ so that they are not out of sample altogether (docs/audit.md says what that cost
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import one_hot
@@ -75,6 +75,22 @@ class LabelCheck:
         return f"{found} (confident learning){of_mistakes if self.n_suspect_mistakes else ''}: check them."
 
 
+def check_test_labels(test: Activations, texts: Texts) -> LabelCheck:
+    """The suspect labels of the test split, by the classifier's own probabilities: see ``suspect_labels``.
+
+    Args:
+        test: activations.
+        texts: that they were captured from, in their order.
+    Raises:
+        MismatchError: texts and activations are not equally many.
+    """
+    own = classifier_probabilities(test)
+    found = suspect_labels(texts, own)
+    wrong = own.argmax(dim=1) != torch.tensor(texts.labels)
+    n_suspect = int(wrong[[suspect.row for suspect in found]].sum())
+    return LabelCheck(test=found, n_mistakes=int(wrong.sum()), n_suspect_mistakes=n_suspect)
+
+
 def check_labels(
     train: Activations, test: Activations, *, train_texts: Texts, test_texts: Texts
 ) -> LabelCheck:
@@ -87,15 +103,8 @@ def check_labels(
         MismatchError: texts and activations are not equally many.
         DataError: states that are not finite.
     """
-    own = classifier_probabilities(test)
-    found = suspect_labels(test_texts, own)
-    wrong = own.argmax(dim=1) != torch.tensor(test_texts.labels)
-    return LabelCheck(
-        test=found,
-        train=suspect_labels(train_texts, cross_validated_probabilities(train)),
-        n_mistakes=int(wrong.sum()),
-        n_suspect_mistakes=int(wrong[[suspect.row for suspect in found]].sum()),
-    )
+    of_train = suspect_labels(train_texts, cross_validated_probabilities(train))
+    return replace(check_test_labels(test, test_texts), train=of_train)
 
 
 def suspect_labels(texts: Texts, probabilities: Float[Tensor, "n c"]) -> tuple[SuspectLabel, ...]:
