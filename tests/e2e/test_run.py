@@ -17,8 +17,8 @@ from classifsae.storage import write_text
 from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
-N_FIRST = 1 + 2 + 1
-N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 1
+N_FIRST = 1 + 2 + 2 + 1
+N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 2 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
