@@ -109,7 +109,7 @@ def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experim
     (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
     assert run(changed, until="describe").n_done == 4
     (others,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2", "words.language=none"])
-    assert run(others).n_done == 8 + 1
+    assert run(others).n_done == 8 + 2 + 1
 
 
 class Killed(Exception):

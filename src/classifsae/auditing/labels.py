@@ -3,7 +3,7 @@
 The rule asks for out-of-sample probabilities: those of a classifier that did not learn from the row. Of test
 rows that were held out these are the classifier's own. Of training rows they are those of a linear readout of
 the hidden states, learned in folds; the states themselves come from a classifier that was tuned on the rows,
-so that they are not out of sample altogether (docs/audit.md says what that costs).
+so that they are not out of sample altogether (docs/mistakes.md says what that costs).
 """
 
 from collections.abc import Sequence

@@ -92,7 +92,10 @@ def test_a_class_that_is_hard_is_not_called_wrong_as_by_the_loss_alone():
 
 def test_the_order_of_rows_and_the_numbering_of_classes_do_not_matter():
     given, labels, _ = noisy()
-    turn, order = torch.tensor([2, 0, 1]), torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    turn, order = (
+        torch.tensor([2, 0, 1]),
+        torch.randperm(len(labels), generator=torch.Generator().manual_seed(1)),
+    )
     found = cs.suspect_labels(texts_of(labels), given)
     again = cs.suspect_labels(texts_of(labels[order]), given[order])
     assert {one.row for one in found} == {int(order[one.row]) for one in again}
@@ -183,9 +186,7 @@ def test_one_text_is_too_few_for_folds(train: Activations):
 
 
 def test_both_splits_are_checked_and_the_note_counts_them(train: Activations, test: Activations):
-    found = check_labels(
-        train, test, train_texts=texts_of(train.labels), test_texts=texts_of(test.labels)
-    )
+    found = check_labels(train, test, train_texts=texts_of(train.labels), test_texts=texts_of(test.labels))
     n_mistakes = int((test.predictions != test.labels).sum())
     assert found.n_mistakes == n_mistakes
     assert found.n_suspect_mistakes == len(found.test)  # a suspect label is never the predicted one
