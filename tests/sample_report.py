@@ -5,12 +5,12 @@ import math
 from classifsae.meaning.descriptions import Word
 from classifsae.reporting.page.content import (
     About,
+    ConceptBehind,
     ConceptCard,
     ConceptMap,
     Example,
     Histogram,
     MethodReport,
-    MisleadingConcept,
     Mistake,
     RunReport,
 )
@@ -128,9 +128,7 @@ def sample_report() -> RunReport:
 
 def mistake(i: int, methods: tuple[MethodReport, ...]) -> Mistake:
     behind = {
-        m.label: tuple(
-            MisleadingConcept(c.latent, c.name, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4])
-        )
+        m.label: tuple(ConceptBehind(c.latent, c.name, -0.4 + 0.1 * k) for k, c in enumerate(m.concepts[:4]))
         for m in methods
     }
     text = SCRIPT if i == 0 else f"wrong sentence {i}: {FILLER}"

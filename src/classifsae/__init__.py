@@ -19,6 +19,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from classifsae.activations import Activations, Guidance
     from classifsae.auditing.effects import concept_effects
+    from classifsae.auditing.held_out import HeldOut, MembershipGap, membership_gap
+    from classifsae.auditing.labels import (
+        SuspectLabel,
+        classifier_probabilities,
+        cross_validated_probabilities,
+        suspect_labels,
+        suspect_rows,
+    )
+    from classifsae.auditing.mistakes import MistakesByConcept, mistakes_by_concept
     from classifsae.auditing.options import AuditOptions
     from classifsae.auditing.remedy import remedy
     from classifsae.auditing.shortcuts import audit
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.concepts.whitened_kmeans import WhitenedKMeans
-    from classifsae.data import Dataset, Texts, load_dataset
+    from classifsae.data import Dataset, Texts, load_dataset, repeated_texts
     from classifsae.explaining.explainer import Explanation, explain
     from classifsae.meaning.encoder import embed, load_encoder
     from classifsae.meaning.guidance import guide
@@ -57,6 +66,16 @@ _HOMES = {
     "AuditOptions": "auditing.options",
     "remedy": "auditing.remedy",
     "audit": "auditing.shortcuts",
+    "HeldOut": "auditing.held_out",
+    "MembershipGap": "auditing.held_out",
+    "membership_gap": "auditing.held_out",
+    "SuspectLabel": "auditing.labels",
+    "classifier_probabilities": "auditing.labels",
+    "cross_validated_probabilities": "auditing.labels",
+    "suspect_labels": "auditing.labels",
+    "suspect_rows": "auditing.labels",
+    "MistakesByConcept": "auditing.mistakes",
+    "mistakes_by_concept": "auditing.mistakes",
     "attribute": "classifier.attribution",
     "Classifier": "classifier.classifier",
     "capture": "classifier.capture",
@@ -80,6 +99,7 @@ _HOMES = {
     "Explanation": "explaining.explainer",
     "explain": "explaining.explainer",
     "load_dataset": "data",
+    "repeated_texts": "data",
     "embed": "meaning.encoder",
     "load_encoder": "meaning.encoder",
     "guide": "meaning.guidance",
@@ -109,27 +129,38 @@ __all__ = [
     "Explanation",
     "Guidance",
     "HIConcept",
+    "HeldOut",
     "Identity",
     "KMeans",
+    "MembershipGap",
+    "MistakesByConcept",
     "Random",
     "Report",
     "Scores",
     "Sentences",
+    "SuspectLabel",
     "Texts",
     "WhitenedKMeans",
     "attribute",
     "audit",
     "capture",
+    "classifier_probabilities",
     "concept_effects",
+    "cross_validated_probabilities",
     "embed",
     "explain",
     "finetune",
     "guide",
     "load_dataset",
     "load_encoder",
+    "membership_gap",
+    "mistakes_by_concept",
     "remedy",
+    "repeated_texts",
     "report",
     "score",
+    "suspect_labels",
+    "suspect_rows",
 ]
 
 

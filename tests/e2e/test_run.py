@@ -17,8 +17,8 @@ from classifsae.storage import write_text
 from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
-N_FIRST = 1 + 2 + 1
-N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 1
+N_FIRST = 1 + 2 + 2 + 1
+N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 2 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,7 +109,7 @@ def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experim
     (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
     assert run(changed, until="describe").n_done == 4
     (others,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2", "words.language=none"])
-    assert run(others).n_done == 8 + 1
+    assert run(others).n_done == 8 + 2 + 1
 
 
 class Killed(Exception):

@@ -3,6 +3,7 @@
 from classifsae.data.config import DatasetConfig
 from classifsae.data.load import load_dataset
 from classifsae.data.planted import PlantedCorpus, PlantedOptions, PlantedSentence, generate
+from classifsae.data.repeats import RepeatedText, repeated_texts
 from classifsae.data.texts import Dataset, Texts
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "PlantedCorpus",
     "PlantedOptions",
     "PlantedSentence",
+    "RepeatedText",
     "Texts",
     "generate",
     "load_dataset",
+    "repeated_texts",
 ]

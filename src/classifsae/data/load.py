@@ -1,6 +1,5 @@
 """load_dataset: from a name, a file, a folder or a description to a training and a test part."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -18,6 +17,7 @@ from classifsae.data.labels import (
     subsample,
 )
 from classifsae.data.planted import PlantedOptions, generate
+from classifsae.data.repeats import repeated_texts
 from classifsae.data.rows import NUMBERED, LabelledRows, listed, read_rows
 from classifsae.data.sources import find_tables, resolve
 from classifsae.data.texts import Dataset, Texts
@@ -150,29 +150,18 @@ def _limited(texts: Texts, most: int | None, option: str, seed: int) -> Texts:
 
 def _compared(name: str, train: Texts, test: Texts, *, drop_seen: bool) -> tuple[Texts, tuple[str, ...]]:
     """The test part, and a note if texts of it stand in the training part too; without these if asked."""
-    known: dict[str, set[int]] = {}
-    for text, label in zip(train.texts, train.labels, strict=True):
-        known.setdefault(_plain(text), set()).add(label)
-    labels_of = [known.get(_plain(text)) for text in test.texts]
-    seen = [row for row, labels in enumerate(labels_of) if labels]
-    if not seen:
+    repeats = repeated_texts(train, test)
+    if not repeats:
         return test, ()
-    n_otherwise = sum(test.labels[row] not in (labels_of[row] or ()) for row in seen)
+    n_otherwise = sum(not repeat.is_labelled_alike for repeat in repeats)
     otherwise = f" ({n_otherwise} of them only with another label)" if n_otherwise else ""
     kept, what = test, "Scores on them say nothing of new texts; dataset.drop_seen=true leaves them out."
     if drop_seen:
-        kept, what = test.take(sorted(set(range(len(test))) - set(seen))), "They were left out."
+        seen = {repeat.test_row for repeat in repeats}
+        kept, what = test.take(sorted(set(range(len(test))) - seen)), "They were left out."
         check_classes(kept.labels, kept.label_names, where=f"{name}, what is left of the test part")
-    examples = listed((test.texts[row] for row in seen), most=3)
+    examples = listed((repeat.text for repeat in repeats), most=3)
     return kept, (
-        f"{len(seen)} of {len(test)} test texts stand in the training part too{otherwise}: {examples}. "
+        f"{len(repeats)} of {len(test)} test texts stand in the training part too{otherwise}: {examples}. "
         f"{what}",
     )
-
-
-def _plain(text: str) -> str:
-    """A text without case, spacing and characters that nobody sees, in one spelling of its letters."""
-    if not text.isascii():
-        one_spelling = unicodedata.normalize("NFKC", text)
-        text = "".join(c for c in one_spelling if c.isascii() or unicodedata.category(c) != "Cf")
-    return " ".join(text.casefold().split())

@@ -5,7 +5,7 @@ stopped. Whatever can be known to be wrong is said before the first stage.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,12 +37,15 @@ from classifsae.pipeline.stages import (
     Work,
     audit,
     capture,
+    check_held_out,
+    check_labels,
     describe,
     effects,
     embed,
     finetune,
     fit,
     guide,
+    mistakes,
     name,
     report,
     score,
@@ -145,6 +148,7 @@ class _Run:
         if self.until == "fit":
             return self.outcome()
 
+        checks = self.checked(train=train, test=test)
         sentences = self.done(embed(work)).identity if self.needs_sentences else None
         records = [
             self.scored(which, self.done(score(work, which, concepts=own, test=test, sentences=sentences)))
@@ -176,6 +180,7 @@ class _Run:
         measured = self.in_text(shown, train=train, test=test)
         described = [one for which in shown for one in work.folder.described(which) or ()]
         self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
+        checks += self.mistaken(shown, test=test, labels=checks[0])
         self.done(
             report(
                 work,
@@ -185,6 +190,7 @@ class _Run:
                 audit=patterns,
                 effects=measured,
                 notes=self.notes,
+                checks=checks,
             )
         )
         return self.outcome(records)
@@ -287,6 +293,22 @@ class _Run:
             raise errors[0]
         self.notes += self.failures
         return found
+
+    def checked(self, *, train: str, test: str) -> list[str]:
+        """Identities of the suspect labels, and of what is known of the test texts."""
+        stages = (check(self.work, train=train, test=test) for check in (check_labels, check_held_out))
+        manifests = [self.done(stage) for stage in stages]
+        self.notes += filter(None, [str(manifest.record["note"]) for manifest in manifests])
+        return [manifest.identity for manifest in manifests]
+
+    def mistaken(self, concepts: Mapping[FitName, str], *, test: str, labels: str) -> list[str]:
+        """Identities of the mistakes by the concepts of each method that is listed, no yardstick."""
+        work = self.work
+        return [
+            self.done(mistakes(work, which, concepts=own, test=test, labels=labels)).identity
+            for which, own in concepts.items()
+            if work.experiment.recipe(*which).role == "method" and len(work.concepts(which)) <= MAX_DESCRIBED
+        ]
 
     @property
     def needs_sentences(self) -> bool:

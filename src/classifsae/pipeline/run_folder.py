@@ -3,7 +3,8 @@
 runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  audit/  report/
-    concepts/  scores/  descriptions/  named/  simulatability/  effects/      each <method>/seed-<n>/
+    labels/  held_out/                             labels that are probably wrong; what trained the classifier
+    concepts/  scores/  descriptions/  named/  simulatability/  effects/  mistakes/      each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from classifsae.auditing.effects import ConceptEffects
     from classifsae.auditing.shortcuts import AuditResult
     from classifsae.meaning.descriptions import Description
+    from classifsae.reporting.page.checks import Checks
     from classifsae.reporting.tables.runs import FinishedRun
 
 Split = Literal["train", "test"]
@@ -108,6 +110,8 @@ class RunFolder:
         guidance: folder of what the training texts say, for methods that are guided by them.
         audit: folder of the patterns on which decisions hang.
         report: folder of page, tables and pictures.
+        labels: folder of the labels that are probably wrong.
+        held_out: folder of what is known of the test texts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,6 +120,7 @@ class RunFolder:
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
         self.audit = path / "audit"
+        self.labels, self.held_out = path / "labels", path / "held_out"
         self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"
 
     @classmethod
@@ -154,6 +159,10 @@ class RunFolder:
     def simulatability(self, fit: FitName) -> Path:
         """Scores of the names of the concepts of one method and seed."""
         return self._of_fit("simulatability", fit)
+
+    def mistakes(self, fit: FitName) -> Path:
+        """The classifier's mistakes by the concepts of one method and seed."""
+        return self._of_fit("mistakes", fit)
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""
@@ -356,6 +365,27 @@ class RunFolder:
             str(file.parent) for depth in ("*", "*/*") for file in sorted(self.path.glob(f"{depth}/{name}"))
         ]
         return f" did you mean {shlex.join(found)}?" if found else " run its experiment to the end first."
+
+    # --------------------------------------------------------------- checks
+
+    def checks(self, fits: Sequence[FitName]) -> "Checks":
+        """What is found of labels, test texts and mistakes, the last by the concepts of these fits.
+
+        Raises:
+            StorageError: a file is damaged.
+        """
+        from classifsae.auditing.held_out import HeldOut
+        from classifsae.auditing.labels import LabelCheck
+        from classifsae.auditing.mistakes import MistakesByConcept
+        from classifsae.auditing.stored import load_findings
+        from classifsae.reporting.page.checks import Checks
+
+        mistakes = {fit.label: load_findings(MistakesByConcept, self.mistakes(fit)) for fit in fits}
+        return Checks(
+            labels=load_findings(LabelCheck, self.labels),
+            held_out=load_findings(HeldOut, self.held_out),
+            mistakes={label: found for label, found in mistakes.items() if found is not None},
+        )
 
     # --------------------------------------------------------------- names
 

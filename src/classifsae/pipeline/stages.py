@@ -24,7 +24,7 @@ from classifsae.classifier.loading.labels import (
 )
 from classifsae.data import Dataset, Texts
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import FitName, Record, RunFolder, Split
+from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
@@ -221,6 +221,37 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
     return Stage(f"capture {split}", folder, depends_on, make)
 
 
+def check_labels(work: Work, *, train: str, test: str) -> Stage:
+    """Labels of both splits that are probably wrong."""
+    data, folder = work.data, work.folder.labels
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.labels import check_labels
+        from classifsae.auditing.stored import save_findings
+
+        splits = (cs.Activations.load(work.folder.activations(split)) for split in SPLITS)
+        found = check_labels(*splits, train_texts=data.train, test_texts=data.test)
+        save_findings(found, folder, inputs=inputs, facts={"note": found.note})
+
+    return Stage("check labels", folder, (train, test, data.train.identity, data.test.identity), make)
+
+
+def check_held_out(work: Work, *, train: str, test: str) -> Stage:
+    """Whether the test texts trained the classifier: what is known, and what its loss says."""
+    data, folder, is_known = work.data, work.folder.held_out, work.experiment.backbone.tuning != "none"
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.held_out import HeldOut, membership_gap
+        from classifsae.auditing.stored import save_findings
+
+        gap = membership_gap(*(cs.Activations.load(work.folder.activations(split)) for split in SPLITS))
+        found = HeldOut(is_known, gap, cs.repeated_texts(data.train, data.test))
+        save_findings(found, folder, inputs=inputs, facts={"note": found.note})
+
+    decided_by: list[Json] = [is_known, data.train.identity, data.test.identity]
+    return Stage("check held out", folder, (train, test, *decided_by), make)
+
+
 def embed(work: Work) -> Stage:
     """Embeddings of the test split, made once for all methods."""
     from classifsae.meaning.encoder import encoder_fingerprint
@@ -356,6 +387,22 @@ def describe(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
         save_descriptions(found, folder, inputs=inputs)
 
     return Stage(f"describe {which}", folder, (concepts, test, words.model_dump(mode="json")), make)
+
+
+def mistakes(work: Work, which: FitName, *, concepts: str, test: str, labels: str) -> Stage:
+    """The classifier's mistakes by the concepts of one method and seed."""
+    folder = work.folder.mistakes(which)
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.labels import LabelCheck, suspect_rows
+        from classifsae.auditing.stored import load_findings, save_findings
+
+        found, activations = load_findings(LabelCheck, work.folder.labels), work.activations("test")
+        suspect = None if found is None else suspect_rows(found.test, activations)
+        by_concept = cs.mistakes_by_concept(work.concepts(which), work.tail, activations, suspect=suspect)
+        save_findings(by_concept, folder, inputs=inputs)
+
+    return Stage(f"mistakes {which}", folder, (concepts, test, labels), make)
 
 
 def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, sentences: str) -> Stage:
@@ -516,6 +563,7 @@ def report(
     audit: str | None,
     effects: Mapping[FitName, str],
     notes: Sequence[str],
+    checks: Sequence[str] = (),
 ) -> Stage:
     """Tables, pictures and page.
 
@@ -526,6 +574,7 @@ def report(
         audit: identity of the patterns on which decisions hang.
         effects: identity of the effects of concepts in text.
         notes: what a reader should know.
+        checks: identities of what is found of labels, test texts and mistakes.
     """
     from classifsae.reporting.page.page import fingerprint_of_templates
 
@@ -553,8 +602,16 @@ def report(
             Fit(*which, work.concepts(which), scores[which], described[which], measured.get(which))
             for which in concepts
         ]
-        activations = work.activations("test")
-        content = build(fits, records, activations, texts, work.tail, about=about, audit=patterns)
+        content = build(
+            fits,
+            records,
+            work.activations("test"),
+            texts,
+            work.tail,
+            about=about,
+            audit=patterns,
+            checks=work.folder.checks(list(concepts)),
+        )
         Report(content).save(folder, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
@@ -562,7 +619,7 @@ def report(
         [which.label, identity, scores[which], [asdict(one) for one in described[which]], effects.get(which)]
         for which, identity in concepts.items()
     ]
-    said: list[Json] = [list(records), shown, [*notes], settings, audit]
+    said: list[Json] = [list(records), shown, [*notes], settings, audit, [*checks]]
     return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
 
 

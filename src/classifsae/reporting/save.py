@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifsae.activations import Activations
+from classifsae.auditing.labels import check_test_labels, suspect_rows
+from classifsae.auditing.mistakes import mistakes_by_concept
 from classifsae.concepts.base import Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
@@ -13,6 +15,7 @@ from classifsae.metrics import Scores
 from classifsae.metrics.base import number
 from classifsae.reporting.figures.figures import figures, fonts_of
 from classifsae.reporting.page.build import Fit, build
+from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.content import About, RunReport
 from classifsae.reporting.page.page import page
 from classifsae.reporting.tables.formats import save_tables
@@ -96,14 +99,33 @@ def report(
     if note := fonts_of(texts.label_names, [d for fit in fits for d in fit.descriptions]).note:
         about = replace(about, notes=(*about.notes, note))
     records = [_record(fit, scored[fit.label], about) for fit in fits]
-    return Report(build(fits, records, test, texts, tail, about=about))
+    checks = _checks(by_label, test, texts, tail)
+    return Report(build(fits, records, test, texts, tail, about=about, checks=checks))
+
+
+def _checks(concepts: Mapping[str, Concepts], test: Activations, texts: Texts, tail: Tail | None) -> Checks:
+    """Suspect labels of the test split, and mistakes by the concepts that are listed.
+
+    The rows of a split text are no texts of their own, so that nothing is said of their labels here.
+    """
+    labels = check_test_labels(test, texts) if test.documents is None else None
+    suspect = None if labels is None else suspect_rows(labels.test, test)
+    mistakes = {
+        label: mistakes_by_concept(own, tail, test, suspect=suspect)
+        for label, own in concepts.items()
+        if tail is not None and _is_listed(own)
+    }
+    return Checks(labels=labels, mistakes=mistakes)
+
+
+def _is_listed(concepts: Concepts) -> bool:
+    """Whether a page lists the concepts."""
+    return len(concepts) <= MAX_DESCRIBED and role_of(concepts.method) == "method"
 
 
 def _described(concepts: Concepts, test: Activations, texts: Texts) -> tuple[Description, ...]:
     """Descriptions of concepts that will be listed."""
-    if len(concepts) > MAX_DESCRIBED or role_of(concepts.method) != "method":
-        return ()
-    return describe(concepts, test, texts.texts)
+    return describe(concepts, test, texts.texts) if _is_listed(concepts) else ()
 
 
 def _record(fit: Fit, scores: Scores, about: About) -> Record:

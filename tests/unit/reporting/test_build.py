@@ -120,14 +120,14 @@ def test_mistakes_are_the_surest_first_and_name_what_moves_them(
     view = evaluate(concepts, tail, test)
     mistake = report.mistakes[0]
     row = texts.texts.index(mistake.text)
-    for behind in mistake.misleading["mine"]:
+    for behind in mistake.behind["mine"]:
         codes = view.codes[row : row + 1].clone()
         codes[0, concepts.kept.tolist().index(behind.latent)] = 0
         after = view.bottleneck.logits(codes, view.norms[row : row + 1]).softmax(dim=1)[0]
         before = view.rebuilt[row].softmax(dim=0)
         change = (after - before)[mistake.prediction].item()
         assert behind.change == pytest.approx(change, abs=1e-6)
-    sizes = [abs(behind.change) for behind in mistake.misleading["mine"]]
+    sizes = [abs(behind.change) for behind in mistake.behind["mine"]]
     assert sizes == sorted(sizes, reverse=True)
 
 

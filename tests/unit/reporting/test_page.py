@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from classifsae.meaning.descriptions import Origin
-from classifsae.reporting.page.content import About, MisleadingConcept, RunReport
+from classifsae.reporting.page.content import About, ConceptBehind, RunReport
 from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, points
 from classifsae.reporting.page.stored_scores import ConceptScores
 from sample_report import METHODS, SCRIPT, card, method, sample_report
@@ -151,10 +151,10 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
 
 
 def test_a_mistake_that_no_concept_carries_says_so(report: RunReport):
-    slight = MisleadingConcept(1, "slight", -0.003)
+    slight = ConceptBehind(1, "slight", -0.003)
     strong = replace(slight, name="strong", change=-0.3)
     mistakes = tuple(
-        replace(report.mistakes[0], misleading={"classifsae": found})
+        replace(report.mistakes[0], behind={"classifsae": found})
         for found in ((slight, strong), (slight,), ())
     )
     html = page(replace(report, methods=report.methods[:1], mistakes=mistakes))

@@ -16,14 +16,15 @@ from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, N_SENTENCES, Description
+from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.content import (
     About,
+    ConceptBehind,
     ConceptCard,
     ConceptMap,
     Example,
     Histogram,
     MethodReport,
-    MisleadingConcept,
     Mistake,
     RunReport,
 )
@@ -32,7 +33,7 @@ from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Tail, Tensor
 
-N_MISTAKES, N_MISLEADING = 40, 5
+N_MISTAKES, N_BEHIND = 40, 5
 """Sentences that are shown, and concepts beside each of them, at most."""
 
 SAYS_THE_LABEL = 0.8
@@ -108,6 +109,7 @@ def build(
     *,
     about: About | None = None,
     audit: AuditResult | None = None,
+    checks: Checks | None = None,
 ) -> RunReport:
     """Collect all that a page shows.
 
@@ -120,6 +122,7 @@ def build(
             wrong decisions.
         about: names, settings, versions and notes.
         audit: patterns on which decisions hang.
+        checks: what is found of labels, test texts and mistakes.
     Raises:
         MismatchError: texts and activations are not of the same sentences.
         StorageError: scores that this version did not write.
@@ -133,6 +136,7 @@ def build(
     by_fit = {(record["method"], record["seed"]): record for record in records}
     methods = tuple(_method(fit, by_fit.get((fit.label, fit.seed), {}), split) for fit in fits)
     wrong = (test.predictions != test.labels).nonzero().flatten()
+    checks = checks or Checks()
     return RunReport(
         about=about or About(),
         label_names=texts.label_names,
@@ -141,9 +145,10 @@ def build(
         records=tuple(records),
         methods=methods,
         n_mistakes=len(wrong),
-        mistakes=_mistakes(zip(fits, methods, strict=True), split, tail),
+        mistakes=_mistakes(zip(fits, methods, strict=True), split, tail, checks.suspect_rows(test)),
         confusion=_confusion(test),
         audit=audit,
+        checks=checks,
     )
 
 
@@ -323,7 +328,10 @@ def concept_map(test: Activations, sets: Bool[Tensor, "m n"]) -> ConceptMap | No
 
 
 def _mistakes(
-    methods: Iterable[tuple[Fit, MethodReport]], split: _Split, tail: Tail | None
+    methods: Iterable[tuple[Fit, MethodReport]],
+    split: _Split,
+    tail: Tail | None,
+    suspect: Bool[Tensor, " n"],
 ) -> tuple[Mistake, ...]:
     """The wrong decisions of which the classifier is most sure, and what each method's concepts did there."""
     test, texts = split.activations, split.texts
@@ -331,8 +339,8 @@ def _mistakes(
     sure = test.logits.float().softmax(dim=1).max(dim=1).values
     rows = wrong[sure[wrong].argsort(descending=True, stable=True)][:N_MISTAKES]
     some = test.take(rows)
-    misleading = {
-        fit.label: _misleading(fit, method, some, tail)
+    behind = {
+        fit.label: _behind(fit, method, some, tail)
         for fit, method in methods
         if tail is not None and method.concepts and len(rows)
     }
@@ -343,26 +351,24 @@ def _mistakes(
             label=texts.labels[row],
             prediction=predictions[i],
             confidence=sure[row].item(),
-            misleading={label: found[i] for label, found in misleading.items()},
+            behind={label: found[i] for label, found in behind.items()},
+            is_suspect=bool(suspect[row]),
         )
         for i, row in enumerate(rows.tolist())
     )
 
 
-def _misleading(
-    fit: Fit, method: MethodReport, some: Activations, tail: Tail
-) -> list[tuple[MisleadingConcept, ...]]:
+def _behind(fit: Fit, method: MethodReport, some: Activations, tail: Tail) -> list[tuple[ConceptBehind, ...]]:
     """Per sentence, the concepts whose removal changes the probability of the predicted label most."""
-    names = {card.latent: card.name for card in method.concepts}
-    evaluation = evaluate(fit.concepts, tail, some)
+    names, evaluation = method.names, evaluate(fit.concepts, tail, some)
     rows, columns = (evaluation.codes.abs() > ACTIVE).nonzero(as_tuple=True)
     predictions = some.predictions[:, None]
     before = evaluation.rebuilt.softmax(dim=1).gather(1, predictions)
-    found: list[list[MisleadingConcept]] = [[] for _ in range(len(some))]
+    found: list[list[ConceptBehind]] = [[] for _ in range(len(some))]
     for part, logits in evaluation.without_one(rows, columns):
         here, which = rows[part], columns[part]
         changes = (logits.softmax(dim=1).gather(1, predictions[here]) - before[here])[:, 0]
         numbers = (column.tolist() for column in (here, fit.concepts.kept[which], changes))
         for row, latent, change in zip(*numbers, strict=True):
-            found[row].append(MisleadingConcept(latent, names[latent], change))
-    return [tuple(sorted(those, key=lambda one: -abs(one.change))[:N_MISLEADING]) for those in found]
+            found[row].append(ConceptBehind(latent, names[latent], change))
+    return [tuple(sorted(those, key=lambda one: -abs(one.change))[:N_BEHIND]) for those in found]

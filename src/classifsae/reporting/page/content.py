@@ -4,18 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from classifsae.auditing.effects import ConceptEffect, ConceptEffects
+from classifsae.auditing.mistakes import CARRIES
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.concepts.base import preference
 from classifsae.meaning.descriptions import Origin, Word
 from classifsae.reporting.layout.short import short_names
+from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.stored_scores import ConceptScores
 from classifsae.reporting.tables.table import Record, interval, roles_of
 from classifsae.storage import Json
 
 SENTENCE_SIM = "sentence_sim_"
-
-MISLEADS = 0.05
-"""A concept carries a wrong label whose probability falls by at least this when the concept is removed."""
 
 _ROOM = 28
 """Characters of the name of a class in a table, a legend or a map of the page."""
@@ -167,6 +166,11 @@ class MethodReport:
         return sum(card.activation_rate == 0 for card in self.concepts)
 
     @property
+    def names(self) -> dict[int, str]:
+        """Name of each concept that is listed, by its number in the method."""
+        return {card.latent: card.name for card in self.concepts}
+
+    @property
     def ranked(self) -> list[ConceptCard]:
         """The concepts, the most influential first."""
         return sorted(self.concepts, key=lambda card: -(card.influence or 0))
@@ -183,7 +187,7 @@ class MethodReport:
 
 
 @dataclass(frozen=True)
-class MisleadingConcept:
+class ConceptBehind:
     """A concept active on a sentence that the classifier gets wrong.
 
     Attributes:
@@ -205,18 +209,20 @@ class Mistake:
         label: ground truth, a class index.
         prediction: of the classifier, a class index.
         confidence: probability that it gave that label, in [0, 1].
-        misleading: by method, the concepts whose removal changes its probability most.
+        behind: by method, the concepts whose removal changes its probability most.
+        is_suspect: whether the true class that is given is probably wrong.
     """
 
     text: str
     label: int
     prediction: int
     confidence: float
-    misleading: Mapping[str, tuple[MisleadingConcept, ...]]
+    behind: Mapping[str, tuple[ConceptBehind, ...]]
+    is_suspect: bool = False
 
-    def carriers(self, label: str) -> list[MisleadingConcept]:
+    def carriers(self, label: str) -> list[ConceptBehind]:
         """The concepts of one method whose removal makes the wrong label far less likely."""
-        return [one for one in self.misleading[label] if one.change <= -MISLEADS]
+        return [one for one in self.behind[label] if one.change <= -CARRIES]
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,7 @@ class RunReport:
         mistakes: those of them in which it is most confident.
         confusion: sentences by true class (rows) and predicted class.
         audit: patterns on which decisions hang, where they were looked for.
+        checks: what is found of labels, test texts and mistakes.
     """
 
     about: About
@@ -266,6 +273,7 @@ class RunReport:
     mistakes: tuple[Mistake, ...]
     confusion: tuple[tuple[int, ...], ...]
     audit: AuditResult | None = None
+    checks: Checks = field(default_factory=Checks)
 
     @property
     def short_labels(self) -> tuple[str, ...]:
