@@ -110,9 +110,9 @@ class Remedy:
         """The result in words."""
         left, was = self.after, self.before
         said = (
-            f"On {self.n_pairs} test texts, {self.pattern!r} changes {left.changed:.1%} of the decisions, before "
-            f"{was.changed:.1%}: {self.reduction:.0%} of its effect is gone. Accuracy on these texts without "
-            f"it: {left.accuracy:.3f}, before {was.accuracy:.3f}."
+            f"On {self.n_pairs} test texts, {self.pattern!r} changes {left.changed:.1%} of the decisions, "
+            f"before {was.changed:.1%}: {self.reduction:.0%} of its effect is gone. Accuracy on these texts "
+            f"without it: {left.accuracy:.3f}, before {was.accuracy:.3f}."
         )
         if self.reduction < ENOUGH:
             said += " That is not enough: classes lie along it. Train again without it (--augment)."

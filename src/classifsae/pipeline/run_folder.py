@@ -4,7 +4,8 @@ runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  audit/  report/
     labels/  held_out/                             labels that are probably wrong; what trained the classifier
-    concepts/  scores/  descriptions/  named/  simulatability/  effects/  mistakes/      each <method>/seed-<n>/
+    concepts/  scores/  descriptions/  named/
+    simulatability/  effects/  mistakes/           each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 

@@ -7,7 +7,19 @@ from classifsae.activations import Source
 from classifsae.auditing.effects import concept_effects, rank_correlation
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.base import Concepts
-from tests.unit.auditing.conftest import SOURCE, World
+from shortcut_world import SOURCE, World, world
+
+
+@pytest.fixture(scope="module")
+def shortcut() -> World:
+    """The signature decides."""
+    return world(weight=2.5, rate=0.8)
+
+
+@pytest.fixture(scope="module")
+def unused() -> World:
+    """The signature is there, and the classifier does not look at it."""
+    return world(weight=0.0, rate=0.8)
 
 
 def neurons(source: Source = SOURCE) -> Concepts:

@@ -12,7 +12,25 @@ from classifsae.auditing.answers import Rate
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.shortcuts import ANY, PatternEffect, audit, judged, told_by_content
 from classifsae.auditing.terminal import printed, save_rows
-from tests.unit.auditing.conftest import World
+from shortcut_world import World, world
+
+
+@pytest.fixture(scope="module")
+def shortcut() -> World:
+    """The signature decides."""
+    return world(weight=2.5, rate=0.8)
+
+
+@pytest.fixture(scope="module")
+def unused() -> World:
+    """The signature is there, and the classifier does not look at it."""
+    return world(weight=0.0, rate=0.8)
+
+
+@pytest.fixture(scope="module")
+def clean() -> World:
+    """No signature."""
+    return world(weight=2.5, rate=0.0)
 
 
 def rows_of(world: World, **options: object) -> tuple[PatternEffect, ...]:

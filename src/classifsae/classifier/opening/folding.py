@@ -76,8 +76,8 @@ def fold(opened: OpenedModel, change: AffineMap, *, layer: int, name: str) -> No
 
 def _cannot(name: str, layer: int) -> ConfigError:
     return ConfigError(
-        f"{name}: more than linear maps read the hidden state of layer {layer}, so its weights cannot leave a "
-        f"part of it out; choose an encoder with a classification head, read after its last block."
+        f"{name}: more than linear maps read the hidden state of layer {layer}, so no part of "
+        f"it can be left out; choose an encoder with a classification head, read after its last block."
     )
 
 

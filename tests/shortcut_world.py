@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-import pytest
 import torch
 
 from classifsae.activations import Activations, Source
@@ -18,7 +18,7 @@ OF_CLASS = (
     "goal match coach stadium league referee striker derby",
     "bank stock profit market bond shares tax loan",
 )
-FILLER = "today people often speak about many things there with some hope and more time".split()
+FILLER = tuple("today people often speak about many things there with hope and more time".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Toy:
 
 
 def corpus(*, n: int, rate: float, seed: int) -> Texts:
-    """Texts with words of a topic of their class, often one of the other; those of money have the signature."""
+    """Texts with words of a topic of their class, often one of the other; many of money have the signature."""
     rng = np.random.default_rng(seed)
     texts, labels = [], []
     for i in range(n):
@@ -97,23 +97,6 @@ class World:
         }
 
 
+@cache
 def world(*, weight: float, rate: float) -> World:
     return World(Toy(weight=weight), corpus(n=600, rate=rate, seed=0), corpus(n=300, rate=rate, seed=1))
-
-
-@pytest.fixture(scope="session")
-def shortcut() -> World:
-    """The signature decides."""
-    return world(weight=2.5, rate=0.8)
-
-
-@pytest.fixture(scope="session")
-def unused() -> World:
-    """The signature is there, and the classifier does not look at it."""
-    return world(weight=0.0, rate=0.8)
-
-
-@pytest.fixture(scope="session")
-def clean() -> World:
-    """No signature."""
-    return world(weight=2.5, rate=0.0)
