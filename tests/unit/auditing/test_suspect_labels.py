@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: the rule by hand, against a loop, and where ranking by the loss alone fails."""
+"""Labels that are probably wrong: the rule by hand, against a loop, and where ranking by loss alone fails."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def texts_of(labels: Tensor, names: tuple[str, ...] = NAMES) -> Texts:
 
 
 def noisy(n: int = 400, *, n_classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities that know the true class, labels of which every twentieth is wrong, and which these are."""
+    """Probabilities that know the true class, labels of which each twentieth is wrong, and which are."""
     draws = torch.Generator().manual_seed(seed)
     true = torch.arange(n) % n_classes
     logits = torch.randn(n, n_classes, generator=draws) + 5 * torch.eye(n_classes)[true]
