@@ -13,14 +13,17 @@ from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
 from classifsae.tensors import Bool, Float, Int, Tensor
 
-Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, " s"]]
-"""The worth v(S) of sets of players; bit j of a set's number says whether player j is in it."""
+Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, "s *k"]]
+"""The worth v(S) of sets of players, a number or k of them; bit j of a set's number: is player j in it."""
+
+_Judge = Callable[[Float[Tensor, "q c"], Int[Tensor, " q"]], Float[Tensor, "q *k"]]
+"""What logits of sentences are worth, given which sentences they are."""
 
 MOST_CONCEPTS = 50
 """A set of concepts and the number of a sentence in its chunk share one integer of 63 bits."""
 
 _MOST_ROWS = 1 << 12
-_PAIRS_PER_CHUNK = 1 << 20
+_NUMBERS_PER_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -137,22 +140,37 @@ class Shapley(Metric):
         def worth(sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
             return (recovery(evaluation, rows, sets) - chance) / (1 - chance)
 
-        if 2**m <= self.n_permutations * m:
-            return by_all_sets(worth, m).tolist(), [0.0] * m
-        values, errors = by_permutations(worth, m, n_permutations=self.n_permutations, seed=self.seed)
+        values, errors = shapley_values(worth, m, n_permutations=self.n_permutations, seed=self.seed)
         return values.tolist(), errors.tolist()
 
     def _sentences(self, evaluation: Evaluation) -> Int[Tensor, " r"]:
         """All sentences, or a random choice of them, in order."""
-        n = len(evaluation.codes)
-        rows = torch.arange(n)
-        if self.max_sentences is not None and self.max_sentences < n:
-            order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
-            rows = order[: self.max_sentences].sort().values
+        rows = some_of(len(evaluation.codes), at_most=self.max_sentences, seed=self.seed)
         return rows.to(evaluation.codes.device)
 
 
-def by_all_sets(worth: Worth, m: int) -> Float[Tensor, " m"]:
+def some_of(n: int, *, at_most: int | None, seed: int) -> Int[Tensor, " r"]:
+    """All of n rows, or a random choice of so many of them, in order."""
+    if at_most is None or at_most >= n:
+        return torch.arange(n)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[:at_most].sort().values
+
+
+def shapley_values(
+    worth: Worth, m: int, *, n_permutations: int, seed: int
+) -> tuple[Float[Tensor, "m *k"], Float[Tensor, "m *k"]]:
+    """Shapley values of m players with their standard errors, 0 where the values are exact.
+
+    Exact where all 2^m sets are no more than the random orders would ask for.
+    """
+    if 2**m <= n_permutations * m:
+        exact = by_all_sets(worth, m)
+        return exact, torch.zeros_like(exact)
+    return by_permutations(worth, m, n_permutations=n_permutations, seed=seed)
+
+
+def by_all_sets(worth: Worth, m: int) -> Float[Tensor, "m *k"]:
     """Exact Shapley values of m players, from the worth of all 2^m sets."""
     sets = torch.arange(2**m)
     values = worth(sets).double().cpu()  # a set's number is its place: bit j says whether player j is in it
@@ -162,13 +180,13 @@ def by_all_sets(worth: Worth, m: int) -> Float[Tensor, " m"]:
     for player in range(m):
         without = sets[(sets >> player) & 1 == 0]
         weights = factorials[sizes[without]] * factorials[m - 1 - sizes[without]] / factorials[m]
-        found.append((weights * (values[without | 1 << player] - values[without])).sum())
+        found.append(torch.tensordot(weights, values[without | 1 << player] - values[without], dims=1))
     return torch.stack(found)
 
 
 def by_permutations(
     worth: Worth, m: int, *, n_permutations: int, seed: int
-) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+) -> tuple[Float[Tensor, "m *k"], Float[Tensor, "m *k"]]:
     """Shapley values of m players from random orders, each with its standard error.
 
         phi_j = mean over orders of v(those before j, and j) - v(those before j)
@@ -184,39 +202,58 @@ def by_permutations(
     prefixes = torch.cat([first, (1 << orders).cumsum(dim=1)], dim=1)
     sets, where = prefixes.unique(return_inverse=True)
     added = worth(sets).double().cpu()[where].diff(dim=1)
-    by_player = torch.empty_like(added).scatter(1, orders, added)
+    by_player = added[torch.arange(n_permutations)[:, None], orders.argsort(dim=1)]
     return by_player.mean(dim=0), by_player.std(dim=0) / math.sqrt(n_permutations)
 
 
 def recovery(evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
-    """Recovery accuracy on some sentences with only the concepts of each set left.
+    """Recovery accuracy on some sentences with only the concepts of each set left."""
+    wanted = evaluation.original.argmax(dim=1)
+    return _mean_over(evaluation, rows, sets, lambda logits, asked: logits.argmax(dim=1) == wanted[asked])
+
+
+def mean_logits(
+    evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]
+) -> Float[Tensor, "s c"]:
+    """Mean logits over some sentences with only the concepts of each set left, less their mean over classes."""
+    return _mean_over(evaluation, rows, sets, lambda logits, _: centred(logits))
+
+
+def centred(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    """Logits less their mean over the classes, in float64: the same probabilities, and no common shift."""
+    return logits.double() - logits.double().mean(dim=1, keepdim=True)
+
+
+def _mean_over(
+    evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"], judge: _Judge
+) -> Float[Tensor, "s *k"]:
+    """Mean over some sentences of what their logits are worth with only the concepts of each set left.
 
     A concept whose code is zero changes nothing, so for one sentence all sets with the same concepts
     out of those it has are computed once: sparse codes cost little.
     """
     sets = sets.to(rows.device)
-    size = max(1, min(_MOST_ROWS, _PAIRS_PER_CHUNK // len(sets)))
-    hits = torch.zeros(len(sets), dtype=torch.int64, device=rows.device)
+    size = max(1, min(_MOST_ROWS, _NUMBERS_PER_CHUNK // (len(sets) * evaluation.n_classes)))
+    sums = []
     for start in range(0, len(rows), size):
-        hits += _hits(evaluation, rows[start : start + size], sets)
+        sums.append(_sum_over(evaluation, rows[start : start + size], sets, judge))
         if evaluation.on_step:
             evaluation.on_step(min(start + size, len(rows)), len(rows), {})
-    return hits.double() / len(rows)
+    return torch.stack(sums).sum(dim=0) / len(rows)
 
 
-def _hits(evaluation: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
-    """Number of these sentences whose decision each set recovers."""
+def _sum_over(
+    evaluation: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"], judge: _Judge
+) -> Float[Tensor, "s *k"]:
+    """The same as a sum over one chunk of sentences."""
     m = len(evaluation.concepts)
     present = ((evaluation.codes[rows] != 0).long() << torch.arange(m, device=rows.device)).sum(dim=1)
     # One integer for a sentence and those concepts of a set that it has: equal keys are computed once.
     numbers = torch.arange(len(rows), device=rows.device) << m
     keys, where = (sets & present[:, None] | numbers[:, None]).unique(return_inverse=True)
     asked = rows[keys >> m]
-    wanted = evaluation.original.argmax(dim=1)
-    right = torch.empty(len(keys), dtype=torch.bool, device=rows.device)
-    for part, logits in evaluation.with_only(asked, members(keys, m)):
-        right[part] = logits.argmax(dim=1) == wanted[asked[part]]
-    return right[where].sum(dim=0)
+    worth = [judge(logits, asked[part]) for part, logits in evaluation.with_only(asked, members(keys, m))]
+    return torch.cat(worth).double()[where].sum(dim=0)
 
 
 def members(sets: Int[Tensor, " s"], m: int) -> Bool[Tensor, "s m"]:

@@ -117,7 +117,7 @@ def test_recovery_as_a_loop_over_sentences_and_sets(view: Evaluation):
 def test_chunks_give_the_same_numbers(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
     rows, sets = torch.arange(64), torch.arange(256)
     whole = recovery(view, rows, sets)
-    monkeypatch.setattr(shapley, "_PAIRS_PER_CHUNK", 700)
+    monkeypatch.setattr(shapley, "_NUMBERS_PER_CHUNK", 2100)
     assert torch.equal(recovery(view, rows, sets), whole)
 
 

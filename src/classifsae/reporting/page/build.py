@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
-from classifsae.activity import ACTIVE, activating_sets, sizes_of
+from classifsae.activity import ACTIVE, activating_sets, class_indicators, coverage_of
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
@@ -32,12 +32,6 @@ from classifsae.tensors import Bool, Float, Tail, Tensor
 
 N_MISTAKES, N_MISLEADING = 40, 5
 """Sentences that are shown, and concepts beside each of them, at most."""
-
-SAYS_THE_LABEL = 0.8
-"""Jaccard index of a concept's activating set and the sentences of a predicted class from which it is one."""
-
-COVERS_THE_CLASS = 0.95
-"""Share of the sentences of its class from which a concept tells none of them apart."""
 
 N_TYPICAL = 3
 """Sentences that are shown for a facet, beside the one at the edge."""
@@ -212,10 +206,9 @@ def _with_sets(
     cards: Sequence[ConceptCard], sets: Bool[Tensor, "m n"], codes: Float[Tensor, "n m"], split: _Split
 ) -> list[ConceptCard]:
     """Cards with what their activating sets say: coverage of classes, and the sentence at the edge."""
-    classes, size = split.classes, sizes_of(split.classes)
-    both = sets.double() @ classes.double().T
-    coverage, either = both / size.clamp_min(1), sizes_of(sets)[:, None] + size - both
-    is_label = (both >= SAYS_THE_LABEL * either.clamp_min(1)).any(dim=1)
+    classes = split.classes
+    coverage = coverage_of(sets, classes)
+    is_label = class_indicators(sets, classes, torch.tensor([card.class_index for card in cards]))
     found = []
     for j, card in enumerate(cards):
         own = _typical(sets[j] & classes[card.class_index], codes[:, j], split)
@@ -223,7 +216,7 @@ def _with_sets(
             replace(
                 card,
                 coverage=tuple(coverage[j].tolist()),
-                is_label=bool(is_label[j] or coverage[j, card.class_index] >= COVERS_THE_CLASS),
+                is_label=bool(is_label[j]),
                 typical=tuple(own[:N_TYPICAL]),
                 edge=own[-1] if len(own) > N_TYPICAL else None,
             )
