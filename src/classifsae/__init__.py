@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.whitened_kmeans import WhitenedKMeans
     from classifsae.data import Dataset, Texts, load_dataset
     from classifsae.explaining.explainer import Explanation, explain
+    from classifsae.explaining.typical import typical_of
     from classifsae.meaning.encoder import embed, load_encoder
     from classifsae.meaning.guidance import guide
     from classifsae.meaning.sentences import Sentences
@@ -71,6 +72,7 @@ _HOMES = {
     "Texts": "data",
     "Explanation": "explaining.explainer",
     "explain": "explaining.explainer",
+    "typical_of": "explaining.typical",
     "load_dataset": "data",
     "embed": "meaning.encoder",
     "load_encoder": "meaning.encoder",
@@ -118,6 +120,7 @@ __all__ = [
     "load_encoder",
     "report",
     "score",
+    "typical_of",
 ]
 
 

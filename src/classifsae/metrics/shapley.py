@@ -215,7 +215,7 @@ def recovery(evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, 
 def mean_logits(
     evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]
 ) -> Float[Tensor, "s c"]:
-    """Mean logits over some sentences with only the concepts of each set left, less their mean over classes."""
+    """Mean over some sentences of the centred logits with only the concepts of each set left."""
     return _mean_over(evaluation, rows, sets, lambda logits, _: centred(logits))
 
 

@@ -44,6 +44,7 @@ from classifsae.pipeline.stages import (
     score,
     stability,
     trained_elsewhere,
+    typical,
 )
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown
@@ -316,6 +317,7 @@ class _Run:
         if len(work.concepts(which)) > MAX_DESCRIBED:
             return
         self.done(describe(work, which, concepts=concepts, test=test))
+        self.done(typical(work, which, concepts=concepts, test=test))
         if sentences is not None:
             stage = name(work, which, concepts=concepts, train=train, test=test, sentences=sentences)
             self.note(which, failed_note(self.done(stage), stage.folder))

@@ -3,7 +3,7 @@
 runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  report/
-    concepts/  scores/  descriptions/  named/      each <method>/seed-<n>/
+    concepts/  scores/  descriptions/  named/  typical/   each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
 
@@ -140,6 +140,10 @@ class RunFolder:
     def made_names(self, fit: FitName) -> Path:
         """Names that a run gave to the concepts of one method and seed."""
         return self._of_fit("named", fit)
+
+    def typical(self, fit: FitName) -> Path:
+        """What is typical of the concepts of one method and seed, for explanations of new texts."""
+        return self._of_fit("typical", fit)
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""
