@@ -18,6 +18,7 @@ from classifsae.explaining.absence import addable, least_addition
 from classifsae.explaining.contributions import contributions_of
 from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
+from classifsae.metrics.shapley import MOST_CONCEPTS
 from classifsae.storage import Json
 from classifsae.tensors import Float, Tensor
 
@@ -152,6 +153,7 @@ class Appearing:
         activation: what it is set to, the median over its activating set.
         sentence: one that has it at this activation.
         with_it: the prediction from the concepts with it.
+        says_class: whether it says a predicted class itself.
     """
 
     position: int
@@ -160,6 +162,7 @@ class Appearing:
     activation: float
     sentence: str
     with_it: Prediction
+    says_class: bool
 
 
 @dataclass(frozen=True)
@@ -374,11 +377,13 @@ class Explainer:
     def _contributions(self, sentence: "_Sentence") -> tuple[list[dict[str, float]], list[float]]:
         """By label, what each concept that fired adds, and the largest standard error of these numbers."""
         fired = sentence.fired
-        found = contributions_of(sentence.evaluation, fired)
-        if found is None:
+        if len(fired) > MOST_CONCEPTS:
             return [{} for _ in fired], [0.0] * len(fired)
-        values = [dict(zip(sentence.label_names, row, strict=True)) for row in found.values.tolist()]
-        return values, found.errors.amax(dim=1).tolist()
+        found = contributions_of(sentence.evaluation)
+        values = [
+            dict(zip(sentence.label_names, row, strict=True)) for row in found.values[0, fired].tolist()
+        ]
+        return values, found.errors[0, fired].amax(dim=1).tolist()
 
     def _appearance(self, sentence: "_Sentence") -> Appearance:
         """The concept that would change the label if it appeared, where there is one."""
@@ -395,6 +400,7 @@ class Explainer:
             activation=typical.activation,
             sentence=typical.sentence,
             with_it=sentence.prediction(added.probabilities),
+            says_class=typical.says_class,
         )
         return Appearance(concept, n_tried)
 

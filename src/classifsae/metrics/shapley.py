@@ -16,14 +16,11 @@ from classifsae.tensors import Bool, Float, Int, Tensor
 Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, "s *k"]]
 """The worth v(S) of sets of players, a number or k of them; bit j of a set's number: is player j in it."""
 
-_Judge = Callable[[Float[Tensor, "q c"], Int[Tensor, " q"]], Float[Tensor, "q *k"]]
-"""What logits of sentences are worth, given which sentences they are."""
-
 MOST_CONCEPTS = 50
 """A set of concepts and the number of a sentence in its chunk share one integer of 63 bits."""
 
 _MOST_ROWS = 1 << 12
-_NUMBERS_PER_CHUNK = 1 << 22
+_PAIRS_PER_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -207,53 +204,34 @@ def by_permutations(
 
 
 def recovery(evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
-    """Recovery accuracy on some sentences with only the concepts of each set left."""
-    wanted = evaluation.original.argmax(dim=1)
-    return _mean_over(evaluation, rows, sets, lambda logits, asked: logits.argmax(dim=1) == wanted[asked])
-
-
-def mean_logits(
-    evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"]
-) -> Float[Tensor, "s c"]:
-    """Mean over some sentences of the centred logits with only the concepts of each set left."""
-    return _mean_over(evaluation, rows, sets, lambda logits, _: centred(logits))
-
-
-def centred(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-    """Logits less their mean over the classes, in float64: the same probabilities, and no common shift."""
-    return logits.double() - logits.double().mean(dim=1, keepdim=True)
-
-
-def _mean_over(
-    evaluation: Evaluation, rows: Int[Tensor, " r"], sets: Int[Tensor, " s"], judge: _Judge
-) -> Float[Tensor, "s *k"]:
-    """Mean over some sentences of what their logits are worth with only the concepts of each set left.
+    """Recovery accuracy on some sentences with only the concepts of each set left.
 
     A concept whose code is zero changes nothing, so for one sentence all sets with the same concepts
     out of those it has are computed once: sparse codes cost little.
     """
     sets = sets.to(rows.device)
-    size = max(1, min(_MOST_ROWS, _NUMBERS_PER_CHUNK // (len(sets) * evaluation.n_classes)))
-    sums = []
+    size = max(1, min(_MOST_ROWS, _PAIRS_PER_CHUNK // len(sets)))
+    hits = torch.zeros(len(sets), dtype=torch.int64, device=rows.device)
     for start in range(0, len(rows), size):
-        sums.append(_sum_over(evaluation, rows[start : start + size], sets, judge))
+        hits += _hits(evaluation, rows[start : start + size], sets)
         if evaluation.on_step:
             evaluation.on_step(min(start + size, len(rows)), len(rows), {})
-    return torch.stack(sums).sum(dim=0) / len(rows)
+    return hits.double() / len(rows)
 
 
-def _sum_over(
-    evaluation: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"], judge: _Judge
-) -> Float[Tensor, "s *k"]:
-    """The same as a sum over one chunk of sentences."""
+def _hits(evaluation: Evaluation, rows: Int[Tensor, " b"], sets: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
+    """Number of these sentences whose decision each set recovers."""
     m = len(evaluation.concepts)
     present = ((evaluation.codes[rows] != 0).long() << torch.arange(m, device=rows.device)).sum(dim=1)
     # One integer for a sentence and those concepts of a set that it has: equal keys are computed once.
     numbers = torch.arange(len(rows), device=rows.device) << m
     keys, where = (sets & present[:, None] | numbers[:, None]).unique(return_inverse=True)
     asked = rows[keys >> m]
-    worth = [judge(logits, asked[part]) for part, logits in evaluation.with_only(asked, members(keys, m))]
-    return torch.cat(worth).double()[where].sum(dim=0)
+    wanted = evaluation.original.argmax(dim=1)
+    right = torch.empty(len(keys), dtype=torch.bool, device=rows.device)
+    for part, logits in evaluation.with_only(asked, members(keys, m)):
+        right[part] = logits.argmax(dim=1) == wanted[asked[part]]
+    return right[where].sum(dim=0)
 
 
 def members(sets: Int[Tensor, " s"], m: int) -> Bool[Tensor, "s m"]:

@@ -117,7 +117,7 @@ def test_recovery_as_a_loop_over_sentences_and_sets(view: Evaluation):
 def test_chunks_give_the_same_numbers(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
     rows, sets = torch.arange(64), torch.arange(256)
     whole = recovery(view, rows, sets)
-    monkeypatch.setattr(shapley, "_NUMBERS_PER_CHUNK", 2100)
+    monkeypatch.setattr(shapley, "_PAIRS_PER_CHUNK", 700)
     assert torch.equal(recovery(view, rows, sets), whole)
 
 
@@ -206,3 +206,16 @@ def test_one_decision_only_is_a_reason_and_no_number(view: Evaluation):
 def test_options_out_of_range_are_refused(options: dict[str, int]):
     with pytest.raises(ValueError, match=next(iter(options))):
         METRICS.load("shapley")(**options)
+
+
+def test_a_game_of_two_numbers_is_two_games():
+    """Worths may be vectors: the values of each number are those of the game in it alone."""
+
+    def both(sets: torch.Tensor) -> torch.Tensor:
+        return torch.stack([gloves(sets), 2 - 3 * gloves(sets)], dim=1)
+
+    assert torch.allclose(by_all_sets(both, 3), by_all_sets(gloves, 3)[:, None] * torch.tensor([1.0, -3.0]))
+    values, errors = by_permutations(both, 3, n_permutations=30, seed=2)
+    alone, error = by_permutations(gloves, 3, n_permutations=30, seed=2)
+    assert torch.allclose(values, alone[:, None] * torch.tensor([1.0, -3.0]))
+    assert torch.allclose(errors, error[:, None] * torch.tensor([1.0, 3.0]))
