@@ -22,7 +22,8 @@ NO_EFFECT = 0.005
 LEGEND = (
     "share: part of what all concepts that fire add to the hidden state. for, against: the class to "
     "whose logit the concept adds most, and the one from which it takes most (Shapley values, less the mean "
-    "over classes). without it: label and probability from the other concepts."
+    "over classes). without it: label and probability from the other concepts, bold "
+    "where the label is another."
 )
 LEGEND_OF_WORDS = (
     " words: part of the concept's activation that is lost without the word; from 5 % on, the word is bold "
@@ -131,11 +132,9 @@ _AROUND = ".,;:!?\"'()[]"
 
 
 def _without(explanation: Explanation, concept: Fired) -> Text:
-    """Label and probability before and after; bold where the label is another."""
-    before, after = explanation.rebuilt, concept.without
-    if after.label != before.label:
-        return Text(f"{_top(before)} → {_top(after)}", style="bold")
-    return Text(f"{_top(before)} → {after.probabilities[after.label]:.2f}")
+    """Label and probability; bold where the label is another than that of all concepts."""
+    is_other = concept.without.label != explanation.rebuilt.label
+    return Text(_top(concept.without), style="bold" if is_other else "")
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:

@@ -70,7 +70,8 @@ def test_it_survives_the_disk(
     save_typical(found, tmp_path)
     assert load_typical(tmp_path) == found
     assert load_typical(tmp_path / "none") == ()
-    (tmp_path / "typical.json").write_text("{}")
+    file = tmp_path / "typical.json"
+    file.write_text("[" * len(file.read_text()))
     with pytest.raises(StorageError, match="is damaged; delete it and run"):
         load_typical(tmp_path)
 
