@@ -81,6 +81,6 @@ def test_other_texts_and_other_activations_are_refused(
 ):
     with pytest.raises(MismatchError, match="5 texts and activations of 64"):
         typical_of(concepts, test, texts[:5])
-    other = replace(test, source=replace(test.source, model="other"))
+    other = replace(test, source=test.source.model_copy(update={"model": "other"}))
     with pytest.raises(MismatchError, match="the concepts"):
         typical_of(concepts, other, texts)
