@@ -6,14 +6,14 @@ import torch
 
 from classifsae.activity import FIRES
 from classifsae.bottleneck import Evaluation
-from classifsae.metrics.shapley import MOST_CONCEPTS, members, shapley_values, some_of
+from classifsae.metrics.shapley import MOST_CONCEPTS, members, shapley_values
 from classifsae.tensors import Float, Int, Tensor
 
 N_ORDERS = 400
 """Random orders for one text. With up to 12 concepts these ask for all sets, and the values are exact."""
 
-N_ORDERS_OF_MANY, MOST_SENTENCES = 20, 500
-"""The same for each of many sentences (exact up to 7 concepts), and sentences at most."""
+N_ORDERS_OF_MANY = 20
+"""The same for each of many sentences, exact with up to 7 concepts."""
 
 SEED = 42
 
@@ -81,30 +81,24 @@ def contributions_of(evaluation: Evaluation, *, n_orders: int = N_ORDERS, seed: 
 
 
 def mean_contributions(
-    evaluation: Evaluation,
-    *,
-    at_most: int = MOST_SENTENCES,
-    n_orders: int = N_ORDERS_OF_MANY,
-    seed: int = SEED,
+    evaluation: Evaluation, *, n_orders: int = N_ORDERS_OF_MANY, seed: int = SEED
 ) -> MeanContributions:
     """What the concepts add to the logits of many sentences, on average where they fire.
 
     Args:
         evaluation: of the sentences.
-        at_most: a random choice of so many sentences is used.
         n_orders: random orders for each of them.
-        seed: of the choice and of the orders.
+        seed: of the orders.
     """
-    rows = some_of(len(evaluation.codes), at_most=at_most, seed=seed).to(evaluation.codes.device)
-    some = evaluation.take(rows)
-    found = contributions_of(some, n_orders=n_orders, seed=seed)
-    n_fires = (some.codes.abs() > FIRES).sum(dim=0).cpu()
+    found = contributions_of(evaluation, n_orders=n_orders, seed=seed)
+    n_fires = (evaluation.codes.abs() > FIRES).sum(dim=0).cpu()
+    emptied = evaluation.without_many(list(range(len(evaluation.concepts))))
     return MeanContributions(
         values=found.values.sum(dim=0) / n_fires[:, None],
         # Sentences share orders, so their errors may go together and do not average out.
         errors=found.errors.sum(dim=0) / n_fires[:, None],
         n_fires=n_fires,
-        without_any=some.without_many(list(range(len(some.concepts)))).double().softmax(dim=1),
+        without_any=emptied.double().softmax(dim=1).cpu(),
     )
 
 

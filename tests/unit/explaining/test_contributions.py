@@ -133,14 +133,6 @@ def test_means_are_over_the_sentences_where_a_concept_fires(evaluation: Evaluati
     assert mean_contributions(silent).values[2].isnan().all()
 
 
-def test_at_most_so_many_sentences_are_read_and_the_seed_decides_which(evaluation: Evaluation):
-    one, same, other = (mean_contributions(evaluation, at_most=20, seed=s) for s in (1, 1, 2))
-    assert len(one.without_any) == 20
-    assert torch.equal(one.n_fires, same.n_fires)
-    assert not torch.equal(one.n_fires, other.n_fires)
-    assert one.n_fires.sum() == 20 * 5
-
-
 def test_more_concepts_than_fifty_have_no_numbers(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("classifsae.explaining.contributions.MOST_CONCEPTS", 4)
     assert contributions_of(evaluation).values.isnan().all()

@@ -14,6 +14,7 @@ from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, N_SENTENCES, Description
+from classifsae.metrics.shapley import some_of
 from classifsae.reporting.page.content import (
     About,
     ConceptCard,
@@ -26,6 +27,7 @@ from classifsae.reporting.page.content import (
     RunReport,
 )
 from classifsae.reporting.page.stored_scores import ConceptScores, scores_of_concepts
+from classifsae.reporting.page.voices import voices_of
 from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Tail, Tensor
@@ -35,6 +37,9 @@ N_MISTAKES, N_MISLEADING = 40, 5
 
 N_TYPICAL = 3
 """Sentences that are shown for a facet, beside the one at the edge."""
+
+N_HEARD, SEED = 500, 42
+"""Sentences on which contributions to the classes are computed, at most, and the seed of their choice."""
 
 N_BINS, N_DOTS, N_POINTS = 24, 300, 200
 """Bars of a histogram, sentences on a map, and points of a training curve, at most."""
@@ -106,7 +111,7 @@ def build(
         test: activations of the test split.
         texts: the same sentences in the same order.
         tail: of the classifier that made the activations; without it, nothing is said of the concepts behind
-            wrong decisions.
+            wrong decisions, nor of those for and against each class.
         about: names, settings, versions and notes.
     Raises:
         MismatchError: texts and activations are not of the same sentences.
@@ -120,6 +125,7 @@ def build(
     split = _Split(test, texts)
     by_fit = {(record["method"], record["seed"]): record for record in records}
     methods = tuple(_method(fit, by_fit.get((fit.label, fit.seed), {}), split) for fit in fits)
+    methods = tuple(_with_voices(*pair, test, tail) for pair in zip(fits, methods, strict=True))
     wrong = (test.predictions != test.labels).nonzero().flatten()
     return RunReport(
         about=about or About(),
@@ -172,6 +178,16 @@ def _method(fit: Fit, record: Record, split: _Split) -> MethodReport:
     placed = concept_map(split.activations, sets[order])
     covered = _covered(cards, sets, split)
     return replace(report, concepts=tuple(cards[j] for j in order), map=placed, covered=covered)
+
+
+def _with_voices(fit: Fit, method: MethodReport, test: Activations, tail: Tail | None) -> MethodReport:
+    """The method with what its concepts say for and against each class, on a random choice of sentences."""
+    if tail is None or not method.concepts:
+        return method
+    by_latent = {card.latent: card for card in method.concepts}
+    cards = [by_latent[latent] for latent in fit.concepts.kept.tolist()]
+    rows = some_of(len(test), at_most=N_HEARD, seed=SEED)
+    return replace(method, voices=voices_of(evaluate(fit.concepts, tail, test.take(rows)), cards))
 
 
 def _left_out(concepts: Concepts, role: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from classifsae.concepts.base import preference
 from classifsae.meaning.descriptions import Origin, Word
@@ -9,6 +10,9 @@ from classifsae.reporting.layout.short import short_names
 from classifsae.reporting.page.stored_scores import ConceptScores
 from classifsae.reporting.tables.table import Record, interval, roles_of
 from classifsae.storage import Json
+
+if TYPE_CHECKING:
+    from classifsae.reporting.page.voices import Voices
 
 SENTENCE_SIM = "sentence_sim_"
 
@@ -141,6 +145,7 @@ class MethodReport:
         left_out: why there is no list of concepts, or "".
         covered: for each class, share of the sentences predicted as it on which any of its facets is strongly
             active.
+        voices: which of them speak for and against each class, where the classifier's tail is known.
     """
 
     label: str
@@ -154,6 +159,7 @@ class MethodReport:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     left_out: str = ""
     covered: tuple[float, ...] = ()
+    voices: "Voices | None" = None
 
     @property
     def n_silent(self) -> int:
