@@ -1,6 +1,7 @@
 """A report made by hand: five methods of twenty concepts, with texts that would break a careless page."""
 
 import math
+from dataclasses import replace
 
 from classifsae.meaning.descriptions import Word
 from classifsae.reporting.page.content import (
@@ -15,6 +16,7 @@ from classifsae.reporting.page.content import (
     RunReport,
 )
 from classifsae.reporting.page.stored_scores import ConceptScores
+from classifsae.reporting.page.voices import Voice, Voices
 
 SCRIPT = "<script>document.title = 'broken in'</script> & \"quotes\" </script>"
 LABELS = ("World", "Sports & <b>games</b>", "$5 to $10", "Sci/Tech")
@@ -86,7 +88,21 @@ def method(label: str, n: int = 20) -> MethodReport:
         if label in METHODS[:2]
         else None,
         covered=(0.9, 0.8, 0.7, 1.0),
+        voices=voices(cards) if label in METHODS[:2] else None,
         curves={"loss": tuple(1 / (i + 1) for i in range(200)), "dead": (0.0,) * 200},
+    )
+
+
+def voices(cards: tuple[ConceptCard, ...]) -> Voices:
+    each = [Voice(one.latent, one.name, one.is_label, 1.5 - 0.1 * j, 40 + j) for j, one in enumerate(cards)]
+    against = [replace(voice, logits=-voice.logits) for voice in each]
+    return Voices(
+        n_sentences=500,
+        answers=(0.0, 0.75, 0.25, 0.0),
+        probabilities=(0.1, 0.5, 0.3, 0.1),
+        speak_for=tuple(tuple(each[j : j + 4]) for j in range(4)),
+        speak_against=(*(tuple(against[j : j + 2]) for j in range(3)), ()),
+        error=0.02,
     )
 
 

@@ -54,7 +54,7 @@ class Toy:
 
 
 def corpus(*, n: int, rate: float, seed: int) -> Texts:
-    """Texts with words of a topic of their class, often one of the other; many of money have the signature."""
+    """Texts with words of a topic of their class, often one of the other; many of money have it."""
     rng = np.random.default_rng(seed)
     texts, labels = [], []
     for i in range(n):

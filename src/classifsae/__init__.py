@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.whitened_kmeans import WhitenedKMeans
     from classifsae.data import Dataset, Texts, load_dataset, repeated_texts
     from classifsae.explaining.explainer import Explanation, explain
+    from classifsae.explaining.typical import typical_of
     from classifsae.meaning.encoder import embed, load_encoder
     from classifsae.meaning.guidance import guide
     from classifsae.meaning.sentences import Sentences
@@ -98,6 +99,7 @@ _HOMES = {
     "Texts": "data",
     "Explanation": "explaining.explainer",
     "explain": "explaining.explainer",
+    "typical_of": "explaining.typical",
     "load_dataset": "data",
     "repeated_texts": "data",
     "embed": "meaning.encoder",
@@ -161,6 +163,7 @@ __all__ = [
     "score",
     "suspect_labels",
     "suspect_rows",
+    "typical_of",
 ]
 
 

@@ -16,6 +16,12 @@ ACTIVE = 1e-6
 FIRES = 1e-8
 """A concept fires on a sentence where its |activation| is above this (causality): what is removed."""
 
+SAYS_THE_CLASS = 0.8
+"""Jaccard index of a concept's activating set and the sentences of a predicted class from which it is one."""
+
+COVERS_THE_CLASS = 0.95
+"""Share of the sentences of its class from which a concept tells none of them apart."""
+
 GLOSSARY: Mapping[str, str] = {
     "dead": f"mean |activation| on the training sentences of at most {ALIVE:g}; dead concepts are left out",
     "active": f"|activation| on the sentence above {ACTIVE:g}",
@@ -62,6 +68,31 @@ def activating_sets(codes: Float[Tensor, "n m"]) -> Activating:
         limits = natural_breaks(part)
         sets[start : start + size], thresholds[start : start + size] = part > limits[:, None], limits
     return Activating(sets, thresholds)
+
+
+def coverage_of(sets: Bool[Tensor, "m n"], classes: Bool[Tensor, "c n"]) -> Float[Tensor, "m c"]:
+    """Share of the sentences of each class that are in each set; 0 for a class without sentences."""
+    return sets.double() @ classes.double().T / sizes_of(classes).clamp_min(1)
+
+
+def class_indicators(
+    sets: Bool[Tensor, "m n"], classes: Bool[Tensor, "c n"], own: Int[Tensor, " m"]
+) -> Bool[Tensor, " m"]:
+    """Which concepts say the class itself, and so tell none of its sentences apart.
+
+    Args:
+        sets: the activating set of each concept.
+        classes: the sentences predicted as each class.
+        own: the class that each concept belongs to.
+    Returns:
+        True where the set is nearly that of a class (Jaccard index of 0.8 or more), or holds nearly all
+        sentences of the concept's own (0.95 or more).
+    """
+    coverage = coverage_of(sets, classes)
+    both = sets.double() @ classes.double().T
+    either = sizes_of(sets)[:, None] + sizes_of(classes) - both
+    is_class = (both >= SAYS_THE_CLASS * either.clamp_min(1)).any(dim=1)
+    return is_class | (coverage.gather(1, own[:, None])[:, 0] >= COVERS_THE_CLASS)
 
 
 def natural_breaks(values: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:

@@ -18,7 +18,7 @@ from classifsae.tensors import OnStep
 from e2e.conftest import write_experiment
 
 N_FIRST = 1 + 2 + 2 + 1
-N_STAGES = N_FIRST + 4 * 2 * 4 + 4 + 2 + 1
+N_STAGES = N_FIRST + 4 * 2 * 5 + 4 + 2 + 1 + 1 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -105,9 +105,9 @@ def test_a_second_run_does_nothing_and_changes_nothing(finished: Path):
 
 def test_a_changed_option_redoes_only_what_depends_on_it(finished: Path, experiment: Path):
     (point,) = load_experiment(experiment, ["seeds=[1]"])
-    assert run(point, until="describe").n_done == N_FIRST + 4 * 4
+    assert run(point, until="describe").n_done == N_FIRST + 4 * 5
     (changed,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2"])
-    assert run(changed, until="describe").n_done == 4
+    assert run(changed, until="describe").n_done == 5
     (others,) = load_experiment(experiment, ["seeds=[1]", "methods.random.top_k=2", "words.language=none"])
     assert run(others).n_done == 8 + 2 + 1
 
@@ -180,5 +180,5 @@ def test_the_published_protocol_is_an_option(experiment: Path):
     (ours,) = load_experiment(experiment, settings)
     (published,) = load_experiment(experiment, [*settings, "protocol=published"])
     run(ours, until="describe")
-    assert run(published, until="describe").n_done == 4
+    assert run(published, until="describe").n_done == 5
     assert "published" in json.loads((experiment.parent / "run" / "scores.json").read_text())["protocol"]

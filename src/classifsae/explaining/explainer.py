@@ -14,7 +14,11 @@ from classifsae.activity import FIRES
 from classifsae.bottleneck import Bottleneck, Evaluation
 from classifsae.concepts.base import Concepts
 from classifsae.errors import DataError, MismatchError
+from classifsae.explaining.absence import addable, least_addition
+from classifsae.explaining.contributions import contributions_of
+from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
+from classifsae.metrics.shapley import MOST_CONCEPTS
 from classifsae.storage import Json
 from classifsae.tensors import Float, Tensor
 
@@ -99,6 +103,13 @@ class Fired:
         without: the prediction from the concepts without this one.
         change: probability of the rebuilt label without the concept, less that with it; in [-1, 1].
         carriers: words that carry it, the strongest first, at most five; none where words were not asked for.
+        contributions: what it adds to the logit of each class, by label: positive speaks for the class,
+            negative against it. Logits are taken less their mean over the classes. Over all concepts that
+            fired they sum to the logits from all less those from none; empty where more than 50 fired.
+        contribution_error: standard error of the contributions, the largest over classes; 0 where they are
+            exact, as they are where at most 12 concepts fired.
+        says_class: whether it says a predicted class itself and tells no sentences of it apart; None where
+            nothing is known of other sentences.
     """
 
     position: int
@@ -109,6 +120,9 @@ class Fired:
     without: Prediction
     change: float
     carriers: tuple[Carrier, ...]
+    contributions: Mapping[str, float]
+    contribution_error: float
+    says_class: bool | None
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,43 @@ class Flip:
 
 
 @dataclass(frozen=True)
+class Appearing:
+    """A concept that would change the label if it appeared.
+
+    Attributes:
+        position: of the concept among those kept.
+        latent: of the concept in the method's dictionary.
+        name: as it is called.
+        activation: what it is set to, the median over its activating set.
+        sentence: one that has it at this activation.
+        with_it: the prediction from the concepts with it.
+        says_class: whether it says a predicted class itself.
+    """
+
+    position: int
+    latent: int
+    name: str
+    activation: float
+    sentence: str
+    with_it: Prediction
+    says_class: bool
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What would have to appear to change a label that no removal changes.
+
+    Attributes:
+        concept: the one that changes it and moves the rebuilt state least, class indicators last; None where
+            no concept alone changes it.
+        n_tried: concepts that are less active in the text than is typical of them.
+    """
+
+    concept: Appearing | None
+    n_tried: int
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What decides one text.
 
@@ -137,8 +188,11 @@ class Explanation:
         read: the characters of it that the classifier reads, first and one past the last.
         classifier: the classifier's own prediction.
         rebuilt: the prediction from the concepts alone; removals are compared with it.
+        without_any: the prediction from no concept at all.
         concepts: those that fired, the largest share first.
         flip: the smallest set of them whose removal changes the rebuilt label.
+        appearance: what would have to appear to change it, where no removal does; None where one does, or
+            where nothing is known of other sentences.
         words: every word that is read, in order; None where words were not asked for or there is only one.
     """
 
@@ -146,9 +200,16 @@ class Explanation:
     read: tuple[int, int]
     classifier: Prediction
     rebuilt: Prediction
+    without_any: Prediction
     concepts: tuple[Fired, ...]
     flip: Flip
+    appearance: Appearance | None
     words: tuple[WordEffect, ...] | None
+
+    @property
+    def by_absence(self) -> bool:
+        """Whether no removal changes the label, which then is the answer from no concept at all."""
+        return self.flip.without is None
 
     @property
     def is_cut(self) -> bool:
@@ -157,7 +218,7 @@ class Explanation:
 
     def as_json(self) -> dict[str, Json]:
         """All of it as JSON values."""
-        return asdict(self) | {"is_cut": self.is_cut}
+        return asdict(self) | {"is_cut": self.is_cut, "by_absence": self.by_absence}
 
 
 @overload
@@ -167,6 +228,7 @@ def explain(
     texts: str,
     *,
     descriptions: Sequence[Description] = (),
+    typical: Sequence[Typical] = (),
     words: bool = True,
 ) -> Explanation: ...
 @overload
@@ -176,6 +238,7 @@ def explain(
     texts: list[str] | tuple[str, ...],
     *,
     descriptions: Sequence[Description] = (),
+    typical: Sequence[Typical] = (),
     words: bool = True,
 ) -> list[Explanation]: ...
 def explain(
@@ -184,6 +247,7 @@ def explain(
     texts: str | list[str] | tuple[str, ...],
     *,
     descriptions: Sequence[Description] = (),
+    typical: Sequence[Typical] = (),
     words: bool = True,
 ) -> Explanation | list[Explanation]:
     """Say what decides a text: label, concepts that fired, the answer without each, and their words.
@@ -193,13 +257,20 @@ def explain(
         concepts: fitted on its activations.
         texts: one text, or several.
         descriptions: of the concepts, for their names.
+        typical: of each concept, by ``typical_of``: says what would have to appear, and which concepts are
+            class indicators.
         words: leave out each word in turn; one more text for the classifier per word.
     Returns:
         One explanation for one text, a list for several.
     Raises:
-        MismatchError: the concepts are of another model, layer or prompt.
+        MismatchError: the concepts are of another model, layer or prompt, or ``typical`` of others.
         DataError: a text is empty.
     """
+    if typical and len(typical) != len(concepts):
+        raise MismatchError(
+            f"typical speaks of {len(typical)} concepts, and there are {len(concepts)}; "
+            f"give what typical_of returns for these concepts."
+        )
     source = concepts.source
     for what, mine, theirs in (
         ("model", source.model, model.fingerprint),
@@ -211,7 +282,9 @@ def explain(
                 f"the concepts were learned from another {what} than this classifier's; "
                 f"give the classifier whose activations they were fitted on."
             )
-    explainer = Explainer(model, concepts, names_of(concepts, descriptions), words=words)
+    explainer = Explainer(
+        model, concepts, names_of(concepts, descriptions), words=words, typical=tuple(typical)
+    )
     return explainer.explain(texts) if isinstance(texts, str) else [explainer.explain(t) for t in texts]
 
 
@@ -230,12 +303,14 @@ class Explainer:
         concepts: fitted on its activations.
         names: one per concept.
         words: leave out each word in turn.
+        typical: of each concept, where other sentences are known.
     """
 
     model: "Classifier"
     concepts: Concepts
     names: tuple[str, ...]
     words: bool = True
+    typical: tuple[Typical, ...] = ()
 
     def explain(self, text: str) -> Explanation:
         """Explain one text.
@@ -253,13 +328,16 @@ class Explainer:
         codes = self.concepts.encode(hidden)
         sentence = _Sentence(self._evaluation(hidden[:1], codes[:1]), self.model.label_names)
         answers = states.logits.to(hidden).double().softmax(dim=1)
+        flip = smallest_flip(sentence)
         return Explanation(
             text=text,
             read=span,
             classifier=sentence.prediction(answers[0]),
             rebuilt=sentence.prediction(sentence.rebuilt),
+            without_any=sentence.prediction(sentence.without_any),
             concepts=self._fired(sentence, carriers_of(text, words, codes)),
-            flip=smallest_flip(sentence),
+            flip=flip,
+            appearance=self._appearance(sentence) if self.typical and flip.without is None else None,
             words=self._words(text, words, answers) if words else None,
         )
 
@@ -277,6 +355,7 @@ class Explainer:
         after, label = sentence.without([(j,) for j in fired]), sentence.label
         codes = sentence.evaluation.codes[0]
         shares = shares_of(self.concepts, codes, fired)
+        values, errors = self._contributions(sentence)
         found = [
             Fired(
                 position=j,
@@ -287,10 +366,43 @@ class Explainer:
                 without=sentence.prediction(row),
                 change=(row[label] - sentence.rebuilt[label]).item(),
                 carriers=carriers[j],
+                contributions=by_class,
+                contribution_error=error,
+                says_class=self.typical[j].says_class if self.typical else None,
             )
-            for j, row, share in zip(fired, after, shares, strict=True)
+            for j, row, share, by_class, error in zip(fired, after, shares, values, errors, strict=True)
         ]
         return tuple(sorted(found, key=lambda concept: -concept.share))
+
+    def _contributions(self, sentence: "_Sentence") -> tuple[list[dict[str, float]], list[float]]:
+        """By label, what each concept that fired adds, and the largest standard error of these numbers."""
+        fired = sentence.fired
+        if len(fired) > MOST_CONCEPTS:
+            return [{} for _ in fired], [0.0] * len(fired)
+        found = contributions_of(sentence.evaluation)
+        values = [
+            dict(zip(sentence.label_names, row, strict=True)) for row in found.values[0, fired].tolist()
+        ]
+        return values, found.errors[0, fired].amax(dim=1).tolist()
+
+    def _appearance(self, sentence: "_Sentence") -> Appearance:
+        """The concept that would change the label if it appeared, where there is one."""
+        n_tried = len(addable(sentence.evaluation, self.typical))
+        added = least_addition(sentence.evaluation, self.typical)
+        if added is None:
+            return Appearance(None, n_tried)
+        j, typical = added.position, self.typical[added.position]
+        assert typical.activation is not None
+        concept = Appearing(
+            position=j,
+            latent=int(self.concepts.kept[j]),
+            name=self.names[j],
+            activation=typical.activation,
+            sentence=typical.sentence,
+            with_it=sentence.prediction(added.probabilities),
+            says_class=typical.says_class,
+        )
+        return Appearance(concept, n_tried)
 
     def _words(
         self, text: str, words: list[tuple[int, int]], answers: Float[Tensor, "b c"]
@@ -320,6 +432,11 @@ class _Sentence:
     def rebuilt(self) -> Float[Tensor, " c"]:
         """Probabilities from all concepts."""
         return self.evaluation.rebuilt[0].double().softmax(dim=0)
+
+    @property
+    def without_any(self) -> Float[Tensor, " c"]:
+        """Probabilities from no concept at all."""
+        return self.without([tuple(range(self.evaluation.codes.shape[1]))])[0]
 
     @property
     def label(self) -> int:

@@ -4,19 +4,26 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from classifsae.explaining.explainer import Carrier, Explanation, Fired, Prediction
 
+MINUS = "\N{MINUS SIGN}"
 SHOWN_CONCEPTS, SHOWN_WORDS, SHOWN_CHARACTERS, SHOWN_CLASSES = 10, 3, 600, 5
 
 BOLD = 0.05
 """A word that carries at least this share of a concept's activation is bold in the text."""
 
+NO_EFFECT = 0.005
+"""A concept without which no probability moves by this much changes nothing that is shown, and comes last."""
+
 LEGEND = (
-    "share: part of what all concepts that fire add to the hidden state. without it: label and probability "
-    "from the other concepts."
+    "share: part of what all concepts that fire add to the hidden state. for, against: the class to "
+    "whose logit the concept adds most, and the one from which it takes most (Shapley values, less the mean "
+    "over classes). without it: label and probability from the other concepts, bold "
+    "where the label is another."
 )
 LEGEND_OF_WORDS = (
     " words: part of the concept's activation that is lost without the word; from 5 % on, the word is bold "
@@ -31,14 +38,29 @@ def printed(explanation: Explanation, *, legend: bool = False) -> RenderableType
         explanation: of one text.
         legend: say below what the columns mean.
     """
-    shown = explanation.concepts[:SHOWN_CONCEPTS]
+    listed, folded = _ordered(explanation)
+    shown = listed[:SHOWN_CONCEPTS]
     parts: list[RenderableType] = [_text(explanation, shown), *_answers(explanation)]
     if shown:
-        parts += [_table(explanation, shown), *_rest(explanation), Text(_flip(explanation))]
+        parts += [_table(explanation, shown), *_rest(listed), *_says_class(folded), Text(_flip(explanation))]
+    parts += _appearance(explanation)
     if legend and shown:
         of_words = LEGEND_OF_WORDS if explanation.words is not None else ""
         parts += [Text(LEGEND + of_words, style="dim")]
     return Group(*parts, "")
+
+
+def _ordered(explanation: Explanation) -> tuple[list[Fired], list[Fired]]:
+    """The concepts as they are listed, those without effect last, and class indicators, which are folded."""
+    before = explanation.rebuilt.probabilities
+
+    def has_no_effect(concept: Fired) -> bool:
+        after = concept.without.probabilities
+        return all(abs(after[label] - p) < NO_EFFECT for label, p in before.items())
+
+    ordered = sorted(explanation.concepts, key=has_no_effect)
+    listed = [concept for concept in ordered if not concept.says_class]
+    return (listed, [c for c in ordered if c.says_class]) if listed else (ordered, [])
 
 
 def _text(explanation: Explanation, shown: Sequence[Fired]) -> Text:
@@ -64,11 +86,11 @@ def _answers(explanation: Explanation) -> list[Text]:
         what = "" if rebuilt.label == own.label else ", so the concepts do not explain this one"
         return [*lines, Text(f"No concept fires; without any, the answer is {_ranked(rebuilt)}{what}.")]
     if rebuilt.label == own.label:
-        return [*lines, Text(f"From the concepts alone: {_ranked(rebuilt)}")]
-    return [
-        *lines,
-        Text(f"The concepts alone give another label, so they do not explain this one: {_ranked(rebuilt)}"),
-    ]
+        said = "From the concepts alone"
+    else:
+        said = "The concepts alone give another label, so they do not explain this one"
+    none = Text(f"From no concept at all: {_ranked(explanation.without_any)}")
+    return [*lines, Text(f"{said}: {_ranked(rebuilt)}"), none]
 
 
 def _ranked(prediction: Prediction) -> str:
@@ -87,25 +109,32 @@ def _table(explanation: Explanation, shown: Sequence[Fired]) -> Table:
     table = Table(box=SIMPLE_HEAD, expand=False, pad_edge=False)
     table.add_column("concept", overflow="fold", ratio=None)
     table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("for, against", overflow="fold")
     table.add_column("without it", overflow="fold")
     with_words = explanation.words is not None
     if with_words:
-        table.add_column("words that carry it", overflow="fold")
+        table.add_column("words", overflow="fold")
     for concept in shown:
         words = [Text(_listed(concept.carriers[:SHOWN_WORDS]))] if with_words else []
-        table.add_row(Text(concept.name), f"{concept.share:.0f} %", _without(explanation, concept), *words)
+        share, pulls = f"{concept.share:.0f} %", Text("\n".join(_pulls(concept)))
+        table.add_row(Text(concept.name), share, pulls, _without(explanation, concept), *words)
     return table
+
+
+def _pulls(concept: Fired) -> list[str]:
+    """The class that a concept speaks for most, and that which it speaks against most, of more than two."""
+    ranked = sorted(concept.contributions.items(), key=lambda pair: -pair[1])
+    ends = [ranked[0], ranked[-1]] if len(ranked) > 2 else ranked[:1]
+    return [f"{label} {value:+.1f}".replace("-", MINUS) for label, value in ends]
 
 
 _AROUND = ".,;:!?\"'()[]"
 
 
 def _without(explanation: Explanation, concept: Fired) -> Text:
-    """Label and probability before and after; bold where the label is another."""
-    before, after = explanation.rebuilt, concept.without
-    if after.label != before.label:
-        return Text(f"{_top(before)} → {_top(after)}", style="bold")
-    return Text(f"{_top(before)} → {after.probabilities[after.label]:.2f}")
+    """Label and probability; bold where the label is another than that of all concepts."""
+    is_other = concept.without.label != explanation.rebuilt.label
+    return Text(_top(concept.without), style="bold" if is_other else "")
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:
@@ -113,8 +142,17 @@ def _listed(carriers: Sequence[Carrier]) -> str:
     return ", ".join(words) or "no single word"
 
 
-def _rest(explanation: Explanation) -> list[Text]:
-    more = explanation.concepts[SHOWN_CONCEPTS:]
+def _says_class(folded: Sequence[Fired]) -> list[Text]:
+    """The concepts that say the class itself, in a line."""
+    if not folded:
+        return []
+    each = [f'"{c.name}" ({", ".join([f"{c.share:.0f} %", *_pulls(c)[:1]])})' for c in folded]
+    verb = "says" if len(each) == 1 else "say"
+    return [Text(f"Also fires and {verb} the class itself: {_and(each)}.")]
+
+
+def _rest(listed: Sequence[Fired]) -> list[Text]:
+    more = listed[SHOWN_CONCEPTS:]
     if not more:
         return []
     share = sum(concept.share for concept in more)
@@ -127,7 +165,10 @@ def _flip(explanation: Explanation) -> str:
     if flip.without is None:
         some = f"all sets of up to {flip.searched}, and one chain of more,"
         tried = "all sets of them" if flip.proven else some
-        return f"The label stays {label} whichever concepts are removed: {tried} were tried."
+        return (
+            f"{label} is what the classifier answers from no concept at all, so no removal changes the "
+            f"label: {tried} were tried."
+        )
     names = {concept.position: f'"{concept.name}"' for concept in explanation.concepts}
     shown = [names[j] for j in flip.removed[:SHOWN_CONCEPTS]]
     more = len(flip.removed) - len(shown)
@@ -141,6 +182,23 @@ def _flip(explanation: Explanation) -> str:
         "no smaller set does this" if flip.proven else f"not all sets of more than {flip.searched} were tried"
     )
     return f"Without {listed} the label becomes {after}; {proof}."
+
+
+def _appearance(explanation: Explanation) -> list[RenderableType]:
+    """What would have to appear to change a label that no removal changes."""
+    appearance = explanation.appearance
+    if appearance is None:
+        return []
+    concept = appearance.concept
+    if concept is None:
+        each = f"each of {appearance.n_tried} was tried at its typical activation"
+        return [Text(f"No concept alone would change it by appearing: {each}.")]
+    fires = any(fired.position == concept.position for fired in explanation.concepts)
+    how = "were as active as is typical of it" if fires else "appeared"
+    which = f'"{concept.name}"' + (", which says the class itself," if concept.says_class else "")
+    after = f"It would become {_top(concept.with_it)} if {which} {how}, as in:"
+    sentence = Text(concept.sentence[:SHOWN_CHARACTERS], style="italic")
+    return [Text(after), Padding(sentence, (0, 0, 0, 2), expand=False)]
 
 
 def _and(names: Sequence[str]) -> str:

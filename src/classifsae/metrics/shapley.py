@@ -13,8 +13,8 @@ from classifsae.bottleneck import Evaluation
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
 from classifsae.tensors import Bool, Float, Int, Tensor
 
-Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, " s"]]
-"""The worth v(S) of sets of players; bit j of a set's number says whether player j is in it."""
+Worth = Callable[[Int[Tensor, " s"]], Float[Tensor, "s *k"]]
+"""The worth v(S) of sets of players, a number or k of them; bit j of a set's number: is player j in it."""
 
 MOST_CONCEPTS = 50
 """A set of concepts and the number of a sentence in its chunk share one integer of 63 bits."""
@@ -137,22 +137,37 @@ class Shapley(Metric):
         def worth(sets: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
             return (recovery(evaluation, rows, sets) - chance) / (1 - chance)
 
-        if 2**m <= self.n_permutations * m:
-            return by_all_sets(worth, m).tolist(), [0.0] * m
-        values, errors = by_permutations(worth, m, n_permutations=self.n_permutations, seed=self.seed)
+        values, errors = shapley_values(worth, m, n_permutations=self.n_permutations, seed=self.seed)
         return values.tolist(), errors.tolist()
 
     def _sentences(self, evaluation: Evaluation) -> Int[Tensor, " r"]:
         """All sentences, or a random choice of them, in order."""
-        n = len(evaluation.codes)
-        rows = torch.arange(n)
-        if self.max_sentences is not None and self.max_sentences < n:
-            order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
-            rows = order[: self.max_sentences].sort().values
+        rows = some_of(len(evaluation.codes), at_most=self.max_sentences, seed=self.seed)
         return rows.to(evaluation.codes.device)
 
 
-def by_all_sets(worth: Worth, m: int) -> Float[Tensor, " m"]:
+def some_of(n: int, *, at_most: int | None, seed: int) -> Int[Tensor, " r"]:
+    """All of n rows, or a random choice of so many of them, in order."""
+    if at_most is None or at_most >= n:
+        return torch.arange(n)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[:at_most].sort().values
+
+
+def shapley_values(
+    worth: Worth, m: int, *, n_permutations: int, seed: int
+) -> tuple[Float[Tensor, "m *k"], Float[Tensor, "m *k"]]:
+    """Shapley values of m players with their standard errors, 0 where the values are exact.
+
+    Exact where all 2^m sets are no more than the random orders would ask for.
+    """
+    if 2**m <= n_permutations * m:
+        exact = by_all_sets(worth, m)
+        return exact, torch.zeros_like(exact)
+    return by_permutations(worth, m, n_permutations=n_permutations, seed=seed)
+
+
+def by_all_sets(worth: Worth, m: int) -> Float[Tensor, "m *k"]:
     """Exact Shapley values of m players, from the worth of all 2^m sets."""
     sets = torch.arange(2**m)
     values = worth(sets).double().cpu()  # a set's number is its place: bit j says whether player j is in it
@@ -162,13 +177,13 @@ def by_all_sets(worth: Worth, m: int) -> Float[Tensor, " m"]:
     for player in range(m):
         without = sets[(sets >> player) & 1 == 0]
         weights = factorials[sizes[without]] * factorials[m - 1 - sizes[without]] / factorials[m]
-        found.append((weights * (values[without | 1 << player] - values[without])).sum())
+        found.append(torch.tensordot(weights, values[without | 1 << player] - values[without], dims=1))
     return torch.stack(found)
 
 
 def by_permutations(
     worth: Worth, m: int, *, n_permutations: int, seed: int
-) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+) -> tuple[Float[Tensor, "m *k"], Float[Tensor, "m *k"]]:
     """Shapley values of m players from random orders, each with its standard error.
 
         phi_j = mean over orders of v(those before j, and j) - v(those before j)
@@ -184,7 +199,7 @@ def by_permutations(
     prefixes = torch.cat([first, (1 << orders).cumsum(dim=1)], dim=1)
     sets, where = prefixes.unique(return_inverse=True)
     added = worth(sets).double().cpu()[where].diff(dim=1)
-    by_player = torch.empty_like(added).scatter(1, orders, added)
+    by_player = added[torch.arange(n_permutations)[:, None], orders.argsort(dim=1)]
     return by_player.mean(dim=0), by_player.std(dim=0) / math.sqrt(n_permutations)
 
 

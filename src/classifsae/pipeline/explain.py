@@ -9,6 +9,7 @@ from classifsae.concepts.base import preference, role_of
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, MismatchError, StorageError, UnknownNameError
 from classifsae.explaining.explainer import Explainer, names_of
+from classifsae.explaining.typical import load_typical
 from classifsae.meaning.own_names import read_names
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder, fits_of
@@ -47,7 +48,8 @@ def explainer_of(
         role_of(concepts.method) == "label"
     ):  # its concepts are the predicted classes, whatever their sentences
         names = tuple(model.label_names[c] for c in concepts.segment_of.tolist())
-    return Explainer(model, concepts, names, words=words)
+    typical = load_typical(run.typical(which))
+    return Explainer(model, concepts, names, words=words, typical=typical)
 
 
 def chosen_fit(run: RunFolder, experiment: Experiment, method: str | None, seed: int | None) -> FitName:

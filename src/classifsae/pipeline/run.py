@@ -52,6 +52,7 @@ from classifsae.pipeline.stages import (
     simulate,
     stability,
     trained_elsewhere,
+    typical,
 )
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown
@@ -395,6 +396,7 @@ class _Run:
         if len(work.concepts(which)) > MAX_DESCRIBED:
             return None
         self.done(describe(work, which, concepts=concepts, test=test))
+        self.done(typical(work, which, concepts=concepts, test=test))
         if sentences is not None:
             stage = name(work, which, concepts=concepts, train=train, test=test, sentences=sentences)
             manifest = self.done(stage)

@@ -4,7 +4,7 @@ runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  audit/  report/
     labels/  held_out/                             labels that are probably wrong; what trained the classifier
-    concepts/  scores/  descriptions/  named/
+    concepts/  scores/  descriptions/  named/  typical/
     simulatability/  effects/  mistakes/           each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
@@ -164,6 +164,10 @@ class RunFolder:
     def mistakes(self, fit: FitName) -> Path:
         """The classifier's mistakes by the concepts of one method and seed."""
         return self._of_fit("mistakes", fit)
+
+    def typical(self, fit: FitName) -> Path:
+        """What is typical of the concepts of one method and seed, for explanations of new texts."""
+        return self._of_fit("typical", fit)
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""

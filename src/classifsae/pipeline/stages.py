@@ -405,6 +405,19 @@ def mistakes(work: Work, which: FitName, *, concepts: str, test: str, labels: st
     return Stage(f"mistakes {which}", folder, (concepts, test, labels), make)
 
 
+def typical(work: Work, which: FitName, *, concepts: str, test: str) -> Stage:
+    """What is typical of the concepts of one method and seed, for explanations of new texts."""
+    folder, texts = work.folder.typical(which), work.rows("test")
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.explaining.typical import save_typical, typical_of
+
+        found = typical_of(work.concepts(which), work.activations("test"), texts.texts)
+        save_typical(found, folder, inputs=inputs)
+
+    return Stage(f"typical {which}", folder, (concepts, test, texts.identity), make)
+
+
 def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, sentences: str) -> Stage:
     """Names of the concepts of one method and seed, made on the training split, judged on the test split."""
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)

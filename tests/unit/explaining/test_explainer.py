@@ -273,8 +273,8 @@ def test_the_printed_form_says_everything_in_80_columns():
     text = shown(Explainer(Toy(), NEURONS, names).explain("goal match bank"))
     assert text.startswith("goal match bank Label: sports 0.84 (money 0.11, space 0.04)")
     assert "75 %" in text
-    assert "sports 0.84 → money 0.92" in text
-    assert "sports 0.84 → 0.92" in text
+    assert "75 % sports +2.4 money 0.92 goal 67%, match 33% money \N{MINUS SIGN}1.7" in text
+    assert "25 % money +1.4 sports 0.92 bank 100% sports \N{MINUS SIGN}0.7" in text
     assert "[bold]banks[/bold]" in text
     assert "alone the label becomes money 0.92." in text
 
@@ -298,7 +298,8 @@ def test_a_label_that_the_concepts_do_not_give_is_not_explained_by_them():
 
 def test_a_label_that_no_removal_changes_is_said_to_stay():
     text = shown(explain(Toy(), NEURONS, "goal"))
-    assert "The label stays sports whichever concepts are removed: all sets of them were tried." in text
+    assert "sports is what the classifier answers from no concept at all, so no removal changes the" in text
+    assert "label: all sets of them were tried." in text
 
 
 def test_where_only_all_concepts_together_decide_it_says_so():

@@ -206,3 +206,16 @@ def test_one_decision_only_is_a_reason_and_no_number(view: Evaluation):
 def test_options_out_of_range_are_refused(options: dict[str, int]):
     with pytest.raises(ValueError, match=next(iter(options))):
         METRICS.load("shapley")(**options)
+
+
+def test_a_game_of_two_numbers_is_two_games():
+    """Worths may be vectors: the values of each number are those of the game in it alone."""
+
+    def both(sets: torch.Tensor) -> torch.Tensor:
+        return torch.stack([gloves(sets), 2 - 3 * gloves(sets)], dim=1)
+
+    assert torch.allclose(by_all_sets(both, 3), by_all_sets(gloves, 3)[:, None] * torch.tensor([1.0, -3.0]))
+    values, errors = by_permutations(both, 3, n_permutations=30, seed=2)
+    alone, error = by_permutations(gloves, 3, n_permutations=30, seed=2)
+    assert torch.allclose(values, alone[:, None] * torch.tensor([1.0, -3.0]))
+    assert torch.allclose(errors, error[:, None] * torch.tensor([1.0, 3.0]))

@@ -13,6 +13,7 @@ from classifsae.bottleneck import evaluate
 from classifsae.concepts import Concepts
 from classifsae.data import Texts
 from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.explaining.contributions import mean_contributions
 from classifsae.meaning.descriptions import ActiveSentence, Description, Word
 from classifsae.reporting import About
 from classifsae.reporting.page.build import Fit, build, concept_map, histogram, thinned
@@ -299,3 +300,40 @@ def test_scores_of_other_labels_are_refused(
 ):
     with pytest.raises(ConfigError, match="concepts of mine and scores of yours; give one score per label"):
         cs.report({"mine": concepts}, test, {"yours": scores}, texts=texts, descriptions={})
+
+
+def test_voices_are_the_largest_mean_contributions_for_and_against_each_class(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear
+):
+    (method,) = build([Fit("mine", 1, concepts, {})], [record()], test, texts, tail).methods
+    voices = method.voices
+    assert voices is not None
+    evaluation = evaluate(concepts, tail, test)
+    found = mean_contributions(evaluation)
+    heard = found.n_fires >= 5
+    for c in range(3):
+        values = found.values[heard, c]
+        for spoken, sign in ((voices.speak_for[c], 1), (voices.speak_against[c], -1)):
+            expected = sorted((sign * v for v in values.tolist() if sign * v >= 0.05), reverse=True)[:4]
+            assert [sign * voice.logits for voice in spoken] == pytest.approx(expected)
+            for voice in spoken:
+                position = concepts.kept.tolist().index(voice.latent)
+                assert voice.n_fires == int((evaluation.codes[:, position] != 0).sum())
+    emptied = evaluation.without_many(list(range(len(concepts)))).argmax(dim=1)
+    assert voices.answers == pytest.approx([(emptied == c).double().mean().item() for c in range(3)])
+    assert voices.answer == emptied.mode().values.item()
+    assert voices.n_sentences == len(test)
+
+
+def test_without_a_tail_nobody_speaks(concepts: Concepts, test: Activations, texts: Texts):
+    (method,) = build([Fit("mine", 1, concepts, {})], [record()], test, texts).methods
+    assert method.voices is None
+
+
+def test_at_most_five_hundred_sentences_are_heard(
+    concepts: Concepts, test: Activations, texts: Texts, tail: nn.Linear, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("classifsae.reporting.page.build.N_HEARD", 20)
+    (method,) = build([Fit("mine", 1, concepts, {})], [record()], test, texts, tail).methods
+    assert method.voices is not None
+    assert method.voices.n_sentences == 20

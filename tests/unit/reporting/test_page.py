@@ -8,7 +8,15 @@ import pytest
 
 from classifsae.meaning.descriptions import Origin
 from classifsae.reporting.page.content import About, ConceptBehind, RunReport
-from classifsae.reporting.page.page import as_yaml, fingerprint_of_templates, fixed, page, percent, points
+from classifsae.reporting.page.page import (
+    MINUS,
+    as_yaml,
+    fingerprint_of_templates,
+    fixed,
+    page,
+    percent,
+    points,
+)
 from classifsae.reporting.page.stored_scores import ConceptScores
 from sample_report import METHODS, SCRIPT, card, method, sample_report
 
@@ -212,3 +220,13 @@ def test_the_templates_have_a_fingerprint():
 def test_a_method_ranks_its_concepts_by_influence():
     shares = [c.influence or 0 for c in method("sae").ranked]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_the_page_says_the_answer_from_no_concept_and_who_speaks_for_and_against(html: str):
+    read = " ".join(Reader(html).text.split())
+    assert "When none of them fires, it answers Sports & <b>games</b> (75 % of the time)." in read
+    said = "From no concept at all the classifier answers Sports & <b>games</b> on 75 % of the test sentences"
+    assert f"{said}, with a mean probability of 50 %." in read
+    assert "they are sampled, with a standard error of at most 0.02." in read
+    assert "vote, harvest 3 (only the class) +1.2 on 43" in read
+    assert f"goal, vote 0 {MINUS}1.5 on 40" in read

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
-from classifsae.activity import ACTIVE, activating_sets, sizes_of
+from classifsae.activity import ACTIVE, activating_sets, class_indicators, coverage_of
 from classifsae.auditing.effects import ConceptEffects
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.bottleneck import evaluate
@@ -16,6 +16,7 @@ from classifsae.concepts.base import METHODS, Concepts, codes_of, role_of
 from classifsae.data import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, N_SENTENCES, Description
+from classifsae.metrics.shapley import some_of
 from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.content import (
     About,
@@ -29,6 +30,7 @@ from classifsae.reporting.page.content import (
     RunReport,
 )
 from classifsae.reporting.page.stored_scores import ConceptScores, scores_of_concepts
+from classifsae.reporting.page.voices import voices_of
 from classifsae.reporting.tables.table import YARDSTICKS, Record
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Tail, Tensor
@@ -36,14 +38,11 @@ from classifsae.tensors import Bool, Float, Tail, Tensor
 N_MISTAKES, N_BEHIND = 40, 5
 """Sentences that are shown, and concepts beside each of them, at most."""
 
-SAYS_THE_LABEL = 0.8
-"""Jaccard index of a concept's activating set and the sentences of a predicted class from which it is one."""
-
-COVERS_THE_CLASS = 0.95
-"""Share of the sentences of its class from which a concept tells none of them apart."""
-
 N_TYPICAL = 3
 """Sentences that are shown for a facet, beside the one at the edge."""
+
+N_HEARD, SEED = 500, 42
+"""Sentences on which contributions to the classes are computed, at most, and the seed of their choice."""
 
 N_BINS, N_DOTS, N_POINTS = 24, 300, 200
 """Bars of a histogram, sentences on a map, and points of a training curve, at most."""
@@ -119,7 +118,7 @@ def build(
         test: activations of the test split.
         texts: the same sentences in the same order.
         tail: of the classifier that made the activations; without it, nothing is said of the concepts behind
-            wrong decisions.
+            wrong decisions, nor of those for and against each class.
         about: names, settings, versions and notes.
         audit: patterns on which decisions hang.
         checks: what is found of labels, test texts and mistakes.
@@ -135,6 +134,7 @@ def build(
     split = _Split(test, texts)
     by_fit = {(record["method"], record["seed"]): record for record in records}
     methods = tuple(_method(fit, by_fit.get((fit.label, fit.seed), {}), split) for fit in fits)
+    methods = tuple(_with_voices(*pair, test, tail) for pair in zip(fits, methods, strict=True))
     wrong = (test.predictions != test.labels).nonzero().flatten()
     checks = checks or Checks()
     return RunReport(
@@ -193,6 +193,16 @@ def _method(fit: Fit, record: Record, split: _Split) -> MethodReport:
     return replace(report, concepts=tuple(cards[j] for j in order), map=placed, covered=covered)
 
 
+def _with_voices(fit: Fit, method: MethodReport, test: Activations, tail: Tail | None) -> MethodReport:
+    """The method with what its concepts say for and against each class, on a random choice of sentences."""
+    if tail is None or not method.concepts:
+        return method
+    by_latent = {card.latent: card for card in method.concepts}
+    cards = [by_latent[latent] for latent in fit.concepts.kept.tolist()]
+    rows = some_of(len(test), at_most=N_HEARD, seed=SEED)
+    return replace(method, voices=voices_of(evaluate(fit.concepts, tail, test.take(rows)), cards))
+
+
 def _left_out(concepts: Concepts, role: str) -> str:
     """Why the concepts of a method are not listed, or ""."""
     if role in YARDSTICKS:
@@ -226,10 +236,9 @@ def _with_sets(
     cards: Sequence[ConceptCard], sets: Bool[Tensor, "m n"], codes: Float[Tensor, "n m"], split: _Split
 ) -> list[ConceptCard]:
     """Cards with what their activating sets say: coverage of classes, and the sentence at the edge."""
-    classes, size = split.classes, sizes_of(split.classes)
-    both = sets.double() @ classes.double().T
-    coverage, either = both / size.clamp_min(1), sizes_of(sets)[:, None] + size - both
-    is_label = (both >= SAYS_THE_LABEL * either.clamp_min(1)).any(dim=1)
+    classes = split.classes
+    coverage = coverage_of(sets, classes)
+    is_label = class_indicators(sets, classes, torch.tensor([card.class_index for card in cards]))
     found = []
     for j, card in enumerate(cards):
         own = _typical(sets[j] & classes[card.class_index], codes[:, j], split)
@@ -237,7 +246,7 @@ def _with_sets(
             replace(
                 card,
                 coverage=tuple(coverage[j].tolist()),
-                is_label=bool(is_label[j] or coverage[j, card.class_index] >= COVERS_THE_CLASS),
+                is_label=bool(is_label[j]),
                 typical=tuple(own[:N_TYPICAL]),
                 edge=own[-1] if len(own) > N_TYPICAL else None,
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from classifsae.auditing.effects import ConceptEffect, ConceptEffects
 from classifsae.auditing.mistakes import CARRIES
@@ -13,6 +14,9 @@ from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.stored_scores import ConceptScores
 from classifsae.reporting.tables.table import Record, interval, roles_of
 from classifsae.storage import Json
+
+if TYPE_CHECKING:
+    from classifsae.reporting.page.voices import Voices
 
 SENTENCE_SIM = "sentence_sim_"
 
@@ -145,6 +149,7 @@ class MethodReport:
         covered: for each class, share of the sentences predicted as it on which any of its facets is strongly
             active.
         effects: of its concepts in text, where they were measured.
+        voices: which of them speak for and against each class, where the classifier's tail is known.
     """
 
     label: str
@@ -159,6 +164,7 @@ class MethodReport:
     left_out: str = ""
     covered: tuple[float, ...] = ()
     effects: ConceptEffects | None = None
+    voices: "Voices | None" = None
 
     @property
     def n_silent(self) -> int:
