@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.shortcuts import AuditResult, audit
+from classifsae.auditing.stored import load_findings
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, StorageError, one_line
 from classifsae.pipeline.checks import usable_device
@@ -61,7 +62,7 @@ def audit_of(
         StorageError: there is no run, or it has no activations.
     """
     work = work_of(folder)
-    kept = work.folder.read_audit()
+    kept = load_findings(AuditResult, work.folder.audit)
     if options is None and kept is not None:
         return kept
     train, test = (work.activations(split) for split in SPLITS)

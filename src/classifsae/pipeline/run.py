@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 from pydantic import TypeAdapter
 
 from classifsae.activations import Activations
+from classifsae.auditing.shortcuts import AuditResult
+from classifsae.auditing.stored import load_findings
 from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
@@ -410,7 +412,7 @@ class _Run:
         if self.work.experiment.audit is None:
             return None
         identity = self.done(audit(self.work, train=train, test=test)).identity
-        found = self.work.folder.read_audit()
+        found = load_findings(AuditResult, self.work.folder.audit)
         self.notes += [row.finding for row in found.shortcuts] if found else []
         return identity
 

@@ -18,9 +18,8 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -32,8 +31,6 @@ from classifsae.pipeline.config import Experiment
 from classifsae.storage import Json, cannot_write, manifest_of, read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from classifsae.auditing.effects import ConceptEffects
-    from classifsae.auditing.shortcuts import AuditResult
     from classifsae.meaning.descriptions import Description
     from classifsae.reporting.page.checks import Checks
     from classifsae.reporting.tables.runs import FinishedRun
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 Record = dict[str, Json]
-T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 _LETTERS = 12
@@ -286,34 +282,6 @@ class RunFolder:
     def _scores_file(self, fit: FitName) -> Path:
         return self.scores(fit) / "scores.json"
 
-    def write_audit(self, result: "AuditResult") -> None:
-        """Write the patterns on which decisions hang."""
-        write_json(self.audit / "patterns.json", asdict(result))
-
-    def read_audit(self) -> "AuditResult | None":
-        """The patterns on which decisions hang; None where the run has no audit.
-
-        Raises:
-            StorageError: the file is damaged.
-        """
-        from classifsae.auditing.shortcuts import AuditResult
-
-        return _read_as(AuditResult, self.audit, "patterns.json")
-
-    def write_effects(self, fit: FitName, effects: "ConceptEffects") -> None:
-        """Write the effects in text of the concepts of one method and seed."""
-        write_json(self.effects(fit) / "effects.json", asdict(effects))
-
-    def read_effects(self, fit: FitName) -> "ConceptEffects | None":
-        """The effects in text of the concepts of one method and seed; None where the run has none.
-
-        Raises:
-            StorageError: the file is damaged.
-        """
-        from classifsae.auditing.effects import ConceptEffects
-
-        return _read_as(ConceptEffects, self.effects(fit), "effects.json")
-
     def write_results(self, scores: RunScores, records: Sequence[Record], table: str) -> None:
         """Write the results of a run: summary, all scores, table."""
         write_json(self.all_scores, scores.model_dump(mode="json"))
@@ -443,16 +411,6 @@ class RunFolder:
                 )
             read_names(file)
             self.described(fit)
-
-
-def _read_as(kind: type[T], folder: Path, name: str) -> T | None:
-    """A file of a finished stage as what it holds."""
-    if manifest_of(folder) is None:
-        return None
-    try:
-        return TypeAdapter(kind).validate_python(read_json(folder / name))
-    except ValidationError as error:
-        raise StorageError(f"{folder / name} is damaged; delete {folder} and run again.") from error
 
 
 def fits_of(experiment: Experiment) -> list[FitName]:

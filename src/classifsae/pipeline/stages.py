@@ -455,6 +455,8 @@ def audit(work: Work, *, train: str, test: str) -> Stage:
     assert options is not None
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.stored import save_findings
+
         result = cs.audit(
             work.classifier,
             work.rows("train"),
@@ -464,8 +466,7 @@ def audit(work: Work, *, train: str, test: str) -> Stage:
             options=options,
             on_step=on_step,
         )
-        work.folder.write_audit(result)
-        finish(folder, inputs=inputs, record={"n_read": result.n_read})
+        save_findings(result, folder, inputs=inputs)
 
     decided_by = options.model_dump(mode="json", exclude={"methods", "n_phrases", "texts_per_concept"})
     depends_on = (train, test, work.data.train.identity, work.data.test.identity, decided_by)
@@ -478,6 +479,8 @@ def effects(work: Work, which: FitName, *, concepts: str, train: str, test: str)
     assert options is not None
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.stored import save_findings
+
         result = cs.concept_effects(
             work.classifier,
             work.concepts(which),
@@ -488,8 +491,7 @@ def effects(work: Work, which: FitName, *, concepts: str, train: str, test: str)
             options=options,
             on_step=on_step,
         )
-        work.folder.write_effects(which, result)
-        finish(folder, inputs=inputs, record={"n_read": result.n_read})
+        save_findings(result, folder, inputs=inputs)
 
     decided_by = options.model_dump(mode="json", include={"n_phrases", "texts_per_concept", "seed"})
     depends_on = (concepts, train, test, work.data.train.identity, work.data.test.identity, decided_by)
@@ -589,13 +591,16 @@ def report(
         notes: what a reader should know.
         checks: identities of what is found of labels, test texts and mistakes.
     """
+    from classifsae.auditing.effects import ConceptEffects
+    from classifsae.auditing.shortcuts import AuditResult
+    from classifsae.auditing.stored import load_findings
     from classifsae.reporting.page.page import fingerprint_of_templates
 
     folder, settings, texts = work.folder.report, _settings(work.experiment), work.rows("test")
     scores = {which: work.folder.read_scores(which) for which in concepts}
     described = {which: work.folder.described(which) or () for which in concepts}
-    measured = {which: work.folder.read_effects(which) for which in effects}
-    patterns = None if audit is None else work.folder.read_audit()
+    measured = {which: load_findings(ConceptEffects, work.folder.effects(which)) for which in effects}
+    patterns = None if audit is None else load_findings(AuditResult, work.folder.audit)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.reporting.page.build import Fit, build
