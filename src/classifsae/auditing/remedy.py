@@ -232,9 +232,10 @@ def ways_of(tail: Tail, pairs: Pairs) -> Iterator[tuple[str, AffineMap]]:
 def leace(pairs: Pairs) -> AffineMap:
     """The least change of the states after which no linear map tells whether the pattern is there.
 
-        r(h) = h - S^(1/2) u u' S^(-1/2) (h - mean),  u the unit vector along S^(-1/2) c
+        r(h) = h - S^(1/2) u u' S^(-1/2) (h - m),  u the unit vector along S^(-1/2) c
 
-    with S the covariance of the states and c their covariance with the presence of the pattern. As every text
+    with S the covariance of the states, c their covariance with the presence of the pattern, and m the mean
+    of the states without it, to which all are brought there (in the source: the mean of all). As every text
     is there both ways, what goes is the pattern, not the class that it goes with.
 
     Source: Belrose et al. 2023 (arXiv:2306.03819), for one binary concept.
@@ -248,7 +249,7 @@ def leace(pairs: Pairs) -> AffineMap:
     direction = basis.T @ ((states - mean).T @ (has - 0.5)) / roots
     direction = direction / direction.norm()
     eraser = torch.outer(basis @ (roots * direction), basis @ (direction / roots))
-    return AffineMap.around(mean, -eraser)
+    return AffineMap.around(pairs.without.double().mean(dim=0), -eraser)
 
 
 def refitted(tail: Tail, pairs: Pairs, first: AffineMap) -> AffineMap:
@@ -279,5 +280,5 @@ def refitted(tail: Tail, pairs: Pairs, first: AffineMap) -> AffineMap:
 def _best(trials: Sequence[Trial], before: Effect) -> int:
     """The most accurate trial of those that take enough of the effect away, else the one that takes most."""
     left = [trial.effect.changed for trial in trials]
-    enough = [i for i, changed in enumerate(left) if changed <= (1 - ENOUGH) * before.changed]
+    enough = [i for i, changed in enumerate(left) if changed <= (1 - ENOUGH) * before.changed + 1e-9]
     return max(enough, key=lambda i: trials[i].effect.accuracy) if enough else left.index(min(left))

@@ -10,6 +10,7 @@ from classifsae.activity import GLOSSARY
 from classifsae.reporting.layout.palette import COLOURS
 from classifsae.reporting.page import charts
 from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.page.findings import findings
 from classifsae.reporting.tables.columns import columns_of
 from classifsae.reporting.tables.table import footnotes, rows
 from classifsae.storage import Json
@@ -32,6 +33,7 @@ def page(report: RunReport) -> str:
             columns=columns,
             rows=rows(report.records, columns),
             footnotes=footnotes(report.records),
+            findings=findings(report),
             settings=as_yaml(report.about.settings),
             charts=charts,
             glossary=GLOSSARY,

@@ -1,0 +1,80 @@
+"""A pattern is taken out of the state, what it went with stays, and where it cannot be the result says so."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from classifsae.auditing.remedy import Effect, Pairs, Trial, _best, effect_of, leace, ways_of
+from classifsae.classifier.opening.folding import AffineMap
+
+N, WIDTH = 400, 6
+
+
+def pairs(*, along_class: float = 0.0) -> Pairs:
+    """Two classes along the first neuron; the pattern moves the second, and by so much the first."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(N) % 2
+    without = torch.randn(N, WIDTH, generator=generator) * 0.3
+    without[:, 0] += 2.0 * labels - 1
+    with_it = without + torch.randn(N, WIDTH, generator=generator) * 0.05
+    with_it[:, 1] += 3
+    with_it[:, 0] += along_class
+    return Pairs(without, with_it, labels)
+
+
+def tail(*, weight: float) -> nn.Linear:
+    """Decides by the first neuron, and by so much of the second."""
+    linear = nn.Linear(WIDTH, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[-1.0, -weight, 0, 0, 0, 0], [1.0, weight, 0, 0, 0, 0]]))
+        linear.bias.zero_()
+    return linear
+
+
+def test_leace_leaves_nothing_that_tells_linearly_of_the_pattern():
+    given = pairs(along_class=0.5)
+    erased = leace(given)
+    without, with_it = erased(given.without), erased(given.with_it)
+    assert torch.allclose(without.mean(dim=0), with_it.mean(dim=0), atol=1e-6)
+
+
+def test_leace_changes_nothing_where_the_pattern_does_nothing_else():
+    given, erased = pairs(), leace(pairs())
+    assert torch.allclose(erased(given.without)[:, 0], given.without[:, 0].double(), atol=0.05)
+
+
+@pytest.mark.parametrize("way", ["project", "erase", "erase and refit"])
+def test_every_way_takes_a_pattern_away_that_lies_apart_from_the_classes(way: str):
+    given, decides = pairs(), tail(weight=1.0)
+    before = effect_of(decides, None, given)
+    after = effect_of(decides, dict(ways_of(decides, given))[way], given)
+    assert before.changed > 0.4
+    assert after.changed < 0.02
+    assert after.accuracy > 0.98
+
+
+def test_maps_are_applied_one_after_the_other():
+    first = AffineMap(torch.diag(torch.arange(1.0, 4)), torch.ones(3))
+    second = AffineMap(torch.eye(3).flip(0), torch.tensor([1.0, 0, 0]))
+    hidden = torch.tensor([[1.0, 2, 3]])
+    assert torch.equal(second.after(first)(hidden), second(first(hidden)))
+    assert AffineMap.around(hidden[0], -torch.eye(3))(hidden).tolist() == hidden.tolist()
+
+
+def test_the_most_accurate_way_is_taken_of_those_that_take_enough_away():
+    before = Effect(0.4, 0.9)
+    trials = [Trial("a", Effect(0.05, 0.8)), Trial("b", Effect(0.08, 0.9)), Trial("c", Effect(0.2, 0.99))]
+    assert _best(trials, before) == 1
+    assert _best(trials, Effect(0.2, 0.9)) == 0  # none takes enough away
+
+
+def test_a_remedy_that_is_not_enough_says_so():
+    from classifsae.auditing.remedy import Remedy
+
+    found = Remedy(
+        SimpleNamespace(), "x", "erase", (), Effect(0.4, 0.9), Effect(0.2, 0.9), (0.9, 0.9), {}, 3, 100
+    )
+    assert found.reduction == pytest.approx(0.5)
+    assert "not enough" in found.finding
