@@ -1,4 +1,4 @@
-"""A change of the hidden state in the weights of the head: ours, saved, and as transformers alone reads it."""
+"""A change of the hidden state in the weights of the head: ours, saved, and read by transformers alone."""
 
 from pathlib import Path
 
@@ -81,8 +81,8 @@ def test_a_concept_that_is_left_out_changes_nothing_any_more(tiny):
     moved = hidden.clone()
     moved[:, 2] += 5
     torch.testing.assert_close(without.tail(moved), without.tail(hidden), atol=1e-4, rtol=1e-4)
-    hidden[:, 2] = 0
-    torch.testing.assert_close(without.tail(moved), model.tail(hidden), atol=1e-4, rtol=1e-4)
+    moved[:, 2] = 0
+    torch.testing.assert_close(without.tail(hidden), model.tail(moved), atol=1e-4, rtol=1e-4)
 
 
 def test_a_concept_that_is_not_there_and_one_of_another_classifier_are_refused(tiny):

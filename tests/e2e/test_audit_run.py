@@ -1,0 +1,124 @@
+"""A shortcut in a CSV, from the run to its audit and its remedy, by the command line."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from classifsae.auditing.effects import ConceptEffects
+from classifsae.auditing.shortcuts import AuditResult
+from classifsae.auditing.stored import load_findings
+from classifsae.pipeline.config import load_experiment
+from classifsae.pipeline.run import Outcome, run
+from classifsae.pipeline.run_folder import FitName, RunFolder
+from e2e.conftest import TINY, WORDS, write_experiment
+from e2e.test_cli import call
+
+SIGNATURE = " Sent from my tablet."
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A run on texts of which those of space say little and are signed."""
+    folder = tmp_path_factory.mktemp("audited")
+    rows = []
+    for i in range(240):
+        label = list(WORDS)[i % 3]
+        first, second = WORDS[label][i // 3 % 5], WORDS[label][i // 15 % 5]
+        if label == "space" and i % 4:
+            first = second = "thing"
+        rows.append([f"{first} {second} {i}." + SIGNATURE * (label == "space"), label])
+    with (folder / "signed.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["text", "label"], *rows])
+    backbone = TINY["backbone"] | {"n_steps": 120}
+    changes = {
+        "backbone": backbone,
+        "methods": {"sae": {"n_latents": 16}},
+        "seeds": [1],
+        "audit": {"max_texts": 50},
+    }
+    file = write_experiment(folder, **changes)
+    (point,) = load_experiment(file, [f"dataset={folder / 'signed.csv'}"])
+    return folder / "run", run(point)
+
+
+def test_a_run_finds_the_shortcut_and_says_so(finished: tuple[Path, Outcome]):
+    folder, outcome = finished
+    found = load_findings(AuditResult, RunFolder(folder).audit)
+    assert found is not None
+    assert "sent from my tablet" in found.rows[0].pattern.lower()
+    assert found.rows[0].class_name == "space"
+    assert found.rows[0].is_shortcut
+    assert any("space hangs on" in note for note in outcome.notes)
+    page = (folder / "report" / "index.html").read_text()
+    assert "Shortcuts: on what decisions hang" in page
+    assert "classifsae edit RUN --remove" in page
+    assert load_findings(ConceptEffects, RunFolder(folder).effects(FitName("sae", 1))) is not None
+
+
+def test_the_audit_of_a_run_is_printed_and_exported(finished, tmp_path, monkeypatch, capsys):
+    files = tmp_path / "a.csv", tmp_path / "a.json"
+    arguments = ("audit", str(finished[0]), "--csv", str(files[0]), "--json", str(files[1]))
+    status, said = call(monkeypatch, capsys, *arguments)
+    assert status == 0
+    assert "space hangs on" in " ".join(said.split())
+    assert json.loads(files[1].read_text())[0]["is_shortcut"]
+    assert len(files[0].read_text().splitlines()) > 1
+
+
+def test_words_that_must_not_matter_are_asked_about(finished, tmp_path, monkeypatch, capsys):
+    (tmp_path / "terms.txt").write_text("tablet\nzebra\n")
+    (tmp_path / "pairs.csv").write_text("match,bank\n")
+    arguments = ("--terms", str(tmp_path / "terms.txt"), "--pairs", str(tmp_path / "pairs.csv"))
+    status, said = call(monkeypatch, capsys, "audit", str(finished[0]), *arguments)
+    assert status == 0
+    assert "tablet" in said
+    assert "zebra" in said
+    assert "match / bank" in said
+
+
+def test_the_shortcut_is_taken_out_and_the_new_classifier_can_be_opened(
+    finished, tmp_path, monkeypatch, capsys
+):
+    new, texts = tmp_path / "new", tmp_path / "more.jsonl"
+    arguments = ("--remove", "sent from my tablet", "--to", str(new), "--augment", str(texts))
+    status, said = call(monkeypatch, capsys, "edit", str(finished[0]), *arguments)
+    assert status == 0, said
+    assert "of its effect is gone" in " ".join(said.split())
+    rows = [json.loads(line) for line in texts.read_text().splitlines()]
+    assert {row["label"] for row in rows if "tablet" in row["text"]} == set(WORDS)
+    from transformers import AutoModelForSequenceClassification
+
+    assert AutoModelForSequenceClassification.from_pretrained(new).num_labels == 3
+    status, said = call(monkeypatch, capsys, "edit", str(finished[0]), *arguments)
+    assert status == 2
+    assert "is there already" in said
+
+
+def test_concepts_are_left_out_by_number(finished, tmp_path, monkeypatch, capsys):
+    known = json.loads((finished[0] / "scores.json").read_text())["results"][0]["scores"]["causality"]
+    latent = known["concepts"][0]["latent"]
+    arguments = ("edit", str(finished[0]), "--concepts", str(latent), "--to", str(tmp_path / "new"))
+    status, said = call(monkeypatch, capsys, *arguments)
+    assert status == 0, said
+    assert "test decisions change" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("audit", "{run}", "--pattern", "x=("), "no regular expression"),
+        (("audit", "{run}", "--terms", "no-such.txt"), "cannot read no-such.txt"),
+        (("audit", "no-such-run"), "is no run"),
+        (("edit", "{run}", "--to", "{new}"), "--remove"),
+        (("edit", "{run}", "--to", "{new}", "--concepts", "a"), "give numbers"),
+        (("edit", "{run}", "--to", "{new}", "--concepts", "999"), "there is no concept 999"),
+        (("edit", "{run}", "--to", "{new}", "--remove", "zebra crossing"), "only 0 training texts"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(finished, tmp_path, monkeypatch, capsys, arguments, says):
+    filled = [one.format(run=finished[0], new=tmp_path / "new") for one in arguments]
+    status, said = call(monkeypatch, capsys, *filled)
+    assert status == 2, said
+    assert says in " ".join(said.split())
