@@ -13,6 +13,7 @@ import classifsae as cs
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.errors import StorageError
+from classifsae.explaining.typical import load_typical
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.explain import chosen_fit, explainer_of
 from classifsae.pipeline.run import run
@@ -61,7 +62,9 @@ def test_json_is_one_object_a_line_and_the_same_as_in_python(
     model = Classifier.load(finished / "classifier", device="cpu")
     described = RunFolder(finished).described(FitName("mine", 3))
     assert described is not None
-    expected = cs.explain(model, concepts, TEXT, descriptions=described)
+    typical = load_typical(RunFolder(finished).typical(FitName("mine", 3)))
+    assert len(typical) == len(concepts)
+    expected = cs.explain(model, concepts, TEXT, descriptions=described, typical=typical)
     assert found == json.loads(json.dumps(expected.as_json()))
     assert not expected.concepts[0].name.startswith("concept ")
     assert other["text"] == "a moon 🙂"
@@ -243,3 +246,13 @@ def test_a_classifier_in_half_precision_is_explained(
     assert status == 0, printed
     (found,) = lines(printed)
     assert found["classifier"]["label"] in ("sports", "money", "space")
+
+
+def test_a_run_without_what_is_typical_is_still_explained(finished: Path, tmp_path: Path):
+    older = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(older / "typical")
+    new, old = (explainer_of(run, words=False).explain(TEXT) for run in (finished, older))
+    assert old.without_any == new.without_any
+    assert old.appearance is None
+    assert {concept.says_class for concept in old.concepts} == {None}
+    assert None not in {concept.says_class for concept in new.concepts}

@@ -109,15 +109,22 @@ def _table(explanation: Explanation, shown: Sequence[Fired]) -> Table:
     table = Table(box=SIMPLE_HEAD, expand=False, pad_edge=False)
     table.add_column("concept", overflow="fold", ratio=None)
     table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("for, against", overflow="fold")
+    with_pulls, with_words = any(c.contributions for c in shown), explanation.words is not None
+    if with_pulls:
+        table.add_column("for, against", overflow="fold")
     table.add_column("without it", overflow="fold")
-    with_words = explanation.words is not None
     if with_words:
         table.add_column("words", overflow="fold")
     for concept in shown:
         words = [Text(_listed(concept.carriers[:SHOWN_WORDS]))] if with_words else []
-        share, pulls = f"{concept.share:.0f} %", Text("\n".join(_pulls(concept)))
-        table.add_row(Text(concept.name), share, pulls, _without(explanation, concept), *words)
+        pulls = [Text("\n".join(_pulls(concept)))] if with_pulls else []
+        cells: list[RenderableType] = [
+            f"{concept.share:.0f} %",
+            *pulls,
+            _without(explanation, concept),
+            *words,
+        ]
+        table.add_row(Text(concept.name), *cells)
     return table
 
 
@@ -166,8 +173,8 @@ def _flip(explanation: Explanation) -> str:
         some = f"all sets of up to {flip.searched}, and one chain of more,"
         tried = "all sets of them" if flip.proven else some
         return (
-            f"{label} is what the classifier answers from no concept at all, so no removal changes the "
-            f"label: {tried} were tried."
+            f"{label} is what the classifier answers from no concept at all, and no removal changes "
+            f"the label: {tried} were tried."
         )
     names = {concept.position: f'"{concept.name}"' for concept in explanation.concepts}
     shown = [names[j] for j in flip.removed[:SHOWN_CONCEPTS]]

@@ -8,7 +8,7 @@ import torch
 from classifsae.errors import MismatchError
 from classifsae.explaining.explainer import Explainer, Explanation, explain
 from classifsae.explaining.typical import Typical
-from unit.explaining.test_explainer import NAMES, NEURONS, Toy, shown
+from unit.explaining.test_explainer import NAMES, NEURONS, Toy, concepts_of, shown
 
 SPORTS, MONEY, SPACE, OTHER = (
     Typical(2.0, "a goal is shot", says_class=False),
@@ -134,3 +134,11 @@ def test_a_concept_without_effect_comes_last_whatever_its_share():
 def test_typical_of_other_concepts_is_refused():
     with pytest.raises(MismatchError, match="speaks of 1 concepts, and there are 4; give what typical_of"):
         explain(Toy(), NEURONS, "goal", typical=(SPORTS,))
+
+
+def test_more_concepts_than_fifty_that_fire_have_no_contributions():
+    many = concepts_of(torch.eye(4)[:, [0] * 51], torch.eye(4)[[0] * 51])
+    found = explain(Toy(), many, "goal")
+    assert {len(concept.contributions) for concept in found.concepts} == {0}
+    assert len(explain(Toy(), NEURONS, "goal").concepts[0].contributions) == 3
+    assert "for, against without it" not in shown(found)

@@ -298,8 +298,8 @@ def test_a_label_that_the_concepts_do_not_give_is_not_explained_by_them():
 
 def test_a_label_that_no_removal_changes_is_said_to_stay():
     text = shown(explain(Toy(), NEURONS, "goal"))
-    assert "sports is what the classifier answers from no concept at all, so no removal changes the" in text
-    assert "label: all sets of them were tried." in text
+    assert "sports is what the classifier answers from no concept at all, and no removal changes the" in text
+    assert "the label: all sets of them were tried." in text
 
 
 def test_where_only_all_concepts_together_decide_it_says_so():
