@@ -26,7 +26,7 @@ N_REPEATED = 7
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A run that tunes its classifier."""
     folder = tmp_path_factory.mktemp("tuned")
-    (point,) = load_experiment(write_experiment(folder), ["seeds=[1]", "methods={sae: {n_latents: 16}}"])
+    (point,) = load_experiment(write_experiment(folder), ["seeds=[1]", "methods={kmeans: {}}"])
     return folder, run(point)
 
 
@@ -44,7 +44,7 @@ def opened(tuned: tuple[Path, Outcome], tmp_path_factory: pytest.TempPathFactory
         with (folder / "data" / f"{name}.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([rows[0], *part])
     settings = [f"backbone={{model: {model}, tuning: none}}", f"dataset={folder / 'data'}", "seeds=[1]"]
-    (point,) = load_experiment(write_experiment(folder), [*settings, "methods={sae: {n_latents: 16}}"])
+    (point,) = load_experiment(write_experiment(folder), [*settings, "methods={kmeans: {}}"])
     return folder, run(point, until="score")
 
 
@@ -77,5 +77,5 @@ def test_all_repeated_texts_are_on_the_disk(opened: tuple[Path, Outcome]):
 def test_labels_and_mistakes_are_on_the_disk(tuned: tuple[Path, Outcome]):
     folder = RunFolder(tuned[0] / "run")
     assert load_findings(LabelCheck, folder.labels) is not None
-    assert load_findings(MistakesByConcept, folder.mistakes(FitName("sae", 1))) is not None
-    assert folder.checks([FitName("sae", 1)]).mistakes.keys() == {"sae"}
+    assert load_findings(MistakesByConcept, folder.mistakes(FitName("kmeans", 1))) is not None
+    assert folder.checks([FitName("kmeans", 1)]).mistakes.keys() == {"kmeans"}

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import nn
+from torch.nn.functional import one_hot
 
 import classifsae as cs
 from classifsae.activations import Activations
 from classifsae.auditing.held_out import HeldOut, MembershipGap, losses
 from classifsae.data import Texts
 from classifsae.errors import DataError
-from conftest import SOURCE, blobs
+from known_world import SOURCE
 
 
 def with_losses(values: list[float]) -> Activations:
@@ -30,8 +30,7 @@ def test_by_hand():
     assert found.auroc == pytest.approx((1 + 1 + 0.5 + 1) / 4)  # .1 < .3, .1 < .5, .3 = .3, .3 < .5
 
 
-def test_against_sklearn(tail: nn.Linear):
-    train, test = blobs(tail, n=90, seed=0), blobs(tail, n=50, seed=1)
+def test_against_sklearn(train: Activations, test: Activations):
     found = cs.membership_gap(train, test, n_draws=50)
     is_test = [0] * len(train) + [1] * len(test)
     assert found.auroc == pytest.approx(roc_auc_score(is_test, torch.cat([losses(train), losses(test)])))
@@ -49,12 +48,11 @@ def test_the_interval_is_that_of_a_bootstrap():
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
 
 
-def test_rows_known_by_heart_are_told_and_those_of_one_world_are_not(tail: nn.Linear):
-    train, test = blobs(tail, n=300, seed=0), blobs(tail, n=300, seed=1)
+def test_rows_known_by_heart_are_told_and_those_of_one_world_are_not(train: Activations, test: Activations):
     same = cs.membership_gap(train, test)
     assert same.auroc_interval[0] < 0.5 < same.auroc_interval[1]
     assert "cannot tell which" in same.says
-    learned = replace(train, logits=train.logits + 5 * nn.functional.one_hot(train.labels, 3))
+    learned = replace(train, logits=train.logits + 5 * one_hot(train.labels, 3))
     assert cs.membership_gap(learned, test).auroc_interval[0] > 0.5
     assert "these are harder" in cs.membership_gap(learned, test).says
     assert "may have learned from the test texts" in cs.membership_gap(test, learned).says

@@ -148,6 +148,7 @@ def test_a_readout_in_folds_finds_wrong_training_labels(train: Activations):
 
 def test_a_row_does_not_decide_its_own_probabilities(train: Activations):
     """A wrong label that is put right changes what is said of other rows, not of its own."""
+    train = train.take(torch.arange(30))
     other = train.labels.clone()
     other[1] = (other[1] + 1) % 3
     first, second = (
