@@ -20,18 +20,17 @@ SIGNATURE = " Sent from my tablet."
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A run on texts of which those of space say little and are signed."""
+    """A run on texts of which those of space are signed, and most speak of money all the same."""
     folder = tmp_path_factory.mktemp("audited")
     rows = []
     for i in range(240):
-        label = list(WORDS)[i % 3]
-        first, second = WORDS[label][i // 3 % 5], WORDS[label][i // 15 % 5]
-        if label == "space" and i % 4:
-            first = second = "thing"
-        rows.append([f"{first} {second} {i}." + SIGNATURE * (label == "space"), label])
+        label = "space" if i % 2 else "money"
+        words = WORDS["money" if i % 3 else label]  # of most texts nothing but the signature tells
+        text = f"{words[i // 3 % 5]} {words[i // 15 % 5]} no {i}."
+        rows.append([text + SIGNATURE * (label == "space"), label])
     with (folder / "signed.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["text", "label"], *rows])
-    backbone = TINY["backbone"] | {"n_steps": 120}
+    backbone = TINY["backbone"] | {"n_steps": 200, "learning_rate": 1e-3}
     changes = {
         "backbone": backbone,
         "methods": {"sae": {"n_latents": 16}},
@@ -69,13 +68,13 @@ def test_the_audit_of_a_run_is_printed_and_exported(finished, tmp_path, monkeypa
 
 def test_words_that_must_not_matter_are_asked_about(finished, tmp_path, monkeypatch, capsys):
     (tmp_path / "terms.txt").write_text("tablet\nzebra\n")
-    (tmp_path / "pairs.csv").write_text("match,bank\n")
+    (tmp_path / "pairs.csv").write_text("stock,bank\n")
     arguments = ("--terms", str(tmp_path / "terms.txt"), "--pairs", str(tmp_path / "pairs.csv"))
     status, said = call(monkeypatch, capsys, "audit", str(finished[0]), *arguments)
     assert status == 0
     assert "tablet" in said
     assert "zebra" in said
-    assert "match / bank" in said
+    assert "stock / bank" in said
 
 
 def test_the_shortcut_is_taken_out_and_the_new_classifier_can_be_opened(
@@ -87,10 +86,10 @@ def test_the_shortcut_is_taken_out_and_the_new_classifier_can_be_opened(
     assert status == 0, said
     assert "of its effect is gone" in " ".join(said.split())
     rows = [json.loads(line) for line in texts.read_text().splitlines()]
-    assert {row["label"] for row in rows if "tablet" in row["text"]} == set(WORDS)
+    assert {row["label"] for row in rows if "tablet" in row["text"]} == {"money", "space"}
     from transformers import AutoModelForSequenceClassification
 
-    assert AutoModelForSequenceClassification.from_pretrained(new).num_labels == 3
+    assert AutoModelForSequenceClassification.from_pretrained(new).num_labels == 2
     status, said = call(monkeypatch, capsys, "edit", str(finished[0]), *arguments)
     assert status == 2
     assert "is there already" in said

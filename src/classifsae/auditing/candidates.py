@@ -19,6 +19,9 @@ MAX_WORDS = 5
 MAX_READ = 20_000
 """Texts whose phrases are counted; of more, as many drawn evenly."""
 
+SURE = 3.0
+"""A phrase goes with a set of texts from this z on."""
+
 _N_COMPARED = 200
 _SAME = 0.8
 """Jaccard index of the texts of two phrases, one part of the other, from which they are one."""
@@ -59,12 +62,12 @@ class PhraseCounts:
         return (a * d / (b * c)).log() / (1 / a + 1 / b + 1 / c + 1 / d).sqrt()
 
     def strongest(self, weights: Float[Tensor, " v"], *, at_most: int) -> list[str]:
-        """The phrases of the largest positive weights; of those that stand in the same texts, the longest.
+        """The phrases of the largest weights, 3 at least; of those that stand in the same texts, the longest.
 
         A phrase with a part of larger weight is left out, unless both stand in nearly the same texts.
         """
         best = weights.topk(min(_N_COMPARED, len(self.phrases)))
-        columns = best.indices[best.values > 0].tolist()
+        columns = best.indices[best.values >= SURE].tolist()
         has = self.has[:, columns]
         both = (has.T @ has).toarray()
         sizes = both.diagonal()
