@@ -65,7 +65,7 @@ class World:
     def evaluate(self, codes: Tensor, decoder: Tensor | None = None) -> Evaluation:
         """What concepts with these codes rebuild: their least-squares share of the logits, unless given."""
         if decoder is None:
-            decoder = torch.linalg.lstsq(codes, self.logits).solution
+            decoder = torch.linalg.pinv(codes) @ self.logits  # of least norm, where columns depend on others
         rows = torch.arange(N, dtype=torch.float32)[:, None]
         hidden = torch.cat([rows, self.logits], dim=1)
         concepts = Concepts(

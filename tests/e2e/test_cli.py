@@ -136,7 +136,7 @@ def test_an_own_csv_runs_and_a_second_call_does_nothing(
     assert "random" in printed
     status, printed = call(monkeypatch, capsys, "run", str(experiment), *settings)
     assert status == 0
-    assert "Nothing to do: all 15 stages" in printed
+    assert "Nothing to do: all 18 stages" in printed
 
 
 def test_show_prints_the_resolved_experiment_and_changes_nothing(

@@ -13,11 +13,11 @@ from classifsae.pipeline.run import run
 def test_windows_are_rows_and_whole_texts_are_scored_as_well(experiment: Path):
     settings = ["seeds=[1]", "methods={random: {top_k: 3}}"]
     (cut,) = load_experiment(experiment, settings)
-    assert run(cut).n_done == 1 + 3 + 5 + 1
+    assert run(cut).n_done == 1 + 5 + 5 + 1 + 1
     windows = [*settings, "backbone.long_texts=windows", "backbone.overlap=4"]
     (point,) = load_experiment(experiment, windows)
     outcome = run(point)
-    assert outcome.n_done == 3 + 5 + 1  # the classifier is the same: training always cuts
+    assert outcome.n_done == 5 + 5 + 1 + 1  # the classifier is the same: training always cuts
     (record,) = outcome.records
     assert record["n_sentences"] > record["n_documents"] == 30
     assert "split into overlapping windows" in outcome.notes[0]
