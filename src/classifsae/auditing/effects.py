@@ -290,6 +290,7 @@ class Plan:
 
     @property
     def groups(self) -> tuple[Edited, ...]:
+        """All four."""
         return self.out, self.out_control, self.into, self.into_control
 
     @classmethod
