@@ -93,8 +93,8 @@ class Direction:
 
     Attributes:
         unit: the direction.
-        targets: mean state of each class, to whose place along the direction a state of that predicted class
-            is moved.
+        targets: a state for each class, to whose place along the direction the states of texts of that class
+            are moved.
     """
 
     unit: Float[Tensor, " d"]
@@ -124,10 +124,11 @@ def within_class(
     classes: Int[Tensor, " n"],
     n_classes: int,
 ) -> Direction:
-    """The same among texts of one predicted class: what goes with the class alone is no part of it.
+    """The same among texts of one class: what goes with the class alone is no part of it.
 
     States are moved to the mean of the texts of their class without the concept; of all texts without it
-    where the class has none.
+    where the class has none. The classes are the true ones: among texts of one predicted class, those that
+    the concept made so have less of all else that speaks for the class, and that would be taken for it.
     """
     unit = _pattern(less_class_mean(hidden, classes), weights)
     others = one_hot(classes, n_classes).to(hidden) * ~has[:, None]
@@ -204,7 +205,7 @@ def _moved(
     direction: Direction, unit: Float[Tensor, " d"], tail: Tail, test: Activations, part: slice
 ) -> Int[Tensor, " b"]:
     """Decisions on states moved along a unit direction as far as along the direction itself."""
-    hidden, classes = test.hidden[part].float(), test.predictions[part]
+    hidden, classes = test.hidden[part].float(), test.labels[part]
     distance = direction.shifts(hidden, classes).abs()
     signs = Direction(unit, direction.targets).shifts(hidden, classes).sign()
     with torch.no_grad():

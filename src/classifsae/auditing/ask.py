@@ -1,6 +1,6 @@
 """A concept of one's own: whether the states tell it, whether the classifier uses it, and to what end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -11,10 +11,10 @@ import torch
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, sizes_of
 from classifsae.auditing.ablation import Ablation, Accuracy, ablate, random_directions, whole, within_class
-from classifsae.auditing.answers import Edited, Rate, answers_to, flips, read_changed
+from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, read_changed, rows_of
 from classifsae.auditing.candidates import PhraseCounts, count_phrases
-from classifsae.auditing.edits import words_pattern
-from classifsae.auditing.effects import CARRIES, Carrier, CarryingPhrase, Plan, phrases_of
+from classifsae.auditing.edits import Words, phrase, words_pattern
+from classifsae.auditing.effects import CARRIES, N_TRIED, Carrier, CarryingPhrase, Plan, phrases_of
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.probe import Area, Probe, require_enough
 from classifsae.concepts.base import Concepts, codes_of
@@ -37,8 +37,10 @@ class TextEffects:
     """Decisions on test texts without, and with, the words that carry a concept. Rates are in [0, 1].
 
     Attributes:
-        phrases: with which most of the probe's score goes, the one with most of it first.
-        out: of the texts marked by the probe that have one of them, decisions that change without them.
+        phrases: with which most of the probe's score goes, the one with most of it first; all words that were
+            asked about.
+        out: of the texts marked by the probe that have one of them, decisions that change without them; of
+            words that were asked about, of all texts that have one.
         out_control: the same with as many random words.
         into: of the other texts, decisions that change when the first phrase is put in.
         into_control: the same with as many random words of texts that have it.
@@ -85,11 +87,11 @@ class Answer:
         name: of the concept.
         n_with, n_without: training texts that the probe was learned from.
         auroc: of the probe on texts it was not learned from.
-        auroc_within: the same among texts of one predicted class; None where no class has both.
+        auroc_within: the same among texts of one class, true and predicted; None where no class has both.
         c: inverse strength of the probe's regularisation, chosen by cross-validation.
         n_marked, n_test: test texts that have the concept, as the probe says, and in all.
         removed: the classifier without the probe's direction.
-        beyond_class: without the direction in which texts of one predicted class differ.
+        beyond_class: without the direction in which texts of one class differ.
         text: the classifier's decisions on changed texts.
         overlaps: found concepts with more texts in common than chance would have, the largest first.
         is_used: whether the classifier uses it by the rule in ``finding``.
@@ -113,7 +115,7 @@ class Answer:
 
     @property
     def is_told(self) -> bool:
-        """Whether the states tell it among texts of one predicted class, better than chance."""
+        """Whether the states tell it among texts of one class, better than chance."""
         return self.auroc_within is not None and self.auroc_within.low > 0.5
 
     def as_json(self) -> dict[str, Json]:
@@ -128,6 +130,7 @@ def ask(
     *,
     name: str,
     has: Sequence[bool] | None = None,
+    words: Sequence[str] | None = None,
     examples: Sequence[str] | None = None,
     without: Sequence[str] | None = None,
     train_activations: Activations,
@@ -146,54 +149,69 @@ def ask(
         model: the classifier.
         train, test: the texts.
         name: of the concept.
-        has: which training texts have it; else ``examples``.
+        has: which training texts have it; else ``words`` or ``examples``.
+        words: words or phrases; a text that has any of them, whatever its case, has the concept.
         examples: texts that have it. Those that are training texts, whatever their case and space, are these;
             the classifier reads the others.
-        without: texts that do not have it; None: the rest of the training texts.
+        without: texts that do not have it, beside ``examples``; None: the rest of the training texts.
         train_activations, test_activations: captured from them, in the same order.
         concepts: found on the same activations, to see which of them overlap.
         names: one per concept; None given: their numbers.
         options: how many phrases, how many changed texts, and the seed.
         on_step: told how many texts the classifier has read.
     Raises:
-        ConfigError: neither or both of ``has`` and ``examples``.
+        ConfigError: none or several of ``has``, ``words`` and ``examples``.
         DataError: fewer than ten texts have it, or do not; or a text is said to do both.
         MismatchError: concepts and activations have different sources.
     """
-    if (has is None) == (examples is None):
-        raise ConfigError("ask takes either has= or examples=, one of the two.")
-    given = Examples.of_texts(train, train_activations)
-    if has is not None:
-        pool, members = given, torch.tensor(list(has), dtype=torch.bool)
+    if sum(given is not None for given in (has, words, examples)) != 1:
+        raise ConfigError("ask takes one of has=, words= and examples=.")
+    pool, terms = Examples.of_texts(train, train_activations), tuple(words or ())
+    if examples is not None:
+        pool, members = pool.shown(model, examples, without, on_step=on_step)
     else:
-        pool, members = given.shown(model, examples or (), without, on_step=on_step)
+        members = with_words(train.texts, terms) if has is None else torch.tensor(list(has), dtype=torch.bool)
     if len(members) != len(pool.texts):
         raise DataError(
             f"has= says of {len(members)} texts whether they have it; there are {len(pool.texts)}."
         )
     found = Found.of(concepts, names, test_activations)
     asked = Asked(model, pool, test, test_activations, found, options or AuditOptions(), on_step)
-    return asked.about(name, members)
+    return asked.about(name, members, terms=terms)
 
 
-def with_words(texts: Sequence[str], words: Sequence[str]) -> list[bool]:
+def with_words(texts: Sequence[str], words: Sequence[str]) -> Bool[Tensor, " n"]:
     """Which texts have any of these words or phrases, whatever their case."""
     patterns = [words_pattern(word) for word in words]
-    return [any(pattern.search(text) for pattern in patterns) for text in texts]
+    return torch.tensor([any(pattern.search(text) for pattern in patterns) for text in texts])
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Texts from which a concept is learned, and what the classifier made of them, on the CPU."""
+    """Texts from which a concept is learned, and what the classifier made of them, on the CPU.
+
+    Attributes:
+        texts: of the training split, and new ones.
+        hidden: their states.
+        decisions: their predicted classes.
+        labels: their true classes; of new texts the predicted ones.
+    """
 
     texts: tuple[str, ...]
     hidden: Float[Tensor, "n d"]
     decisions: Int[Tensor, " n"]
+    labels: Int[Tensor, " n"]
+
+    @property
+    def kinds(self) -> Int[Tensor, " n"]:
+        """Equal for texts of one true class and one predicted class."""
+        return self.labels * (int(self.decisions.max()) + 1) + self.decisions
 
     @classmethod
     def of_texts(cls, texts: Texts, activations: Activations) -> Self:
         """All texts of a split."""
-        return cls(texts.texts, activations.hidden.float().cpu(), activations.predictions.cpu())
+        predictions, labels = activations.predictions.cpu(), activations.labels.cpu()
+        return cls(texts.texts, activations.hidden.float().cpu(), predictions, labels)
 
     def take(self, rows: Int[Tensor, " q"]) -> Self:
         """These texts alone."""
@@ -202,6 +220,7 @@ class Examples:
             texts=tuple(self.texts[row] for row in rows.tolist()),
             hidden=self.hidden[rows],
             decisions=self.decisions[rows],
+            labels=self.labels[rows],
         )
 
     def shown(
@@ -233,11 +252,13 @@ class Examples:
         require_enough(members)  # before the classifier reads
         pool = self.take(torch.tensor(rows, dtype=torch.int64))
         (read,) = read_changed(model, [Edited((), tuple(new.values()))], on_step=on_step)
+        predicted = read.logits.argmax(dim=1).cpu()
         return replace(
             pool,
             texts=(*pool.texts, *new.values()),
             hidden=torch.cat([pool.hidden, read.hidden.float().cpu()]),
-            decisions=torch.cat([pool.decisions, read.logits.argmax(dim=1).cpu()]),
+            decisions=torch.cat([pool.decisions, predicted]),
+            labels=torch.cat([pool.labels, predicted]),
         ), members
 
 
@@ -296,9 +317,13 @@ class Asked:
     options: AuditOptions
     on_step: OnStep | None
 
-    def about(self, name: str, has: Bool[Tensor, " n"]) -> Answer:
-        """The answer about one concept, that these texts of the pool have.
+    def about(self, name: str, has: Bool[Tensor, " n"], *, terms: Sequence[str] = ()) -> Answer:
+        """The answer about one concept.
 
+        Args:
+            name: of the concept.
+            has: which texts of the pool have it.
+            terms: its words, if these are what it is; else they are found.
         Raises:
             DataError: fewer than ten have it, or do not.
         """
@@ -312,22 +337,22 @@ class Asked:
         marked = probe.marks(test.hidden)
         directions = (
             whole(pool.hidden, probe.weights, n_classes),
-            within_class(pool.hidden, probe.weights, members, pool.decisions, n_classes),
+            within_class(pool.hidden, probe.weights, members, pool.labels, n_classes),
         )
-        controls = random_directions(pool.hidden, pool.decisions, seed=seed)
+        controls = random_directions(pool.hidden, pool.labels, seed=seed)
         removed, beyond = (ablate(one, controls, self.model.tail, test, marked) for one in directions)
         answer = Answer(
             name=name,
             n_with=int(has.sum()),
             n_without=int((~has).sum()),
             auroc=Area.of(probe.held_out, members),
-            auroc_within=Area.within(probe.held_out, members, pool.decisions),
+            auroc_within=Area.within(probe.held_out, members, pool.kinds),
             c=probe.c,
             n_marked=int(marked.sum()),
             n_test=len(test),
             removed=removed,
             beyond_class=beyond,
-            text=self.in_text(probe, has, marked),
+            text=self.in_text(probe, has, marked, terms),
             overlaps=self.found.overlaps(marked),
         )
         return judged(answer)
@@ -337,9 +362,13 @@ class Asked:
         """Phrases of the pool, counted once for all questions."""
         return count_phrases(self.pool.texts, min_texts=max(_FEW, len(self.pool.texts) // 500))
 
-    def in_text(self, probe: Probe, has: Bool[Tensor, " n"], marked: Bool[Tensor, " q"]) -> TextEffects:
-        """The effects of its words on test texts."""
-        carriers, texts = self.carriers(probe, has), self.test.texts
+    def in_text(
+        self, probe: Probe, has: Bool[Tensor, " n"], marked: Bool[Tensor, " q"], terms: Sequence[str]
+    ) -> TextEffects:
+        """The effects of its words on test texts; of words that were asked about, wherever they stand."""
+        carriers, texts = self.carriers(probe, has, terms), self.test.texts
+        if terms:
+            marked = with_words(texts, terms)
         rng = np.random.default_rng(self.options.seed)
         most = self.options.max_texts
         plan = Plan.of(texts, carriers, members=marked, others=~marked, at_most=most, rng=rng)
@@ -354,23 +383,41 @@ class Asked:
         phrases = tuple(CarryingPhrase(own.words.name, own.lost, own.n_texts) for own in carriers)
         return TextEffects(phrases, out, out_control, into, into_control, Accuracy.of(right, after))
 
-    def carriers(self, probe: Probe, has: Bool[Tensor, " n"]) -> list[Carrier]:
+    def carriers(self, probe: Probe, has: Bool[Tensor, " n"], terms: Sequence[str]) -> list[Carrier]:
         """Phrases that go with the concept and whose removal lowers the probe's score, in texts that have it.
 
-        What is lost is a share of the score's lead over its mean on the texts without the concept.
+        What is lost is a share of the score's lead over its mean on the texts without the concept. Words that
+        were asked about are all there is, whatever they carry.
         """
         scores = probe.scores(self.pool.hidden)
         floor = scores[~has].mean()
-        tried = list(phrases_of(self.pool.texts, self.counts, has[None]))
+        tried = list(self.terms(terms) if terms else self.phrases(has))
         states = read_changed(self.model, [group for *_, group in tried], on_step=self.on_step)
         found = []
-        for (_, words, n_texts, group), read in zip(tried, states, strict=True):
+        for (words, n_texts, group), read in zip(tried, states, strict=True):
             before = scores[list(group.rows)]
             lead = (before - floor).clamp_min(_TINY)
             lost = float(((before - probe.scores(read.hidden)) / lead).clamp(-1, 1).mean())
-            if lost >= CARRIES:
+            if terms or lost >= CARRIES:
                 found.append(Carrier(words, lost, n_texts))
+        if terms:
+            return sorted(found, key=lambda own: -own.n_texts)
         return sorted(found, key=lambda own: -own.lost * own.n_texts)[: self.options.n_phrases]
+
+    def phrases(self, has: Bool[Tensor, " n"]) -> Iterator[tuple[Words, int, Edited]]:
+        """Phrases that go with the concept, how many of its texts have each, some of these without it."""
+        return (
+            (words, n, group) for _, words, n, group in phrases_of(self.pool.texts, self.counts, has[None])
+        )
+
+    def terms(self, terms: Sequence[str]) -> Iterator[tuple[Words, int, Edited]]:
+        """The same of words that are given; those that no text has, or nothing else, are left out."""
+        for term in terms:
+            rows = rows_of(with_words(self.pool.texts, [term]))
+            words = phrase(term, [self.pool.texts[row] for row in rows])
+            group = edited(self.pool.texts, rows, words.without, at_most=N_TRIED)
+            if group.rows:
+                yield words, len(rows), group
 
 
 def _drawn(has: Bool[Tensor, " n"]) -> Int[Tensor, " k"]:
@@ -388,9 +435,8 @@ def judged(answer: Answer) -> Answer:
     """An answer with its finding.
 
     The classifier uses a concept if taking its words out of texts, or putting them in, changes more decisions
-    than random words do; or if the states tell it among texts of one predicted class, and without the
-    direction in which these differ more decisions change, on the test texts that have it, than without
-    random directions.
+    than random words do; or if the states tell it among texts of one class, and without the direction in
+    which these differ more decisions change, on the test texts that have it, than without random directions.
     """
     inside = answer.is_told and answer.beyond_class.marked is not None and answer.beyond_class.marked.is_above
     is_used = answer.text.is_above or inside
@@ -402,32 +448,32 @@ def _told(answer: Answer) -> str:
     area, within = answer.auroc, answer.auroc_within
     if within is None:
         return (
-            f"The states tell it (AUROC {area.value:.2f}) by the predicted class alone: no class has texts "
-            f"with it and without."
+            f"The states tell it (AUROC {area.value:.2f}) by the class alone: no class has texts with it "
+            f"and without."
         )
     if not answer.is_told:
         return (
-            f"The states tell it (AUROC {area.value:.2f}) no better than the predicted class does: within "
-            f"a class AUROC is {within.value:.2f}."
+            f"The states tell it (AUROC {area.value:.2f}) no better than the class does: within a class "
+            f"AUROC is {within.value:.2f}."
         )
-    return f"The states tell it: AUROC {area.value:.2f}, within a predicted class {within.value:.2f}."
+    return f"The states tell it: AUROC {area.value:.2f}, within a class {within.value:.2f}."
 
 
 def _used(answer: Answer, *, inside: bool) -> str:
     if not answer.text.is_above and not inside:
         return "Nothing shows that the classifier uses it: neither its words nor its direction change more."
-    because = []
-    if answer.text.is_above and answer.text.out is not None:
-        control = answer.text.out_control
-        beside = f" ({control.value:.0%} for random words)" if control else ""
-        because.append(f"without its words {answer.text.out.value:.0%} of decisions change{beside}")
-    if answer.text.is_above and answer.text.into is not None:
-        control = answer.text.into_control
-        beside = f" ({control.value:.0%})" if control else ""
-        because.append(f"with them put into others {answer.text.into.value:.0%}{beside}")
+    text, because = answer.text, []
+    if text.out is not None and text.out.is_above(text.out_control):
+        because.append(f"without its words {_beside(text.out, text.out_control)} of decisions change")
+    if text.into is not None and text.into.is_above(text.into_control):
+        because.append(f"with them put into other texts {_beside(text.into, text.into_control)} change")
     if inside and answer.beyond_class.marked is not None:
         because.append(f"along its direction within the class {answer.beyond_class.marked.changed.value:.0%}")
     return f"The classifier uses it: {', '.join(because)}."
+
+
+def _beside(rate: Rate, control: Rate | None) -> str:
+    return f"{rate.value:.0%}" + (f" ({control.value:.0%} for random words)" if control else "")
 
 
 def _helps(answer: Answer) -> str:

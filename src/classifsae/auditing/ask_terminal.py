@@ -16,14 +16,15 @@ from classifsae.auditing.terminal import beside_control
 from classifsae.storage import write_text
 
 LEGEND = (
-    "changed %: decisions on test texts that change, with the 95 % interval. random %: with random "
-    "directions that move the states as far (mean, and 97.5 % quantile), or with as many random words (with "
-    "the 95 % interval). accuracy: before and after, with the 95 % interval of the change. Its texts: those "
-    "that the probe marks. Within its class: along what tells it among texts of one predicted class."
+    "direction: taken out of the states of all test texts, or of its own, that the probe marks; in class: "
+    "only what tells it among texts of one class. words: taken out of texts, or put into others. "
+    "changed %: decisions, with the 95 % interval; random %: with random directions that move the states as "
+    "far (mean, and 97.5 % quantile), or with as many random words. accuracy: before and after, and the 95 % "
+    "interval of the change."
 )
 
 LEGEND_OF_COLUMN = (
-    "AUROC: of the probe on held-out training texts; in class: among texts of one predicted class. inside %: "
+    "AUROC: of the probe on held-out training texts; in class: among texts of one class. inside %: "
     "decisions on its test texts that change along what tells it within its class; out %, in %: when its "
     "words are taken out of its texts, or put into others; in brackets with random directions or words. "
     "overlap: found concept with most texts in common (Jaccard index)."
@@ -40,7 +41,7 @@ def printed(answer: Answer) -> RenderableType:
     area, within, marked = answer.auroc, answer.auroc_within, answer.n_marked
     told = f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}) on texts held out"
     if within is not None:
-        told += f"; {within.value:.3f} ({within.low:.3f} to {within.high:.3f}) within a predicted class"
+        told += f"; {within.value:.3f} ({within.low:.3f} to {within.high:.3f}) within a class"
     lines = [
         Text(f"{answer.name}: {answer.finding}", style="bold"),
         Text(f"{answer.n_with:,} training texts have it, {answer.n_without:,} do not. {told}."),
@@ -52,16 +53,15 @@ def printed(answer: Answer) -> RenderableType:
 def _changes(answer: Answer) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", ratio=1)
-    for head in ("texts", "changed %", "random %", "accuracy"):
+    for head in ("texts", "changed %", "random %", "accuracy", "95 %"):
         table.add_column(head, justify="right", no_wrap=True)
-    blocks = ("without its direction", answer.removed), ("within its class", answer.beyond_class)
-    for name, block in blocks:
-        table.add_row(f"{name}, all texts", *_removal(block.everywhere), _accuracy(block.accuracy))
+    for name, block in (("direction", answer.removed), ("in class", answer.beyond_class)):
+        table.add_row(f"{name}, all", *_removal(block.everywhere), *_accuracy(block.accuracy))
         if block.marked is not None:
-            table.add_row(f"{name}, its texts", *_removal(block.marked), _accuracy(block.accuracy_marked))
+            table.add_row(f"{name}, own", *_removal(block.marked), *_accuracy(block.accuracy_marked))
     text = answer.text
-    table.add_row("its words taken out", *_rates(text.out, text.out_control), _accuracy(text.accuracy))
-    table.add_row("put into other texts", *_rates(text.into, text.into_control), "-")
+    table.add_row("words out", *_rates(text.out, text.out_control), *_accuracy(text.accuracy))
+    table.add_row("words in", *_rates(text.into, text.into_control), "-", "-")
     return table
 
 
@@ -79,10 +79,10 @@ def _rate(rate: Rate | None) -> str:
     return "-" if rate is None else f"{100 * rate.value:.0f} ({100 * rate.low:.0f}-{100 * rate.high:.0f})"
 
 
-def _accuracy(accuracy: Accuracy | None) -> str:
+def _accuracy(accuracy: Accuracy | None) -> tuple[str, str]:
     if accuracy is None:
-        return "-"
-    return f"{accuracy.before:.3f}, {accuracy.after:.3f} ({accuracy.low:+.2f} to {accuracy.high:+.2f})"
+        return "-", "-"
+    return f"{accuracy.before:.2f}, {accuracy.after:.2f}", f"{accuracy.low:+.2f} to {accuracy.high:+.2f}"
 
 
 def _words(answer: Answer) -> list[Text]:

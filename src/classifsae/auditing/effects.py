@@ -30,7 +30,10 @@ CARRIES = 0.1
 MOVED = 0.01
 """A text says something of the sign of an effect if its probability moves by at least this."""
 
-_N_CANDIDATES, _N_TRIED, _FEW = 10, 8, 5
+N_TRIED = 8
+"""Texts by which it is judged whether a phrase carries a concept."""
+
+_N_CANDIDATES, _FEW = 10, 5
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def phrases_of(
         own = [texts[row] for row in rows]
         for written in counts.strongest(weights, at_most=_N_CANDIDATES):
             words = phrase(written, own)
-            group = edited(texts, rows, words.without, at_most=_N_TRIED)
+            group = edited(texts, rows, words.without, at_most=N_TRIED)
             if len(group.rows) > 1:
                 yield j, words, sum(words.pattern.search(text) is not None for text in own), group
 

@@ -1,13 +1,13 @@
 """What ``classifsae ask`` opens: questions about concepts of one's own, asked of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import torch
 
-from classifsae.auditing.ask import Answer, Asked, Examples, Found, ask, with_words
+from classifsae.auditing.ask import Answer, Asked, Examples, Found, ask
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.probe import FEWEST
 from classifsae.data import load_dataset
@@ -94,7 +94,7 @@ def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = Non
     Args:
         folder: of the run.
         question: one, or one per value of a column.
-        on_step: told how many texts the classifier has read.
+        on_step: told how many texts the classifier has read, or how many values are done.
     Raises:
         StorageError: there is no run, or it has no activations.
         DataError: too few texts have the concept, or do not.
@@ -103,8 +103,7 @@ def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = Non
     work = work_of(folder)
     if question.column is not None:
         members = list(_values(work, question.column))  # before anything long
-        asked = _asked(work, on_step)
-        return [asked.about(name, has) for name, has in members]
+        return list(_answers(_asked(work), members, on_step))
     concepts, names = _first_concepts(work)
     rows = work.rows("train")
     train, test = work.activations("train"), work.activations("test")
@@ -114,7 +113,7 @@ def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = Non
             rows,
             work.rows("test"),
             name=question.name,
-            has=None if question.words is None else with_words(rows.texts, question.words),
+            words=question.words,
             examples=question.examples,
             without=question.without,
             train_activations=train,
@@ -127,17 +126,26 @@ def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = Non
     ]
 
 
-def _asked(work: Work, on_step: OnStep | None) -> Asked:
-    """What the questions of all values share."""
-    test = work.activations("test")
+def _answers(
+    asked: Asked, members: Sequence[tuple[str, Bool[Tensor, " n"]]], on_step: OnStep | None
+) -> Iterator[Answer]:
+    for number, (name, has) in enumerate(members, start=1):
+        yield asked.about(name, has)
+        if on_step:
+            on_step(number, len(members), {})
+
+
+def _asked(work: Work) -> Asked:
+    """What the questions of all values share; as they are many, each reads fewer changed texts."""
+    test, options = work.activations("test"), work.experiment.audit or AuditOptions()
     return Asked(
         work.classifier,
         Examples.of_texts(work.rows("train"), work.activations("train")),
         work.rows("test"),
         test,
         Found.of(*_first_concepts(work), test),
-        work.experiment.audit or AuditOptions(),
-        on_step,
+        options.model_copy(update={"max_texts": min(options.max_texts, options.texts_per_concept)}),
+        None,
     )
 
 
