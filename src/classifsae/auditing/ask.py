@@ -57,8 +57,18 @@ class TextEffects:
     @property
     def is_above(self) -> bool:
         """Whether taking the words out or putting them in changes more decisions than random words do."""
-        pairs = (self.out, self.out_control), (self.into, self.into_control)
-        return any(rate is not None and rate.is_above(control) for rate, control in pairs)
+        return more_than(self.out, self.out_control) or more_than(self.into, self.into_control)
+
+
+def more_than(rate: Rate | None, control: Rate | None) -> bool:
+    """Whether the 95 % interval of the difference of two shares is above zero; false where one is missing.
+
+    Source: Newcombe 1998, Statistics in Medicine 17, method 10.
+    """
+    if rate is None or control is None:
+        return False
+    error = ((rate.value - rate.low) ** 2 + (control.high - control.value) ** 2) ** 0.5
+    return rate.value - control.value > error
 
 
 @dataclass(frozen=True)
@@ -463,9 +473,9 @@ def _used(answer: Answer, *, inside: bool) -> str:
     if not answer.text.is_above and not inside:
         return "Nothing shows that the classifier uses it: neither its words nor its direction change more."
     text, because = answer.text, []
-    if text.out is not None and text.out.is_above(text.out_control):
-        because.append(f"without its words {_beside(text.out, text.out_control)} of decisions change")
-    if text.into is not None and text.into.is_above(text.into_control):
+    if text.out is not None and more_than(text.out, text.out_control):
+        because.append(f"without its words {_beside(text.out, text.out_control)} of its decisions change")
+    if text.into is not None and more_than(text.into, text.into_control):
         because.append(f"with them put into other texts {_beside(text.into, text.into_control)} change")
     if inside and answer.beyond_class.marked is not None:
         because.append(f"along its direction within the class {answer.beyond_class.marked.changed.value:.0%}")
@@ -473,7 +483,7 @@ def _used(answer: Answer, *, inside: bool) -> str:
 
 
 def _beside(rate: Rate, control: Rate | None) -> str:
-    return f"{rate.value:.0%}" + (f" ({control.value:.0%} for random words)" if control else "")
+    return f"{rate.value:.0%}" + (f" (random words: {control.value:.0%})" if control else "")
 
 
 def _helps(answer: Answer) -> str:

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from classifsae.activations import Activations
 from classifsae.auditing.ablation import Accuracy, Direction, ablate, random_directions, whole, within_class
 from classifsae.auditing.answers import Rate
-from classifsae.auditing.ask import MOST, Answer, Found, ask, with_words
+from classifsae.auditing.ask import MOST, Answer, Found, ask, more_than, with_words
 from classifsae.auditing.ask_terminal import printed_answers, save_answers
 from classifsae.auditing.probe import Area, Probe, area_interval
 from classifsae.errors import ConfigError, DataError, MismatchError
@@ -210,7 +210,7 @@ def test_a_direction_that_decides_whatever_the_class_changes_more_than_random_on
         found = ablate(direction, controls, tail, test, has)
         assert found.marked is not None
         assert found.marked.is_above == is_above
-        assert (found.accuracy.change > 0.2) == is_above
+        assert (found.marked.changed.value > 0.3) == is_above
 
 
 def test_controls_are_moved_as_far_and_lie_in_the_span(shortcut: World):
@@ -233,6 +233,17 @@ def test_controls_are_moved_as_far_and_lie_in_the_span(shortcut: World):
     for distance in seen[1:]:
         assert torch.allclose(distance, seen[0], atol=1e-5)
     assert found.everywhere.changed.n == len(test)
+
+
+def test_one_share_is_more_than_another_only_clearly():
+    def of(hits: int, n: int) -> Rate | None:
+        return Rate.of(torch.arange(n) < hits)
+
+    assert more_than(of(14, 40), of(2, 40))
+    assert not more_than(of(1, 40), of(0, 40))
+    assert not more_than(of(9, 40), of(5, 40))
+    assert not more_than(of(9, 40), None)
+    assert not more_than(None, of(0, 40))
 
 
 def test_accuracy_before_and_after_by_hand():
