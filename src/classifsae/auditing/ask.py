@@ -104,6 +104,7 @@ class Answer:
         beyond_class: without the direction in which texts of one class differ.
         text: the classifier's decisions on changed texts.
         overlaps: found concepts with more texts in common than chance would have, the largest first.
+        is_words: whether words were asked about, so that those taken out and put in are the concept.
         is_used: whether the classifier uses it by the rule in ``finding``.
         finding: the result in words.
     """
@@ -120,6 +121,7 @@ class Answer:
     beyond_class: Ablation
     text: TextEffects
     overlaps: tuple[Overlap, ...]
+    is_words: bool = False
     is_used: bool = False
     finding: str = ""
 
@@ -364,6 +366,7 @@ class Asked:
             beyond_class=beyond,
             text=self.in_text(probe, has, marked, terms),
             overlaps=self.found.overlaps(marked),
+            is_words=bool(terms),
         )
         return judged(answer)
 
@@ -444,14 +447,17 @@ def _drawn(has: Bool[Tensor, " n"]) -> Int[Tensor, " k"]:
 def judged(answer: Answer) -> Answer:
     """An answer with its finding.
 
-    The classifier uses a concept if taking its words out of texts, or putting them in, changes more decisions
-    than random words do; or if the states tell it among texts of one class, and without the direction in
-    which these differ more decisions change, on the test texts that have it, than without random directions.
+    The classifier uses a concept if the states tell it among texts of one class, and taking its words out of
+    texts, or putting them in, changes more decisions than random words do; or, on the test texts that have it,
+    more decisions change without the direction in which texts of one class differ than without random
+    directions. Of words that were asked about, their effect in text is enough: they are the concept, while
+    words that were found may be those of the class.
     """
-    inside = answer.is_told and answer.beyond_class.marked is not None and answer.beyond_class.marked.is_above
-    is_used = answer.text.is_above or inside
-    said = (_told(answer), _used(answer, inside=inside), _helps(answer))
-    return replace(answer, is_used=is_used, finding=" ".join(said))
+    marked = answer.beyond_class.marked
+    inside = answer.is_told and marked is not None and marked.is_above
+    in_text = (answer.is_told or answer.is_words) and answer.text.is_above
+    said = (_told(answer), _used(answer, inside=inside, in_text=in_text), _helps(answer))
+    return replace(answer, is_used=inside or in_text, finding=" ".join(said))
 
 
 def _told(answer: Answer) -> str:
@@ -469,13 +475,15 @@ def _told(answer: Answer) -> str:
     return f"The states tell it: AUROC {area.value:.2f}, within a class {within.value:.2f}."
 
 
-def _used(answer: Answer, *, inside: bool) -> str:
-    if not answer.text.is_above and not inside:
-        return "Nothing shows that the classifier uses it: neither its words nor its direction change more."
+def _used(answer: Answer, *, inside: bool, in_text: bool) -> str:
+    if not (inside or in_text):
+        if answer.text.is_above:
+            return "Its words change decisions, but they may be words of the class."
+        return "Nothing shows that the classifier uses it: neither its words nor its direction change more than random ones."
     text, because = answer.text, []
-    if text.out is not None and more_than(text.out, text.out_control):
+    if in_text and text.out is not None and more_than(text.out, text.out_control):
         because.append(f"without its words {_beside(text.out, text.out_control)} of its decisions change")
-    if text.into is not None and more_than(text.into, text.into_control):
+    if in_text and text.into is not None and more_than(text.into, text.into_control):
         because.append(f"with them put into other texts {_beside(text.into, text.into_control)} change")
     if inside and answer.beyond_class.marked is not None:
         because.append(f"along its direction within the class {answer.beyond_class.marked.changed.value:.0%}")

@@ -83,6 +83,16 @@ def test_the_class_under_another_name_is_neither_told_nor_used():
     assert "no better than the class does" in answer.finding
 
 
+def test_marks_of_half_a_class_are_not_used_though_words_of_the_class_are(shortcut: World):
+    draws = torch.rand(len(shortcut.train), generator=torch.Generator().manual_seed(4))
+    answer = asked(shortcut, has=((torch.tensor(shortcut.train.labels) == 1) & (draws < 0.5)).tolist())
+    assert SIGNATURE in [phrase.text for phrase in answer.text.phrases]
+    assert answer.text.is_above
+    assert not answer.is_told
+    assert not answer.is_used
+    assert "they may be words of the class" in answer.finding
+
+
 def test_a_concept_that_is_the_predicted_class_says_so(shortcut: World):
     answer = asked(shortcut, has=[label == 1 for label in shortcut.train.labels])
     assert answer.auroc_within is None
