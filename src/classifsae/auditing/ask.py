@@ -448,10 +448,10 @@ def judged(answer: Answer) -> Answer:
     """An answer with its finding.
 
     The classifier uses a concept if the states tell it among texts of one class, and taking its words out of
-    texts, or putting them in, changes more decisions than random words do; or, on the test texts that have it,
-    more decisions change without the direction in which texts of one class differ than without random
-    directions. Of words that were asked about, their effect in text is enough: they are the concept, while
-    words that were found may be those of the class.
+    texts, or putting them in, changes more decisions than random words do; or, on its test texts, more
+    decisions change without the direction in which texts of one class differ than without random ones. Of
+    words that were asked about, their effect in text is enough: they are the concept, while words that were
+    found may be those of the class.
     """
     marked = answer.beyond_class.marked
     inside = answer.is_told and marked is not None and marked.is_above
@@ -479,7 +479,9 @@ def _used(answer: Answer, *, inside: bool, in_text: bool) -> str:
     if not (inside or in_text):
         if answer.text.is_above:
             return "Its words change decisions, but they may be words of the class."
-        return "Nothing shows that the classifier uses it: neither its words nor its direction change more than random ones."
+        return (
+            "Nothing shows that the classifier uses it: its words and direction change no more than others."
+        )
     text, because = answer.text, []
     if in_text and text.out is not None and more_than(text.out, text.out_control):
         because.append(f"without its words {_beside(text.out, text.out_control)} of its decisions change")

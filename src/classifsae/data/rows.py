@@ -177,8 +177,8 @@ def _id(value: object) -> str | None:
 
 
 def _concepts(value: object) -> tuple[str, ...]:
-    """Names of concepts: a list, a string with | between them, or one integer or boolean; none is allowed."""
-    if isinstance(value, int):
+    """Names of concepts: a list, a string with | between them, or a boolean as JSON writes it; none is allowed."""
+    if isinstance(value, bool):
         return (str(value).lower(),)
     names = value.split("|") if isinstance(value, str) else [] if value is None else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
