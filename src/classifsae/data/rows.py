@@ -177,7 +177,7 @@ def _id(value: object) -> str | None:
 
 
 def _concepts(value: object) -> tuple[str, ...]:
-    """Names of concepts: a list, a string with | between them, or a boolean as JSON writes it; none is allowed."""
+    """Names of concepts: a list, a string with | between them, or a boolean; none is allowed."""
     if isinstance(value, bool):
         return (str(value).lower(),)
     names = value.split("|") if isinstance(value, str) else [] if value is None else value
