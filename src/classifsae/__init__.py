@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from classifsae.activations import Activations, Guidance
+    from classifsae.auditing.ask import Answer, ask
     from classifsae.auditing.effects import concept_effects
     from classifsae.auditing.held_out import HeldOut, MembershipGap, membership_gap
     from classifsae.auditing.labels import (
@@ -63,6 +64,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Activations": "activations",
     "Guidance": "activations",
+    "Answer": "auditing.ask",
+    "ask": "auditing.ask",
     "concept_effects": "auditing.effects",
     "AuditOptions": "auditing.options",
     "remedy": "auditing.remedy",
@@ -118,6 +121,7 @@ __all__ = [
     "SAE",
     "About",
     "Activations",
+    "Answer",
     "AuditOptions",
     "Classes",
     "ClassifSAE",
@@ -143,6 +147,7 @@ __all__ = [
     "SuspectLabel",
     "Texts",
     "WhitenedKMeans",
+    "ask",
     "attribute",
     "audit",
     "capture",

@@ -69,6 +69,21 @@ GivenPatterns = Annotated[
         "--pattern", help="NAME=REGEX: a regular expression that must not matter.", metavar="NAME=REGEX"
     ),
 ]
+ConceptName = Annotated[str | None, typer.Option("--name", help="What to call the concept.")]
+ExamplesFile = Annotated[str | None, typer.Option("--examples", help="File of texts that have the concept.")]
+WithoutFile = Annotated[
+    str | None,
+    typer.Option(
+        "--without", help="File of texts that do not have it (default: the rest of the training texts)."
+    ),
+]
+GivenWords = Annotated[
+    str | None, typer.Option("--words", help='Words or phrases, any of which a text has: "refund, too dear".')
+]
+GivenColumn = Annotated[
+    str | None, typer.Option("--column", help="Column of the data: one question for each of its values.")
+]
+AnswersFile = Annotated[Path | None, typer.Option("--json", help="Write the answers to this file as JSON.")]
 NewFolder = Annotated[Path, typer.Option("--to", help="New folder for the classifier.", show_default=False)]
 RemovedWords = Annotated[str | None, typer.Option("--remove", help="Words, as they stand in texts.")]
 RemovedConcepts = Annotated[
@@ -179,6 +194,29 @@ def audit(
     for file, as_csv in ((to_csv, True), (to_json, False)):
         if file is not None:
             save_rows(result, file, as_csv=as_csv)
+
+
+@app.command()
+def ask(
+    run: RunPath,
+    *,
+    name: ConceptName = None,
+    examples: ExamplesFile = None,
+    without: WithoutFile = None,
+    words: GivenWords = None,
+    column: GivenColumn = None,
+    to_json: AnswersFile = None,
+) -> None:
+    """Ask about a concept of your own: do the states tell it, does the classifier use it, does it help?"""
+    from classifsae.auditing.ask_terminal import printed_answers, save_answers
+    from classifsae.pipeline.ask import Question, answers_to
+
+    question = Question.of(name=name, examples=examples, without=without, words=words, column=column)
+    with Bars().stage("ask") as on_step:
+        answers = answers_to(run, question, on_step=on_step)
+    console.print(printed_answers(answers), highlight=False)
+    if to_json is not None:
+        save_answers(answers, to_json)
 
 
 @app.command()

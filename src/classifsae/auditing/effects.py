@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -30,7 +30,10 @@ CARRIES = 0.1
 MOVED = 0.01
 """A text says something of the sign of an effect if its probability moves by at least this."""
 
-_N_CANDIDATES, _N_TRIED, _FEW = 10, 8, 5
+N_TRIED = 8
+"""Texts by which it is judged whether a phrase carries a concept."""
+
+_N_CANDIDATES, _FEW = 10, 5
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,32 @@ def concept_effects(
 
 
 @dataclass(frozen=True)
-class _Carrier:
+class Carrier:
+    """A phrase that carries a concept, as a pattern; the rest as for ``CarryingPhrase``."""
+
     words: Words
     lost: float
     n_texts: int
+
+
+def phrases_of(
+    texts: Sequence[str], counts: PhraseCounts, sets: Bool[Tensor, "k n"]
+) -> Iterator[tuple[int, Words, int, Edited]]:
+    """Number of a set of texts, phrase that goes with it, texts of the set with it, some of these without it.
+
+    Args:
+        texts: of a split.
+        counts: of their phrases.
+        sets: of texts.
+    """
+    for j, weights in enumerate(counts.associated(sets)):
+        rows = rows_of(sets[j])
+        own = [texts[row] for row in rows]
+        for written in counts.strongest(weights, at_most=_N_CANDIDATES):
+            words = phrase(written, own)
+            group = edited(texts, rows, words.without, at_most=N_TRIED)
+            if len(group.rows) > 1:
+                yield j, words, sum(words.pattern.search(text) is not None for text in own), group
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,34 +179,21 @@ class _Effects:
     options: AuditOptions
     on_step: OnStep | None
 
-    def carrying(self, counts: PhraseCounts) -> list[list[_Carrier]]:
+    def carrying(self, counts: PhraseCounts) -> list[list[Carrier]]:
         """The phrases that carry each concept, found on training texts by leaving them out."""
         codes = codes_of(self.concepts, self.train_activations).cpu()
-        tried = list(self.tried(counts, activating_sets(codes).sets))
+        tried = list(phrases_of(self.train, counts, activating_sets(codes).sets))
         states = read_changed(self.model, [group for *_, group in tried], on_step=self.on_step)
-        found: list[list[_Carrier]] = [[] for _ in range(len(self.concepts))]
+        found: list[list[Carrier]] = [[] for _ in range(len(self.concepts))]
         for (j, words, n_texts, group), read in zip(tried, states, strict=True):
             with torch.no_grad():
                 after = self.concepts.encode(read.hidden.to(self.concepts.activation))[:, j].cpu()
             lost = float((1 - after / codes[list(group.rows), j]).clamp(-1, 1).mean())
             if lost >= CARRIES:
-                found[j].append(_Carrier(words, lost, n_texts))
+                found[j].append(Carrier(words, lost, n_texts))
         return [sorted(own, key=lambda c: -c.lost * c.n_texts)[: self.options.n_phrases] for own in found]
 
-    def tried(
-        self, counts: PhraseCounts, sets: Bool[Tensor, "m n"]
-    ) -> Iterator[tuple[int, Words, int, Edited]]:
-        """Concept, phrase that goes with it, texts of the concept with it, some of these without it."""
-        for j, weights in enumerate(counts.associated(sets)):
-            rows = rows_of(sets[j])
-            texts = [self.train[row] for row in rows]
-            for written in counts.strongest(weights, at_most=_N_CANDIDATES):
-                words = phrase(written, texts)
-                group = edited(self.train, rows, words.without, at_most=_N_TRIED)
-                if len(group.rows) > 1:
-                    yield j, words, sum(words.pattern.search(text) is not None for text in texts), group
-
-    def measured(self, carriers: Sequence[Sequence[_Carrier]]) -> ConceptEffects:
+    def measured(self, carriers: Sequence[Sequence[Carrier]]) -> ConceptEffects:
         """The effects on test texts."""
         evaluation = evaluate(self.concepts, self.model.tail, self.test_activations)
         sets = activating_sets(evaluation.codes.cpu()).sets
@@ -201,8 +213,8 @@ class _Effects:
     def effect(
         self,
         j: int,
-        carriers: Sequence[_Carrier],
-        plan: "_Plan",
+        carriers: Sequence[Carrier],
+        plan: "Plan",
         answers: Sequence[Float[Tensor, "q c"]],
         moved: tuple[Float[Tensor, " q"], Float[Tensor, " q"]],
     ) -> ConceptEffect:
@@ -237,7 +249,7 @@ class _Effects:
         classes = self.test_activations.predictions.cpu()[rows][:, None]
         return (answers.gather(1, classes) - self.before[rows].gather(1, classes))[:, 0]
 
-    def inside(self, evaluation: Evaluation, plans: Sequence["_Plan"]) -> list[Float[Tensor, " q"]]:
+    def inside(self, evaluation: Evaluation, plans: Sequence["Plan"]) -> list[Float[Tensor, " q"]]:
         """The same change where the state is rebuilt without the concept, for the texts of ``out``."""
         device, rebuilt = evaluation.codes.device, evaluation.rebuilt.softmax(dim=1)
         rows = torch.tensor(
@@ -254,21 +266,16 @@ class _Effects:
             found[part] = (after - rebuilt[rows[part]].gather(1, own))[:, 0].cpu()
         return list(found.split(sizes))
 
-    def plan(self, j: int, carriers: Sequence[_Carrier], members: Bool[Tensor, " n"]) -> "_Plan":
+    def plan(self, j: int, carriers: Sequence[Carrier], members: Bool[Tensor, " n"]) -> "Plan":
         """The changed test texts of one concept."""
-        if not carriers:
-            return _Plan()
-        rng = np.random.default_rng([self.options.seed, j])
-        most, phrases, first = self.options.texts_per_concept, _any_of(carriers), carriers[0].words
         own_class = self.test_activations.predictions.cpu() == int(self.concepts.segment_of[j])
-        out = edited(self.test, rows_of(members), phrases.without, at_most=most)
-        into = edited(self.test, rows_of(~own_class & ~members), first.into, at_most=most)
-        sources = [self.test[row] for row in rows_of(members) if first.pattern.search(self.test[row])]
-        return _Plan(
-            out,
-            edited(self.test, out.rows, partial(random_out, phrases, rng), at_most=most),
-            into,
-            edited(self.test, into.rows, partial(random_in, first, sources, rng), at_most=most),
+        return Plan.of(
+            self.test,
+            carriers,
+            members=members,
+            others=~own_class & ~members,
+            at_most=self.options.texts_per_concept,
+            rng=np.random.default_rng([self.options.seed, j]),
         )
 
 
@@ -276,7 +283,7 @@ _NONE = Edited((), ())
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """Test texts of a concept without its phrases, others with the first, and the controls of both."""
 
     out: Edited = _NONE
@@ -286,10 +293,46 @@ class _Plan:
 
     @property
     def groups(self) -> tuple[Edited, ...]:
+        """All four."""
         return self.out, self.out_control, self.into, self.into_control
 
+    @classmethod
+    def of(
+        cls,
+        texts: Sequence[str],
+        carriers: Sequence[Carrier],
+        *,
+        members: Bool[Tensor, " n"],
+        others: Bool[Tensor, " n"],
+        at_most: int,
+        rng: np.random.Generator,
+    ) -> Self:
+        """Plan a concept.
 
-def _any_of(carriers: Sequence[_Carrier]) -> Words:
+        Args:
+            texts: of a split.
+            carriers: phrases of the concept, the first of which is put in.
+            members: texts of the concept.
+            others: texts that the phrase is put into.
+            at_most: changed texts of each kind.
+            rng: of the random words.
+        """
+        if not carriers:
+            return cls()
+        phrases, first = any_of(carriers), carriers[0].words
+        out = edited(texts, rows_of(members), phrases.without, at_most=at_most)
+        into = edited(texts, rows_of(others), first.into, at_most=at_most)
+        sources = [texts[row] for row in rows_of(members) if first.pattern.search(texts[row])]
+        return cls(
+            out,
+            edited(texts, out.rows, partial(random_out, phrases, rng), at_most=at_most),
+            into,
+            edited(texts, into.rows, partial(random_in, first, sources, rng), at_most=at_most),
+        )
+
+
+def any_of(carriers: Sequence[Carrier]) -> Words:
+    """A pattern that finds any of these phrases."""
     return Words("", "phrase", re.compile("|".join(k.words.pattern.pattern for k in carriers), re.IGNORECASE))
 
 

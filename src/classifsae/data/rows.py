@@ -177,7 +177,9 @@ def _id(value: object) -> str | None:
 
 
 def _concepts(value: object) -> tuple[str, ...]:
-    """Names of concepts: a list, or a string with | between them; none is allowed."""
+    """Names of concepts: a list, a string with | between them, or a boolean; none is allowed."""
+    if isinstance(value, bool):
+        return (str(value).lower(),)
     names = value.split("|") if isinstance(value, str) else [] if value is None else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise TypeError("concepts must be a list of names, or names with | between them: correct it")

@@ -408,3 +408,12 @@ def test_the_order_of_other_classes_is_refused(tmp_path):
     for others in (("LABEL_0", "LABEL_1"), ("neg", "pos", "x")):
         with pytest.raises(ConfigError, match=r"has the classes neg, pos, not .*; give the same names"):
             data.in_order_of(others)
+
+
+def test_a_column_of_booleans_can_be_that_of_concepts(tmp_path: Path):
+    path = tmp_path / "data.jsonl"
+    rows = [{"text": f"text {i}", "label": "ab"[i % 2], "urgent": i % 3 == 0} for i in range(10)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = load_dataset({"name": str(path), "concepts_column": "urgent"}).train.concepts
+    assert found is not None
+    assert {name for names in found for name in names} == {"true", "false"}
