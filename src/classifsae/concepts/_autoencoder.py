@@ -140,7 +140,9 @@ class SparseObjective(Objective):
             hidden * scale, coder.W_enc, coder.b_enc, top_k=coder.top_k, also=dead
         )
         self.silent_steps = torch.where(codes.fired, 0, self.silent_steps + 1)
-        rebuilt = (codes.detached(n_detached).times(coder.W_dec) + coder.b_dec) / scale
+        # Back at the scale of the states before the product rather than after it, where it is wider.
+        seen = codes.detached(n_detached).scaled(1 / scale)
+        rebuilt = torch.addr(seen.times(coder.W_dec), 1 / scale[:, 0], coder.b_dec)
         return Pass(
             codes=codes,
             reconstruction=reconstruction(rebuilt, hidden),

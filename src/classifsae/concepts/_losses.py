@@ -22,13 +22,16 @@ def normalised_square(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) 
     Returns:
         Entries >= 0, in units of the hidden state.
     """
-    spread = (truth - truth.mean(dim=0)).norm(dim=1, keepdim=True)
-    return (guess - truth).square() / (spread + _TINY)
+    return (guess - truth).square() / _spread(truth)[:, None]
 
 
 def reconstruction(rebuilt: Float[Tensor, "b d"], hidden: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Dense-batch normalised error: entries of ``normalised_square`` summed over d, averaged over b."""
-    return normalised_square(rebuilt, hidden).sum(dim=1).mean()
+    return ((rebuilt - hidden).square().sum(dim=1) / _spread(hidden)).mean()
+
+
+def _spread(truth: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    return (truth - truth.mean(dim=0)).norm(dim=1) + _TINY
 
 
 def ghost(
