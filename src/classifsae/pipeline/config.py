@@ -53,6 +53,18 @@ _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
 
 
+class ReportOptions(BaseModel):
+    """What a report has beside its page and tables.
+
+    Attributes:
+        figures: draw every picture for print, as PNG and PDF.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    figures: bool = False
+
+
 class Experiment(BaseModel):
     """One point of an experiment: a backbone, a data set, and what is fitted and scored on them.
 
@@ -68,6 +80,7 @@ class Experiment(BaseModel):
         names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
+        report: what it has beside page and tables.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
             published code does; for comparison only.
@@ -86,6 +99,7 @@ class Experiment(BaseModel):
     names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     n_halves: NonNegativeInt = 0
+    report: ReportOptions = ReportOptions()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
     run_dir: str = "runs/{dataset}/{backbone}"

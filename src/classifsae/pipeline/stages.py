@@ -388,7 +388,7 @@ def report(
     test: str,
     notes: Sequence[str],
 ) -> Stage:
-    """Tables, pictures and page.
+    """Tables and page, and the pictures for print where they are asked for.
 
     Args:
         records: one per method and seed.
@@ -418,7 +418,7 @@ def report(
         )
         fits = [Fit(*which, work.concepts(which), scores[which], described[which]) for which in concepts]
         content = build(fits, records, work.activations("test"), texts, work.tail, about=about)
-        Report(content).save(folder, on_step=on_step)
+        Report(content).save(folder, figures=work.experiment.report.figures, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
     shown: list[Json] = [
