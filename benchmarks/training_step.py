@@ -27,7 +27,7 @@ from classifsae.tensors import Tensor
 SIZES = ((384, 768), (1024, 2048))
 N_STATES, BATCH, TOP_K, N_CLASSES, N_CONCEPTS, FREE = 5600, 500, 10, 4, 20, 0.1
 N_STEPS, PER_ROUND, RATE = 200, 10, 5e-5
-AT_LEAST, SAME = 4.0, 1e-4
+SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Task:
         generator = torch.Generator().manual_seed(0)
         predictions = torch.randint(N_CLASSES, (N_STATES,), generator=generator)
         centres = torch.randn(N_CLASSES, width, generator=generator)
-        spread = torch.randn(width // 8, width, generator=generator) / 4
-        hidden = centres[predictions] + torch.randn(N_STATES, width // 8, generator=generator) @ spread
+        spread = torch.randn(width // 32, width, generator=generator) / 4
+        hidden = centres[predictions] + torch.randn(N_STATES, width // 32, generator=generator) @ spread
         drawn = torch.randint(N_STATES, (N_STEPS, BATCH), generator=generator)
         return cls(hidden, predictions, list(drawn))
 
