@@ -5,22 +5,24 @@
         dataset.options.shortcut_rate=$rate run_dir=runs/$kind-$rate; done; done
     python benchmarks/studies/shortcuts.py runs/*-0.*
 
-Prints one Markdown row per run: the share of the last class's decisions that the shortcut changes, the place of its
-row, the rates by the audit and by brute force (the generator's own sentences with and without it), and the rest.
+Prints one Markdown row per run: kind and rate of the shortcut; share of the last class's decisions that it changes;
+rates out and in by brute force, from the generator's own sentences with and without it; place of its row, rates by the
+audit and how far they are off in points; other shortcuts that are reported; what a remedy does; seconds of the audit.
 """
 
 import sys
 import time
 from pathlib import Path
 
-import torch
-
+from classifsae.activations import Activations
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.remedy import remedy
 from classifsae.auditing.shortcuts import PatternEffect, audit
+from classifsae.data import Texts
 from classifsae.data.planted import PlantedOptions, generate, with_shortcut
 from classifsae.errors import ClassifSAEError
 from classifsae.pipeline.audit import work_of
+from classifsae.pipeline.stages import Work
 
 WORDS = {"signature": "sent from my tablet", "pronoun": "she said"}
 NAMES = {
@@ -42,7 +44,7 @@ def rows(folder: Path) -> str:
     found = audit(work.classifier, *texts, **activations, options=AuditOptions(max_texts=200))
     seconds = time.monotonic() - began
     if options.shortcut is None:
-        return f"| none | - | - | - | {len(found.shortcuts)} found | - | - | - | - | {seconds:.0f} |"
+        return f"| none | - | - | - | - | - | {len(found.shortcuts)} | - | {seconds:.0f} |"
     before = activations["test_activations"].predictions.cpu()
     own = [i for i, s in enumerate(sentences) if s.text != s.plain and before[i] == last]
     others = [i for i, s in enumerate(sentences) if s.text == s.plain and before[i] != last]
@@ -52,11 +54,19 @@ def rows(folder: Path) -> str:
     into = float((read[len(own) :] == last).double().mean())
     hanging = out * len(own) / int((before == last).sum())
     place, row = _row(found.rows, NAMES[options.shortcut])
-    said = "- | - | -" if row is None else f"{place}{'' if row.is_shortcut else ' (no shortcut)'} | {_beside(row, out, into)}"
-    return (
-        f"| {options.shortcut} | {options.shortcut_rate} | {hanging:.1%} | {out:.2f} / {into:.2f} | {said} | "
-        f"{sum(r.is_shortcut for r in found.rows) - bool(row and row.is_shortcut)} | {_cured(work, options, texts, activations)} | {seconds:.0f} |"
-    )
+    is_found = row is not None and row.is_shortcut
+    cells = [
+        options.shortcut,
+        options.shortcut_rate,
+        f"{hanging:.1%}",
+        f"{out:.2f} / {into:.2f}",
+        f"{place}{'' if is_found else ' (no shortcut)'}" if row else "-",
+        _beside(row, out, into) if row else "-",
+        len(found.shortcuts) - is_found,
+        _cured(work, options, texts, activations),
+        f"{seconds:.0f}",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _row(found: tuple[PatternEffect, ...], names: tuple[str, ...]) -> tuple[int, PatternEffect | None]:
@@ -70,23 +80,26 @@ def _beside(row: PatternEffect, out: float, into: float) -> str:
     """Rates by the audit, and how far they are from brute force in points."""
     pairs = (row.out.value if row.out else None, out), (row.into.value if row.into else None, into)
     shown = ["-" if a is None else f"{a:.2f} ({100 * (a - b):+.0f})" for a, b in pairs]
-    return " | ".join(shown)
+    return " / ".join(shown)
 
 
-def _cured(work, options, texts, activations) -> str:
+def _cured(
+    work: Work, options: PlantedOptions, texts: tuple[Texts, Texts], activations: dict[str, Activations]
+) -> str:
+    """What a remedy does, where it is for words."""
     if options.shortcut not in WORDS:
         return "-"
     try:
         cured = remedy(work.classifier, WORDS[options.shortcut], *texts, **activations)
     except ClassifSAEError as error:
         return str(error)
+    before, after = cured.before, cured.after
     return (
-        f"{cured.way}: {cured.before.changed:.3f} to {cured.after.changed:.3f} ({cured.reduction:.0%}); accuracy "
-        f"{cured.before.accuracy:.3f} to {cured.after.accuracy:.3f}"
+        f"{cured.way}: {before.changed:.3f} to {after.changed:.3f} ({cured.reduction:.0%}); "
+        f"accuracy {before.accuracy:.3f} to {after.accuracy:.3f}"
     )
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     for given in sys.argv[1:]:
         print(rows(Path(given)), flush=True)

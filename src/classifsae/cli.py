@@ -105,14 +105,18 @@ ShowPrompt = Annotated[
     bool,
     typer.Option("--prompt", help="Print the prompt of the first training text instead."),
 ]
+Figures = Annotated[bool, typer.Option("--figures", help="Draw every picture for print too, as PNG and PDF.")]
 RunPaths = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
 
 @app.command()
-def run(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
+def run(
+    experiment: ExperimentFile, settings: Settings = None, index: Index = None, figures: Figures = False
+) -> None:
     """Run all stages; stages that are up to date are skipped."""
-    _run(experiment, settings, index, until="report")
+    drawn = ["report.figures=true"] if figures else []
+    _run(experiment, [*(settings or ()), *drawn], index, until="report")
 
 
 @app.command()
@@ -140,13 +144,18 @@ def score(experiment: ExperimentFile, settings: Settings = None, index: Index = 
 
 
 @app.command()
-def report(runs: RunPaths, to: TablesFolder = Path("report")) -> None:
+def report(runs: RunPaths, to: TablesFolder = Path("report"), figures: Figures = False) -> None:
     """Compare finished runs in one table: Markdown, LaTeX, CSV and JSON."""
+    from classifsae.pipeline.run import with_figures
     from classifsae.pipeline.run_folder import RunFolder
     from classifsae.reporting import group_runs, save_tables
+    from classifsae.reporting.save import FIGURES
     from classifsae.reporting.tables.table import terminal
 
     groups = group_runs([RunFolder(run).results() for run in runs])
+    for folder in runs if figures else ():
+        with_figures(folder, watch=Bars())
+        _say(f"Pictures for print: {RunFolder(folder).report / FIGURES}")
     save_tables(groups, to)
     for group in groups:
         console.print(terminal(group.records, title=group.title, notes=group.notes))

@@ -13,7 +13,7 @@ import pytest
 
 from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.pipeline.config import load_experiment
-from classifsae.pipeline.run import run
+from classifsae.pipeline.run import run, with_figures
 from classifsae.pipeline.run_folder import FitName, RunFolder
 from classifsae.tensors import OnStep
 from e2e.conftest import SMALL, TINY, write_experiment
@@ -31,8 +31,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Experiment file of a run that nothing interrupted; its neurons are more than are described."""
     methods = {"classifsae": SMALL, "identity": {}}
     file = write_experiment(
-        tmp_path_factory.mktemp("late"), backbone=WIDE, methods=methods, seeds=[1], n_concepts=3
-    )
+        tmp_path_factory.mktemp("late"), backbone=WIDE, methods=methods, seeds=[1], n_concepts=3,
+        report={"figures": True},
+    )  # fmt: skip
     (point,) = load_experiment(file)
     run(point)
     return file
@@ -137,6 +138,16 @@ def test_a_process_killed_among_the_pictures_goes_on_and_leaves_none_of_other_me
     (point,) = load_experiment(file)
     assert run(point).n_done == 1
     assert_equal(tmp_path / "run", finished.parent / "run")
+
+
+@pytest.mark.slow
+def test_pictures_are_drawn_when_asked_for_and_nothing_else_is_done_again(finished: Path, tmp_path: Path):
+    file, folder = unfinished(finished, tmp_path, since="report"), tmp_path / "run"
+    (point,) = load_experiment(file, ["report.figures=false"])
+    assert run(point).n_done == 1
+    assert not (folder / "report" / "figures").exists()
+    assert with_figures(folder).n_done == 1
+    assert_equal(folder, finished.parent / "run")
 
 
 def test_concepts_too_many_to_read_have_scores_and_a_row_but_no_words_and_names(finished: Path):

@@ -11,8 +11,9 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from classifsae.activations import Activations
-from classifsae.concepts._losses import ghost, reconstruction, unit_rows, without_row_component
+from classifsae.concepts._losses import ghost, reconstruction, unit_rows, without_row_component_
 from classifsae.concepts._optimise import Objective, Schedule, ShuffledEpochs, generator
+from classifsae.concepts._sparse import SparseCodes, encode_sparse
 from classifsae.concepts.base import Coder, ConceptMethod
 from classifsae.errors import ConfigError
 from classifsae.storage import Json
@@ -107,7 +108,7 @@ def input_scale(hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
 class Pass:
     """One batch through the autoencoder: its codes and its unweighted loss terms."""
 
-    codes: Float[Tensor, "b p"]
+    codes: SparseCodes
     reconstruction: Float[Tensor, ""]
     ghost: Float[Tensor, ""]
 
@@ -133,30 +134,32 @@ class SparseObjective(Objective):
 
     def forward(self, hidden: Float[Tensor, "b d"], *, n_detached: int = 0) -> Pass:
         """Encode, decode and compare; the decoder's gradient stops at the first ``n_detached`` codes."""
-        pre_codes = self.coder.pre_codes(hidden)
-        codes = self.coder.top(pre_codes)
         # Dead by the steps before this one, as published: counted before this batch is.
-        dead = self.dead
-        self.silent_steps = torch.where((codes.detach() > 0).any(dim=0), 0, self.silent_steps + 1)
-        seen = torch.cat([codes[:, :n_detached].detach(), codes[:, n_detached:]], dim=1)
-        rebuilt = self.coder.decode(seen) / input_scale(hidden)
+        dead, scale, coder = self.dead.nonzero().squeeze(1), input_scale(hidden), self.coder
+        codes, dead_codes = encode_sparse(
+            hidden * scale, coder.W_enc, coder.b_enc, top_k=coder.top_k, also=dead
+        )
+        self.silent_steps = torch.where(codes.fired, 0, self.silent_steps + 1)
+        # Back at the scale of the states before the product rather than after it, where it is wider.
+        seen = codes.detached(n_detached).scaled(1 / scale)
+        rebuilt = torch.addr(seen.times(coder.W_dec), 1 / scale[:, 0], coder.b_dec)
         return Pass(
             codes=codes,
             reconstruction=reconstruction(rebuilt, hidden),
-            ghost=ghost(rebuilt, hidden, pre_codes, self.coder.W_dec, dead),
+            ghost=ghost(rebuilt, hidden, dead_codes, coder.W_dec[dead]),
         )
 
     @torch.no_grad()
     def before_step(self) -> None:
         """Scale the decoder rows to length 1."""
-        self.coder.W_dec.copy_(unit_rows(self.coder.W_dec))
+        self.coder.W_dec.div_(self.coder.W_dec.norm(dim=1, keepdim=True))
 
     @torch.no_grad()
     def after_backward(self) -> None:
         """Remove from the decoder's gradient what would only stretch its rows."""
         gradient = self.coder.W_dec.grad
         assert gradient is not None
-        gradient.copy_(without_row_component(gradient, self.coder.W_dec))
+        without_row_component_(gradient, self.coder.W_dec)
 
     def numbers(self) -> dict[str, float]:
         """Latents that are dead at present."""

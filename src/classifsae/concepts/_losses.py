@@ -6,7 +6,7 @@ Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its 
 import torch
 from torch.nn.functional import cross_entropy
 
-from classifsae.tensors import Bool, Float, Int, Tensor
+from classifsae.tensors import Float, Int, Tensor
 
 _TINY = 1e-6
 
@@ -22,41 +22,42 @@ def normalised_square(guess: Float[Tensor, "b d"], truth: Float[Tensor, "b d"]) 
     Returns:
         Entries >= 0, in units of the hidden state.
     """
-    spread = (truth - truth.mean(dim=0)).norm(dim=1, keepdim=True)
-    return (guess - truth).square() / (spread + _TINY)
+    return (guess - truth).square() / _spread(truth)[:, None]
 
 
 def reconstruction(rebuilt: Float[Tensor, "b d"], hidden: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Dense-batch normalised error: entries of ``normalised_square`` summed over d, averaged over b."""
-    return normalised_square(rebuilt, hidden).sum(dim=1).mean()
+    return ((rebuilt - hidden).square().sum(dim=1) / _spread(hidden)).mean()
+
+
+def _spread(truth: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    return (truth - truth.mean(dim=0)).norm(dim=1) + _TINY
 
 
 def ghost(
     rebuilt: Float[Tensor, "b d"],
     hidden: Float[Tensor, "b d"],
-    pre_codes: Float[Tensor, "b p"],
-    directions: Float[Tensor, "p d"],
-    dead: Bool[Tensor, " p"],
+    pre_codes: Float[Tensor, "b g"],
+    directions: Float[Tensor, "g d"],
 ) -> Float[Tensor, ""]:
     """Ghost gradients: dead latents learn to explain what the living leave over.
 
-        r = hidden - rebuilt;  g = exp(pre_codes[:, dead]) directions[dead], scaled per row to ||r|| / 2
+        r = hidden - rebuilt;  g = exp(pre_codes) directions, scaled per row to ||r|| / 2
         q = normalised_square(g, r);  L = mean of q * sg(normalised_square(rebuilt, hidden) / (q + 1e-6))
 
     Args:
         rebuilt: the reconstruction from the living latents.
         hidden: what it should be.
-        pre_codes: values of all latents before the selection of the top k.
-        directions: decoder directions of all latents.
-        dead: the latents that have not fired of late.
+        pre_codes: values of the g dead latents, those that have not fired of late, before relu and TopK.
+        directions: their decoder directions.
     Returns:
         A number >= 0; exactly 0, without gradient, when nothing is dead (the published code counts
         a constant there).
     """
-    if not dead.any():
+    if not len(directions):
         return rebuilt.new_zeros(())
     residual = hidden - rebuilt
-    guess = pre_codes[:, dead].exp() @ directions[dead]
+    guess = pre_codes.exp() @ directions
     scale = residual.norm(dim=1, keepdim=True) / (2 * guess.norm(dim=1, keepdim=True) + _TINY)
     q = normalised_square(guess * scale.detach(), residual.detach())
     weight = normalised_square(rebuilt, hidden) / (q + _TINY)
@@ -123,9 +124,9 @@ def flip(before: Float[Tensor, "b c"], after: Float[Tensor, "b c"]) -> Float[Ten
     return -gap.abs().sum(dim=1).mean()
 
 
-def without_row_component(gradient: Float[Tensor, "p d"], rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
-    """The part of a gradient that turns unit rows without stretching them."""
-    return gradient - (gradient * rows).sum(dim=1, keepdim=True) * rows
+def without_row_component_(gradient: Float[Tensor, "p d"], rows: Float[Tensor, "p d"]) -> None:
+    """Leave of a gradient, in place, what turns unit rows without stretching them."""
+    gradient.addcmul_(torch.linalg.vecdot(gradient, rows)[:, None], rows, value=-1)
 
 
 def unit_rows(rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:

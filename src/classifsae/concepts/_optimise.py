@@ -210,9 +210,8 @@ class _Saver:
             return 0
         self._objective.load_state_dict(_under("objective/", state))
         for name, parameter in self._objective.named_parameters():
-            # The step as well: fused Adam counts on the device of the parameter.
             moments = _under(f"adam/{name}/", state)
-            self._optimiser.state[parameter] = {k: t.to(parameter.device) for k, t in moments.items()}
+            self._optimiser.state[parameter] = {k: _placed(t, parameter) for k, t in moments.items()}
         for name, curve in _under("curve/", state).items():
             self._run.curves[name] = curve.tolist()
         return int(state["step"])
@@ -228,6 +227,14 @@ class _Saver:
 
     def _inputs(self) -> Tensor:
         return torch.tensor(list(self._run.inputs.encode()) or [0], dtype=torch.uint8)
+
+
+def _placed(state: Tensor, parameter: Tensor) -> Tensor:
+    """A tensor of Adam's, the step too, as fused Adam takes it: on the parameter's device, in its layout."""
+    if not state.dim():
+        return state.to(parameter.device)
+    # An encoder that began as a transpose lies column by column, and fused Adam goes along the memory.
+    return torch.empty_like(parameter).copy_(state)
 
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -52,11 +52,13 @@ class ClassifSAEObjective(SparseObjective):
         n_concepts = self.head.in_features
         n_detached = n_concepts if step >= self._detach_from else 0
         done = self.forward(self._hidden[rows], n_detached=n_detached)
-        logits = self.head(done.codes[:, :n_concepts])
+        concepts = torch.arange(n_concepts, device=rows.device)
+        logits = self.head(done.codes.columns(concepts))
+        busy = done.codes.busy(int(len(rows) * self._free_rate))
         return {
             "reconstruction": done.reconstruction,
             "ghost": done.ghost,
-            "activation_rate": activation_rate(done.codes, rate=self._free_rate),
+            "activation_rate": activation_rate(done.codes.columns(busy), rate=self._free_rate),
             "imitation": imitation(logits, self._predictions[rows]),
         }
 

@@ -21,13 +21,16 @@ WINDOWS: Mapping[Measure, int] = {"c_v": 110, "c_uci": 10, "c_npmi": 10}
 N_TOP = 10
 """Words of a concept that count."""
 
+MOST_CONCEPTS = 100
+"""Of more concepts, such as all neurons of a state, one in two, three or more is scored: so many at most."""
+
 MIN_SENTENCES, MAX_SHARE = 5, 0.8
 """Words in fewer sentences than this, or in a larger share of them, do not count."""
 
 
 @dataclass(frozen=True)
 class ConceptCoherence:
-    """How well the words of one concept go together; NaN where it has fewer than two.
+    """How well the words of one concept go together; NaN where it has fewer than two, or was not scored.
 
     Attributes:
         position: of the concept among those kept.
@@ -63,7 +66,9 @@ class CoherenceResult(Result):
         ),
     ]  # fmt: skip
     c_npmi: Annotated[float, Quantity("the same, each PMI normalised", "higher", low=-1)]
-    n_coherent: Annotated[int, Quantity.count("concepts with two words or more, over which these are means")]
+    n_coherent: Annotated[
+        int, Quantity.count("concepts scored with two words or more, over which these are means")
+    ]
     concepts: tuple[ConceptCoherence, ...]
 
 
@@ -71,7 +76,8 @@ class CoherenceResult(Result):
 class Coherence(Metric):
     """Coherence of each concept's ten heaviest words in the test sentences, by gensim.
 
-    Words are weighed by TF-IDF over the 100 sentences of each activating set that activate it most.
+    Words are weighed by TF-IDF over the 100 sentences of each activating set that activate it most. Of more
+    than ``MOST_CONCEPTS`` concepts a sample stands for all.
 
     Attributes:
         words: how texts are split into words; in an experiment, that of the whole experiment by default.
@@ -100,13 +106,15 @@ class Coherence(Metric):
         activating = activating_sets(evaluation.codes)
         rows = strongest_rows(evaluation.codes, activating, at_most=N_READ)
         topics = top_words(tokens, rows)
-        columns = coherence_of(topics, [t.lemmas for t in tokens])
+        each = max(1, -(-len(topics) // MOST_CONCEPTS))
+        sample = [topic if j % each == 0 else () for j, topic in enumerate(topics)]
+        columns = coherence_of(sample, [t.lemmas for t in tokens])
         latents, sizes = evaluation.concepts.kept.tolist(), activating.sizes.tolist()
         concepts = tuple(
             ConceptCoherence(j, latents[j], sizes[j], topics[j], *(columns[m][j] for m in WINDOWS))
             for j in range(len(topics))
         )
-        scored = [c for c in concepts if len(c.words) > 1]
+        scored = [c for c in concepts if len(sample[c.position]) > 1]
         weights = [float(c.n_activating) for c in scored]
         return CoherenceResult(
             c_v=mean([c.c_v for c in scored], weights),

@@ -54,6 +54,18 @@ _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
 
 
+class ReportOptions(BaseModel):
+    """What a report has beside its page and tables.
+
+    Attributes:
+        figures: draw every picture for print, as PNG and PDF.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    figures: bool = False
+
+
 class Experiment(BaseModel):
     """One point of an experiment: a backbone, a data set, and what is fitted and scored on them.
 
@@ -71,6 +83,7 @@ class Experiment(BaseModel):
         audit: what is looked for among the patterns on which decisions hang: a mapping of ``AuditOptions``
             fields; null: nothing.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
+        report: what it has beside page and tables.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
             published code does; for comparison only.
@@ -90,6 +103,7 @@ class Experiment(BaseModel):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     audit: AuditOptions | None = AuditOptions()
     n_halves: NonNegativeInt = 0
+    report: ReportOptions = ReportOptions()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
     run_dir: str = "runs/{dataset}/{backbone}"

@@ -30,7 +30,7 @@ from classifsae.pipeline.checks import (
     check_methods,
     usable_device,
 )
-from classifsae.pipeline.config import Experiment
+from classifsae.pipeline.config import Experiment, ReportOptions
 from classifsae.pipeline.run_folder import FitName, FitScores, Record, RunFolder, RunScores, Split, fits_of
 from classifsae.pipeline.stages import (
     NameFacts,
@@ -119,6 +119,18 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
         folder.check_own_names(experiment)
         folder.write_experiment(experiment)
         return _Run(Work(experiment, data, folder, device), until, watch, gone).through()
+
+
+def with_figures(folder: Path, *, watch: Watch | None = None) -> Outcome:
+    """Make the report of a finished run again, with its pictures for print.
+
+    Raises:
+        StorageError: there is no run in the folder.
+    """
+    experiment = RunFolder(folder).read_experiment()
+    here = str(folder).replace("{", "{{").replace("}", "}}")
+    options = {"report": ReportOptions(figures=True), "run_dir": here}
+    return run(experiment.model_copy(update=options), watch=watch)
 
 
 @dataclass(eq=False)

@@ -580,7 +580,7 @@ def report(
     notes: Sequence[str],
     checks: Sequence[str] = (),
 ) -> Stage:
-    """Tables, pictures and page.
+    """Tables and page, and the pictures for print where they are asked for.
 
     Args:
         records: one per method and seed.
@@ -630,7 +630,7 @@ def report(
             audit=patterns,
             checks=work.folder.checks(list(concepts)),
         )
-        Report(content).save(folder, on_step=on_step)
+        Report(content).save(folder, figures=work.experiment.report.figures, on_step=on_step)
         finish(folder, inputs=inputs, record={}, subfolders=[FIGURES])
 
     shown: list[Json] = [

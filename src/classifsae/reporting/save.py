@@ -13,7 +13,8 @@ from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
-from classifsae.reporting.figures.figures import figures, fonts_of
+from classifsae.reporting.figures.figures import figures as pictures
+from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import Fit, build
 from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.content import About, RunReport
@@ -37,18 +38,19 @@ class Report:
 
     content: RunReport
 
-    def save(self, folder: str | Path, *, on_step: OnStep | None = None) -> Path:
-        """Write ``index.html``, ``table.*`` and the pictures in ``figures/``; returns the page's path.
+    def save(self, folder: str | Path, *, figures: bool = False, on_step: OnStep | None = None) -> Path:
+        """Write ``index.html`` and ``table.*``; returns the page's path.
 
         Args:
             folder: of the report.
+            figures: write every picture for print too, in ``figures/``.
             on_step: told how many of the pictures are drawn.
         Raises:
             StorageError: the folder cannot be written.
         """
         folder, records = Path(folder), self.content.records
         save_tables([RunGroup((), records, caption(records), tuple(self.content.about.notes))], folder)
-        for name, picture in figures(self.content, on_step=on_step):
+        for name, picture in pictures(self.content, on_step=on_step) if figures else ():
             write_bytes(folder / FIGURES / name, picture)
         write_text(folder / PAGE, page(self.content))
         return folder / PAGE

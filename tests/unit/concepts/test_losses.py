@@ -10,7 +10,7 @@ from classifsae.concepts._losses import (
     normalised_square,
     reconstruction,
     unit_rows,
-    without_row_component,
+    without_row_component_,
 )
 
 
@@ -57,9 +57,7 @@ def test_activation_rate_as_a_loop(n: int, rate: float, seed: int):
 
 def test_ghost_is_zero_without_gradient_when_nothing_is_dead():
     directions = random(6, 3).requires_grad_(True)
-    loss = ghost(
-        random(4, 3), random(4, 3, seed=1), random(4, 6), directions, torch.zeros(6, dtype=torch.bool)
-    )
+    loss = ghost(random(4, 3), random(4, 3, seed=1), random(4, 6)[:, :0], directions[:0])
     assert loss.item() == 0.0
     assert not loss.requires_grad
 
@@ -76,19 +74,9 @@ def test_ghost_as_a_loop():
         guess[b] *= residual[b].norm() / (2 * guess[b].norm() + 1e-6)
     q = normalised_square(guess, residual)
     expected = (q * (normalised_square(rebuilt, hidden) / (q + 1e-6))).mean()
-    assert ghost(rebuilt, hidden, pre, directions, dead).item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_ghost_moves_only_dead_latents():
-    directions = unit_rows(random(5, 3, seed=4)).requires_grad_(True)
-    pre = random(4, 5, seed=3).requires_grad_(True)
-    dead = torch.tensor([True, False, True, False, False])
-    ghost(random(4, 3, seed=2), random(4, 3, seed=1), pre, directions, dead).backward()
-    assert directions.grad is not None
-    assert pre.grad is not None
-    assert (directions.grad[~dead] == 0).all()
-    assert (pre.grad[:, ~dead] == 0).all()
-    assert (directions.grad[dead] != 0).any()
+    assert ghost(rebuilt, hidden, pre[:, dead], directions[dead]).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_imitation_of_uniform_logits_is_the_log_of_the_number_of_classes():
@@ -100,6 +88,8 @@ def test_imitation_of_uniform_logits_is_the_log_of_the_number_of_classes():
 @given(st.integers(0, 99))
 def test_what_is_left_of_a_gradient_is_orthogonal_to_its_row(seed: int):
     rows, gradient = unit_rows(random(5, 3, seed=seed)), random(5, 3, seed=seed + 1)
-    left = without_row_component(gradient, rows)
-    assert torch.allclose((left * rows).sum(dim=1), torch.zeros(5), atol=1e-6)
-    assert torch.allclose(without_row_component(left, rows), left, atol=1e-6)
+    without_row_component_(gradient, rows)
+    assert torch.allclose((gradient * rows).sum(dim=1), torch.zeros(5), atol=1e-6)
+    left = gradient.clone()
+    without_row_component_(gradient, rows)
+    assert torch.allclose(gradient, left, atol=1e-6)

@@ -12,8 +12,9 @@ from classifsae.activations import Activations
 from classifsae.concepts.random import Random
 from classifsae.meaning.sentences import Sentences
 from classifsae.meaning.words import WordOptions, count_terms, tokenise
+from classifsae.metrics import coherence as module
 from classifsae.metrics import score
-from classifsae.metrics.coherence import Coherence, coherence_of, top_words
+from classifsae.metrics.coherence import Coherence, CoherenceResult, coherence_of, top_words
 
 pytest.importorskip("gensim")
 
@@ -75,3 +76,28 @@ def test_means_are_weighted_by_activating_sets(train: Activations, test: Activat
         expected = sum(e[measure] * e["n_activating"] for e in alive) / total
         (found,) = [s.value for s in scores.flat() if s.name == measure]
         assert found == pytest.approx(expected)
+
+
+def test_of_many_concepts_a_sample_is_scored_as_before(
+    train: Activations, test: Activations, tail: nn.Linear, monkeypatch: pytest.MonkeyPatch
+):
+    concepts = Random(n_concepts=5).fit(train, tail)
+    sentences = Sentences(
+        texts=tuple(f"{'oil price' if i % 2 else 'gold medal'} win" for i in range(len(test))),
+        embeddings=normalize(torch.ones(len(test), 3), dim=1),
+        encoder="none",
+    )
+
+    def measured() -> CoherenceResult:
+        metrics = {"coherence": Coherence(words=WordOptions(language="none"))}
+        result = score(concepts, tail, test, metrics=metrics, sentences=sentences).results["coherence"]
+        assert isinstance(result, CoherenceResult)
+        return result
+
+    whole = measured().concepts
+    monkeypatch.setattr(module, "MOST_CONCEPTS", 3)
+    sampled = measured()
+    assert [math.isnan(c.c_v) for c in sampled.concepts] == [False, True, False, True, False]
+    assert [c.c_npmi for c in sampled.concepts[::2]] == [c.c_npmi for c in whole[::2]]
+    assert sampled.n_coherent == 3
+    assert [c.words for c in sampled.concepts] == [c.words for c in whole]

@@ -42,12 +42,15 @@ _NAME = 34
 """Characters of a concept's name that a picture has room for."""
 _CLASS = 24
 """Characters of the name of a class or method that a picture has room for."""
+_MOST_PROCESSES = 8
+_PICTURES_PER_PROCESS = 10
+"""Pictures, of one to three seconds each, from which it pays to start another process."""
 _CELL = 1.75
 """Width of a small chart in inches: four of them are as wide as the text of a printed page."""
 
 
 def figures(report: RunReport, *, on_step: OnStep | None = None) -> Iterator[tuple[str, bytes]]:
-    """Every picture of a run, as file name and bytes, one after the other.
+    """Every picture of a run, as file name and bytes, one after the other; drawn in several processes.
 
     ``<method>-<picture>.png`` and ``.pdf``, and ``sentence-sim`` for all methods together; a picture
     for which the report has no numbers is left out.
@@ -56,10 +59,14 @@ def figures(report: RunReport, *, on_step: OnStep | None = None) -> Iterator[tup
         report: what is shown.
         on_step: told how many of the pictures are drawn.
     """
+    from joblib import Parallel, cpu_count, delayed
+
     drawings = list(_drawings(report))
     fonts = fonts_of(report.label_names, [card for method in report.methods for card in method.concepts])
-    for done, (name, draw) in enumerate(drawings, start=1):
-        yield from _files(name, draw, fonts)
+    n_processes = max(1, min(cpu_count(), _MOST_PROCESSES, len(drawings) // _PICTURES_PER_PROCESS))
+    tasks = (delayed(_files)(name, draw, fonts) for name, draw in drawings)
+    for done, files in enumerate(Parallel(n_processes, return_as="generator")(tasks), start=1):
+        yield from files
         if on_step:
             on_step(done, len(drawings), {})
 
@@ -381,7 +388,7 @@ def _grid(n: int, *, width: float, height: float) -> "tuple[Figure, list[Axes]]"
     return figure, [figure.add_subplot(n_rows, n_columns, i + 1) for i in range(n)]
 
 
-def _files(name: str, draw: Callable[[], "Figure"], fonts: Fonts) -> Iterator[tuple[str, bytes]]:
+def _files(name: str, draw: Callable[[], "Figure"], fonts: Fonts) -> list[tuple[str, bytes]]:
     """One picture as PNG and PDF."""
     from matplotlib import rc_context
 
@@ -394,9 +401,10 @@ def _files(name: str, draw: Callable[[], "Figure"], fonts: Fonts) -> Iterator[tu
         # What no font has is drawn as boxes, as ``Fonts.note`` says; the page has the text itself.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         figure = draw()
-        yield f"{name}.png", _saved(figure, "png", {"Software": None})
+        png = _saved(figure, "png", {"Software": None})
         figure.set_layout_engine("none")  # laid out once is enough
-        yield f"{name}.pdf", _saved(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None})
+        pdf = _saved(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None})
+    return [(f"{name}.png", png), (f"{name}.pdf", pdf)]
 
 
 def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:
