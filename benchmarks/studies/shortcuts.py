@@ -5,9 +5,10 @@
         dataset.options.shortcut_rate=$rate run_dir=runs/$kind-$rate; done; done
     python benchmarks/studies/shortcuts.py runs/*-0.*
 
-Prints one Markdown row per run: kind and rate of the shortcut; share of the last class's decisions that it changes;
-rates out and in by brute force, from the generator's own sentences with and without it; place of its row, rates by the
-audit and how far they are off in points; other shortcuts that are reported; what a remedy does; seconds of the audit.
+Prints one Markdown row per run: kind and rate of the shortcut; share of the last class's decisions that it
+changes; rates out and in by brute force, from the generator's own sentences with and without it; place of its
+row, rates by the audit and how far they are off in points; other shortcuts that are reported; what a remedy
+does; seconds of the audit.
 """
 
 import sys
