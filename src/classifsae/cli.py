@@ -218,11 +218,12 @@ def ask(
 ) -> None:
     """Ask about a concept of your own: do the states tell it, does the classifier use it, does it help?"""
     from classifsae.auditing.ask_terminal import printed_answers, save_answers
-    from classifsae.pipeline.ask import Question, answers_to
+    from classifsae.pipeline.ask import answers_to, question_of
+    from classifsae.pipeline.audit import work_of
 
-    question = Question.of(name=name, examples=examples, without=without, words=words, column=column)
+    question = question_of(name=name, examples=examples, without=without, words=words, column=column)
     with Bars().stage("ask") as on_step:
-        answers = answers_to(run, question, on_step=on_step)
+        answers = answers_to(work_of(run), question, on_step=on_step)
     console.print(printed_answers(answers), highlight=False)
     if to_json is not None:
         save_answers(answers, to_json)

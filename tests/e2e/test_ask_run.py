@@ -60,9 +60,9 @@ def test_a_column_is_asked_about_value_by_value(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "ask takes one of --examples FILE, --words LIST and --column NAME; 0 were given."),
-        (["--words", "a", "--column", "b"], "--column NAME; 2 were given."),
-        (["--words", "a", "--without", "b.txt"], "--without FILE goes with --examples FILE"),
+        ([], "a question has one of examples, words and column; 0 were given."),
+        (["--words", "a", "--column", "b"], "words and column; 2 were given."),
+        (["--words", "a", "--without", "b.txt"], "without goes with examples; give both, or leave it out"),
         (["--column", "a", "--name", "b"], "--name does not go with --column"),
         (["--words", " , "], "give words with commas between them"),
         (["--examples", "no/such.txt"], "no such file"),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from classifsae.auditing.ask import Answers
 from classifsae.auditing.effects import ConceptEffects
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.auditing.stored import load_findings
+from classifsae.errors import ConfigError
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import Outcome, run
 from classifsae.pipeline.run_folder import FitName, RunFolder
@@ -36,6 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
         "methods": {"sae": {"n_latents": 16}},
         "seeds": [1],
         "audit": {"max_texts": 50},
+        "ask": {"the sky": {"words": "star, moon"}, "the class": {"column": "label"}},
     }
     file = write_experiment(folder, **changes)
     (point,) = load_experiment(file, [f"dataset={folder / 'signed.csv'}"])
@@ -54,6 +57,44 @@ def test_a_run_finds_the_shortcut_and_says_so(finished: tuple[Path, Outcome]):
     assert "Shortcuts: on what decisions hang" in page
     assert "classifsae edit RUN --remove" in page
     assert load_findings(ConceptEffects, RunFolder(folder).effects(FitName("sae", 1))) is not None
+
+
+def test_questions_of_the_experiment_are_answered_on_the_page(finished: tuple[Path, Outcome]):
+    folder, _ = finished
+    found = load_findings(Answers, RunFolder(folder).asked)
+    assert found is not None
+    assert [answer.name for answer in found.answers] == ["the sky", "money", "space"]
+    page = (folder / "report" / "index.html").read_text()
+    assert "Your questions" in page
+    assert all(answer.finding.split(":")[0] in page for answer in found.answers)
+
+
+def test_faithfulness_is_a_score_of_the_method_that_was_measured_in_text(finished: tuple[Path, Outcome]):
+    folder, outcome = finished
+    effects = load_findings(ConceptEffects, RunFolder(folder).effects(FitName("sae", 1)))
+    (record,) = outcome.records
+    assert record["sign_agreement"] == effects.sign_agreement is not None
+    assert json.loads((folder / "summary.json").read_text())[0]["faithfulness"] == effects.faithfulness
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ({"words": "zebra"}, "ask.mine: 0 texts have the concept"),
+        ({"column": "lable"}, "ask.mine: .*there is no column 'lable'"),
+        (
+            {"words": "a", "column": "b"},
+            "ask.mine: a question has one of examples, words and column; 2 were given",
+        ),
+        ({"examples": "no-such.txt"}, "no-such.txt"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused_before_the_first_stage(
+    question: dict[str, str], said: str, tmp_path: Path
+):
+    with pytest.raises(ConfigError, match=said):
+        run(*load_experiment(write_experiment(tmp_path, ask={"mine": question})))
+    assert not (tmp_path / "run" / "classifier").exists()
 
 
 def test_the_audit_of_a_run_is_printed_and_exported(finished, tmp_path, monkeypatch, capsys):

@@ -135,6 +135,19 @@ class Answer:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What an experiment asked.
+
+    Attributes:
+        answers: in the order of the questions.
+        unanswered: name of a question, and why it could not be answered.
+    """
+
+    answers: tuple[Answer, ...]
+    unanswered: tuple[tuple[str, str], ...] = ()
+
+
 def ask(
     model: "Classifier",
     train: Texts,

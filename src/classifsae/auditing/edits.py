@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from classifsae.meaning.words import UNSPACED
 
@@ -71,12 +72,14 @@ class Words:
         kind: such as "phrase".
         pattern: what finds them.
         insertion: how they are put into a text; None where no text shows it.
+        ways: how they are written in different texts, one of which is put into each text; none: as most are.
     """
 
     name: str
     kind: str
     pattern: re.Pattern[str]
     insertion: Insertion | None = None
+    ways: tuple[Insertion, ...] = ()
 
     def without(self, text: str) -> str | None:
         """The text without all of its occurrences."""
@@ -88,7 +91,8 @@ class Words:
         """The text with one occurrence."""
         if self.insertion is None or self.pattern.search(text):
             return None
-        return self.insertion.into(text)
+        chosen = self.ways[crc32(text.encode()) % len(self.ways)] if self.ways else self.insertion
+        return chosen.into(text)
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,15 @@ def as_standing(words: Words, texts: Sequence[str]) -> Words:
                 break
     if not found:
         return words
-    name = names.most_common(1)[0][0] if words.kind in ("phrase", "term") else words.name
-    return Words(name, words.kind, words.pattern, found.most_common(1)[0][0])
+    most = found.most_common(1)[0][0]
+    if words.kind in ("phrase", "term"):
+        return Words(names.most_common(1)[0][0], words.kind, words.pattern, most)
+    ways = (way for way in found.elements() if _place(way) == _place(most))
+    return Words(words.name, words.kind, words.pattern, most, tuple(ways))
+
+
+def _place(way: Insertion) -> tuple[bool, bool]:
+    return way.at_start, way.own_sentence
 
 
 def _standing(text: str, match: re.Match[str]) -> Insertion:

@@ -104,6 +104,16 @@ class ConceptEffects:
     n_pairs: int
     n_read: int
 
+    def flat(self) -> dict[str, float | None]:
+        """The numbers of all concepts together by name."""
+        low, high = self.faithfulness_interval or (None, None)
+        return {
+            "faithfulness": self.faithfulness,
+            "faithfulness_low": low,
+            "faithfulness_high": high,
+            "sign_agreement": self.sign_agreement,
+        }
+
 
 def concept_effects(
     model: "Classifier",

@@ -1,11 +1,14 @@
-"""Options of an audit, as an experiment file states them."""
+"""Options of an audit, and questions of one's own, as an experiment file states them."""
 
 import csv
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from classifsae.data.stream import stream_texts
+from classifsae.errors import ClassifSAEError
 
 
 class AuditOptions(BaseModel):
@@ -75,6 +78,66 @@ class AuditOptions(BaseModel):
                     f"{name} is {pattern!r}, which matches an empty text; let it match a character"
                 )
         return patterns
+
+
+class Question(BaseModel):
+    """A concept of one's own, or the values of a column; just one of examples, words and column is given.
+
+    Attributes:
+        name: of the concept; by default the words.
+        examples: texts that have it, or a file of them.
+        without: texts that do not, or a file; None: the rest of the training texts.
+        words: a text that has any of them has it; a list, or one text with commas between them.
+        column: of the data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    examples: tuple[str, ...] | None = None
+    without: tuple[str, ...] | None = None
+    words: tuple[str, ...] | None = None
+    column: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        n_given = sum(given.get(kind) is not None for kind in ("examples", "words", "column"))
+        if n_given != 1:
+            raise ValueError(f"a question has one of examples, words and column; {n_given} were given")
+        if given.get("without") is not None and given.get("examples") is None:
+            raise ValueError("without goes with examples; give both, or leave it out")
+        return given
+
+    @field_validator("examples", "without", mode="before")
+    @classmethod
+    def _read(cls, given: object) -> object:
+        try:
+            return tuple(stream_texts(str(given))) if isinstance(given, str | Path) else given
+        except ClassifSAEError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        return given.split(",") if isinstance(given, str) else given
+
+    @field_validator("words")
+    @classmethod
+    def _with_words(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if given is None:
+            return None
+        words = tuple(dict.fromkeys(word.strip() for word in given if word.strip()))
+        if not words:
+            raise ValueError("there are none; give words with commas between them")
+        return words
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.name or ", ".join(self.words or ()) or self.column or "examples"
 
 
 def _lines(file: str | Path) -> list[str]:

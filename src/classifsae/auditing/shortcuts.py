@@ -29,6 +29,9 @@ SHARE = 0.05
 SPREAD = 0.75
 """The other words of a text tell whether a shortcut is there with at most this AUROC."""
 
+SAME = 0.9
+"""Two patterns of a class whose texts overlap by this much (Jaccard index) are one."""
+
 SIGNS: dict[str, str] = {
     "a number": r"(?<![\w.,])\d[\d.,:/-]*",
     "a number at the start": r"\A\W*\d[\d.,:/-]*",
@@ -258,8 +261,8 @@ class _Audit:
             self.effect(one, plan, answers[5 * i : 5 * i + 5])
             for i, (one, plan) in enumerate(zip(chosen, plans, strict=True))
         ]
-        rows.sort(key=lambda row: (not row.is_shortcut, -row.n_decisions))
-        return AuditResult(tuple(rows), sum(len(group.rows) for group in (*few, *groups)))
+        own = [self.test.own(one.c) & self.test.having(one.edit) for one in chosen]
+        return AuditResult(in_order(rows, own), sum(len(group.rows) for group in (*few, *groups)))
 
     def tried(self) -> Iterator[_Suspect]:
         """Patterns that go with a class in training texts."""
@@ -364,6 +367,32 @@ class _Audit:
             row = group.rows[i]
             classes = names[int(before[row])], names[int(answers[i].argmax())]
             yield ChangedText(direction, self.test.texts[row], group.texts[i], *classes)
+
+
+def in_order(rows: Sequence[PatternEffect], texts: Sequence[Bool[Tensor, " n"]]) -> tuple[PatternEffect, ...]:
+    """Rows, shortcuts first, then by the decisions that hang on each; one shortcut by two names is one.
+
+    Args:
+        rows: of an audit.
+        texts: of its class with each pattern.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (not rows[i].is_shortcut, -rows[i].n_decisions))
+    found: list[PatternEffect] = []
+    for place, i in enumerate(order):
+        row = rows[i]
+        same = [
+            j for j in order[:place] if rows[j].is_shortcut and rows[j].class_name == row.class_name != ANY
+        ]
+        same = [j for j in same if _jaccard(texts[i], texts[j]) >= SAME]
+        if row.is_shortcut and same:
+            why = f"Not another shortcut: its texts are those of {rows[same[0]].pattern!r}."
+            row = replace(row, is_shortcut=False, finding=why)
+        found.append(row)
+    return tuple(sorted(found, key=lambda row: not row.is_shortcut))
+
+
+def _jaccard(a: Bool[Tensor, " n"], b: Bool[Tensor, " n"]) -> float:
+    return float((a & b).sum() / (a | b).sum().clamp_min(1))
 
 
 _NONE = Edited((), ())

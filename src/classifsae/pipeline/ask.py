@@ -1,21 +1,20 @@
 """What ``classifsae ask`` opens: questions about concepts of one's own, asked of a run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import torch
+from pydantic import ValidationError
 
-from classifsae.auditing.ask import Answer, Asked, Examples, Found, ask
-from classifsae.auditing.options import AuditOptions
-from classifsae.auditing.probe import FEWEST
-from classifsae.data import load_dataset
+from classifsae.auditing.ask import Answer, Answers, Asked, Examples, Found, ask, with_words
+from classifsae.auditing.options import AuditOptions, Question
+from classifsae.auditing.probe import FEWEST, require_enough
+from classifsae.data import Dataset, load_dataset
 from classifsae.data.load import PLANTED
-from classifsae.data.stream import stream_texts
-from classifsae.errors import ConfigError, DataError, UnknownNameError
+from classifsae.errors import ConfigError, DataError, UnknownNameError, one_line
 from classifsae.explaining.explainer import names_of
-from classifsae.pipeline.audit import work_of
+from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder, fits_of
 from classifsae.pipeline.stages import Work
 from classifsae.storage import manifest_of
@@ -27,92 +26,60 @@ if TYPE_CHECKING:
 _YES, _NO = {"true", "yes", "1"}, {"false", "no", "0"}
 
 
-@dataclass(frozen=True)
-class Question:
-    """A concept, or the values of a column; just one of examples, words and column is given.
+def question_of(
+    *,
+    name: str | None = None,
+    examples: str | None = None,
+    without: str | None = None,
+    words: str | None = None,
+    column: str | None = None,
+) -> Question:
+    """A question as it is typed.
 
-    Attributes:
-        name: of the concept.
-        examples: texts that have it.
-        without: texts that do not; None: the rest of the training texts.
-        words: a text that has any of them has it.
-        column: of the data.
+    Args:
+        name: of the concept; by default the file's name, or the words.
+        examples, without: files of texts.
+        words: with commas between them.
+        column: of the data, whose values are the names.
+    Raises:
+        ConfigError: none or several of examples, words and column; texts without the concept beside anything
+            but examples; a name for a column; no words; a file that cannot be read.
     """
-
-    name: str = ""
-    examples: tuple[str, ...] | None = None
-    without: tuple[str, ...] | None = None
-    words: tuple[str, ...] | None = None
-    column: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        name: str | None = None,
-        examples: str | None = None,
-        without: str | None = None,
-        words: str | None = None,
-        column: str | None = None,
-    ) -> Self:
-        """A question as it is typed.
-
-        Args:
-            name: of the concept; by default the file's name, or the words.
-            examples, without: files of texts.
-            words: with commas between them.
-            column: of the data.
-        Raises:
-            ConfigError: none or several of examples, words and column; a name for a column, or texts without
-                the concept beside anything but examples; no words.
-            DataError: a file cannot be read.
-        """
-        given = [option for option in (examples, words, column) if option is not None]
-        if len(given) != 1:
-            raise ConfigError(
-                f"ask takes one of --examples FILE, --words LIST and --column NAME; {len(given)} were given."
-            )
-        if without is not None and examples is None:
-            raise ConfigError("--without FILE goes with --examples FILE; give both, or leave it out.")
-        if name is not None and column is not None:
-            raise ConfigError("--name does not go with --column, whose values are the names; leave it out.")
-        listed = tuple(dict.fromkeys(word.strip() for word in (words or "").split(",") if word.strip()))
-        if words is not None and not listed:
-            raise ConfigError(f"--words is {words!r}; give words with commas between them.")
-        return cls(
-            name or ", ".join(listed) or Path(examples or "").stem,
-            None if examples is None else tuple(stream_texts(examples)),
-            None if without is None else tuple(stream_texts(without)),
-            listed or None,
-            column,
-        )
+    if name is not None and column is not None:
+        raise ConfigError("--name does not go with --column, whose values are the names; leave it out.")
+    called = name or Path(examples or "").stem
+    given = {"name": called, "examples": examples, "without": without, "words": words, "column": column}
+    try:
+        return Question.model_validate({key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError(f"{one_line(error).rstrip('.')}.") from error
 
 
-def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = None) -> list[Answer]:
+def answers_to(work: Work, question: Question, *, on_step: OnStep | None = None) -> list[Answer]:
     """Ask a run.
 
     Args:
-        folder: of the run.
+        work: the run.
         question: one, or one per value of a column.
         on_step: told how many texts the classifier has read, or how many values are done.
     Raises:
-        StorageError: there is no run, or it has no activations.
         DataError: too few texts have the concept, or do not.
         ConfigError: no such column.
     """
-    work = work_of(folder)
     if question.column is not None:
-        members = list(_values(work, question.column))  # before anything long
+        known = _column(work.experiment, work.data, question.column)
+        documents = work.activations("train").documents
+        rows = known if documents is None else tuple(known[document] for document in documents.tolist())
+        members = list(_values(rows, question.column))  # before anything long
         return list(_answers(_asked(work), members, on_step))
     concepts, names = _first_concepts(work)
-    rows = work.rows("train")
     train, test = work.activations("train"), work.activations("test")
     return [
         ask(
             work.classifier,
-            rows,
+            work.rows("train"),
             work.rows("test"),
-            name=question.name,
+            name=question.title,
             words=question.words,
             examples=question.examples,
             without=question.without,
@@ -124,6 +91,24 @@ def answers_to(folder: Path, question: Question, *, on_step: OnStep | None = Non
             on_step=on_step,
         )
     ]
+
+
+def all_answers(work: Work, questions: Sequence[Question], *, on_step: OnStep | None = None) -> Answers:
+    """Ask a run several questions; those that cannot be answered say why.
+
+    Args:
+        work: the run.
+        questions: to be answered, in their order.
+        on_step: as for ``answers_to``.
+    """
+    found: list[Answer] = []
+    unanswered: list[tuple[str, str]] = []
+    for question in questions:
+        try:
+            found += answers_to(work, question, on_step=on_step)
+        except (ConfigError, DataError) as error:
+            unanswered.append((question.title, str(error)))
+    return Answers(tuple(found), tuple(unanswered))
 
 
 def _answers(
@@ -163,22 +148,36 @@ def _first_fit(run: RunFolder, work: Work) -> FitName | None:
     return next(finished, None)
 
 
-def _values(work: Work, column: str) -> Iterator[tuple[str, Bool[Tensor, " n"]]]:
+def require_answerable(experiment: Experiment, data: Dataset) -> None:
+    """See, before the first stage, that the questions of an experiment have texts to learn from.
+
+    Raises:
+        ConfigError: no such column, or too few training texts have the words or the values.
+    """
+    for key, question in experiment.ask.items():
+        try:
+            if question.column is not None:
+                list(_values(_column(experiment, data, question.column), question.column))
+            elif question.words is not None:
+                require_enough(with_words(data.train.texts, question.words))
+        except (ConfigError, DataError) as error:
+            raise ConfigError(f"ask.{key}: {error}") from error
+
+
+def _values(known: Sequence[tuple[str, ...]], column: str) -> Iterator[tuple[str, Bool[Tensor, " n"]]]:
     """Each value of a column that enough training texts have and lack, and which have it.
 
     Of a column of booleans only whether it is true is asked.
 
     Raises:
-        ConfigError: no such column.
         DataError: no value has enough texts.
     """
-    concepts = _column(work, column)
-    values = sorted({name for names in concepts for name in names})
+    values = sorted({name for names in known for name in names})
     if {value.lower() for value in values} <= _YES | _NO:
         values = [value for value in values if value.lower() in _YES]
     found = False
     for value in values:
-        has = torch.tensor([value in names for names in concepts])
+        has = torch.tensor([value in names for names in known])
         if min(int(has.sum()), int((~has).sum())) >= FEWEST:
             found = True
             yield (column if value.lower() in _YES else value), has
@@ -189,13 +188,17 @@ def _values(work: Work, column: str) -> Iterator[tuple[str, Bool[Tensor, " n"]]]
         )
 
 
-def _column(work: Work, column: str) -> tuple[tuple[str, ...], ...]:
-    """The values of a column in each row of the training activations."""
-    known = work.data.train.concepts
-    if column != (work.experiment.dataset.concepts_column or "concepts") or known is None:
-        if work.experiment.dataset.name == PLANTED:
-            raise UnknownNameError("column", column, ["concepts"] if known else [])
-        known = load_dataset(work.experiment.dataset, concepts_column=column).train.concepts
-    assert known is not None  # or the column was refused
-    documents = work.activations("train").documents
-    return known if documents is None else tuple(known[document] for document in documents.tolist())
+def _column(experiment: Experiment, data: Dataset, column: str) -> tuple[tuple[str, ...], ...]:
+    """The values of a column for each training text.
+
+    Raises:
+        ConfigError: no such column.
+    """
+    known = data.train.concepts
+    if column == (experiment.dataset.concepts_column or "concepts") and known is not None:
+        return known
+    if experiment.dataset.name == PLANTED:
+        raise UnknownNameError("column", column, ["concepts"] if known else [])
+    found = load_dataset(experiment.dataset, concepts_column=column).train.concepts
+    assert found is not None  # or the column was refused
+    return found

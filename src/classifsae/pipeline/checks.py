@@ -32,6 +32,18 @@ def check_for_scores(experiment: Experiment, data: Dataset) -> None:
         check_encoder(experiment)
 
 
+def check_questions(experiment: Experiment, data: Dataset) -> None:
+    """See that the questions of the experiment have texts to learn from.
+
+    Raises:
+        ConfigError: no such column, or too few training texts have the words or the values.
+    """
+    if experiment.ask:
+        from classifsae.pipeline.ask import require_answerable
+
+        require_answerable(experiment, data)
+
+
 def check_encoder(experiment: Experiment) -> None:
     """See that the encoder of sentences can be there.
 

@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from classifsae.auditing.options import AuditOptions
+from classifsae.auditing.options import AuditOptions, Question
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import anchored, resolve
@@ -82,6 +82,7 @@ class Experiment(BaseModel):
         seeds: every method is fitted once for each.
         audit: what is looked for among the patterns on which decisions hang: a mapping of ``AuditOptions``
             fields; null: nothing.
+        ask: questions about concepts of one's own: name to a mapping of ``Question`` fields.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
         report: what it has beside page and tables.
         device: "auto" takes a GPU if there is one.
@@ -102,6 +103,7 @@ class Experiment(BaseModel):
     names: NameOptions = NameOptions()
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
     audit: AuditOptions | None = AuditOptions()
+    ask: dict[str, Question] = {}
     n_halves: NonNegativeInt = 0
     report: ReportOptions = ReportOptions()
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -131,6 +133,14 @@ class Experiment(BaseModel):
         if isinstance(given, list):
             return {str(name): {} for name in given}
         return {k: v if v is not None else {} for k, v in given.items()} if isinstance(given, dict) else given
+
+    @field_validator("ask", mode="before")
+    @classmethod
+    def _named_questions(cls, given: JsonValue) -> JsonValue:
+        """A question is called what it stands under."""
+        if not isinstance(given, dict):
+            return given
+        return {key: {"name": key, **v} if isinstance(v, dict) else v for key, v in given.items()}
 
     @field_validator("methods")
     @classmethod

@@ -28,6 +28,7 @@ from classifsae.pipeline.checks import (
     check_for_scores,
     check_for_tuning,
     check_methods,
+    check_questions,
     usable_device,
 )
 from classifsae.pipeline.config import Experiment, ReportOptions
@@ -37,6 +38,7 @@ from classifsae.pipeline.stages import (
     ScoreFacts,
     Stage,
     Work,
+    asked,
     audit,
     capture,
     check_held_out,
@@ -62,6 +64,7 @@ from classifsae.storage import Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
 
 _RECORD = TypeAdapter(Record)
+_NOTES = TypeAdapter(list[str])
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
@@ -112,6 +115,8 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
     if until in ("score", "describe", "report"):
         check_for_scores(experiment, data)
+    if until == "report":
+        check_questions(experiment, data)
     if until not in ("finetune", "capture") and experiment.is_guided:
         check_encoder(experiment)
     with folder.held():
@@ -192,7 +197,11 @@ class _Run:
 
         shown = self.shown(concepts)
         patterns = self.audited(train=train, test=test)
+        answered = self.asked(shown, train=train, test=test)
         measured = self.in_text(shown, train=train, test=test)
+        if measured:
+            records = self.with_faithfulness(measured, records)
+            self.write_results(concepts, records)
         described = [one for which in shown for one in work.folder.described(which) or ()]
         self.notes += filter(None, [fonts_of(work.data.label_names, described).note])
         checks += self.mistaken(shown, test=test, labels=checks[0])
@@ -205,6 +214,7 @@ class _Run:
                 audit=patterns,
                 effects=measured,
                 notes=self.notes,
+                asked=answered,
                 checks=checks,
             )
         )
@@ -428,6 +438,16 @@ class _Run:
         self.notes += [row.finding for row in found.shortcuts] if found else []
         return identity
 
+    def asked(self, concepts: Mapping[FitName, str], *, train: str, test: str) -> str | None:
+        """Identity of the answers to the questions of the experiment, if it has any."""
+        work, (first, identity) = self.work, next(iter(concepts.items()))
+        if not work.experiment.ask:
+            return None
+        names = [one.name for one in work.folder.described(first) or ()]
+        manifest = self.done(asked(work, train=train, test=test, concepts=identity, names=names))
+        self.notes += _NOTES.validate_python(manifest.record["notes"])
+        return manifest.identity
+
     def in_text(self, concepts: dict[FitName, str], *, train: str, test: str) -> dict[FitName, str]:
         """Identity of the effects in text of the concepts of the first method, or of all."""
         work, options = self.work, self.work.experiment.audit
@@ -442,6 +462,18 @@ class _Run:
             which: self.done(effects(work, which, concepts=concepts[which], train=train, test=test)).identity
             for which in listed[:wanted]
         }
+
+    def with_faithfulness(self, measured: Iterable[FitName], records: Sequence[Record]) -> list[Record]:
+        """The records, with how well ablation foretells effects in text."""
+        from classifsae.auditing.effects import ConceptEffects
+
+        found: dict[tuple[str, str], Record] = {}
+        for which in measured:
+            effects = load_findings(ConceptEffects, self.work.folder.effects(which))
+            assert effects is not None
+            found[which.label, str(which.seed)] = {**effects.flat()}
+        unknown: Record = dict.fromkeys(name for flat in found.values() for name in flat)
+        return [r | found.get((str(r["method"]), str(r["seed"])), unknown) for r in records]
 
     def shown(self, concepts: dict[FitName, str]) -> dict[FitName, str]:
         """The concepts that the report shows: of each method those of its first seed."""

@@ -2,7 +2,7 @@
 
 runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
-    classifier/  activations/<split>/  sentences/test/  audit/  report/
+    classifier/  activations/<split>/  sentences/test/  audit/  asked/  report/
     labels/  held_out/                             labels that are probably wrong; what trained the classifier
     concepts/  scores/  descriptions/  named/  typical/
     simulatability/  effects/  mistakes/           each <method>/seed-<n>/
@@ -106,6 +106,7 @@ class RunFolder:
         sentences: folder of the embeddings of the test split.
         guidance: folder of what the training texts say, for methods that are guided by them.
         audit: folder of the patterns on which decisions hang.
+        asked: folder of the answers to questions about concepts of one's own.
         report: folder of page, tables and pictures.
         labels: folder of the labels that are probably wrong.
         held_out: folder of what is known of the test texts.
@@ -117,6 +118,7 @@ class RunFolder:
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
         self.audit = path / "audit"
+        self.asked = path / "asked"
         self.labels, self.held_out = path / "labels", path / "held_out"
         self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"
 

@@ -473,6 +473,33 @@ def audit(work: Work, *, train: str, test: str) -> Stage:
     return Stage("audit", folder, depends_on, make)
 
 
+def asked(work: Work, *, train: str, test: str, concepts: str, names: Sequence[str]) -> Stage:
+    """Answers to the questions of the experiment.
+
+    Args:
+        work: of the run.
+        train, test: identities of the activations.
+        concepts: identity of those that may overlap.
+        names: of these.
+    """
+    questions, folder = work.experiment.ask, work.folder.asked
+    options = work.experiment.audit
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.auditing.stored import save_findings
+        from classifsae.pipeline.ask import all_answers
+
+        result = all_answers(work, list(questions.values()), on_step=on_step)
+        facts: dict[str, Json] = {"notes": [f"ask.{name}: {why}" for name, why in result.unanswered]}
+        save_findings(result, folder, inputs=inputs, facts=facts)
+
+    used = {"max_texts", "n_phrases", "texts_per_concept", "seed"}
+    decided_by: list[Json] = [options.model_dump(mode="json", include=used) if options else None, [*names]]
+    decided_by += [question.model_dump(mode="json") for question in questions.values()]
+    of_texts = (work.data.train.identity, work.data.test.identity)
+    return Stage("ask", folder, (train, test, concepts, *of_texts, *decided_by), make)
+
+
 def effects(work: Work, which: FitName, *, concepts: str, train: str, test: str) -> Stage:
     """Effects in text of the concepts of one method and seed."""
     options, folder = work.experiment.audit, work.folder.effects(which)
@@ -578,6 +605,7 @@ def report(
     audit: str | None,
     effects: Mapping[FitName, str],
     notes: Sequence[str],
+    asked: str | None = None,
     checks: Sequence[str] = (),
 ) -> Stage:
     """Tables and page, and the pictures for print where they are asked for.
@@ -589,8 +617,10 @@ def report(
         audit: identity of the patterns on which decisions hang.
         effects: identity of the effects of concepts in text.
         notes: what a reader should know.
+        asked: identity of the answers to questions.
         checks: identities of what is found of labels, test texts and mistakes.
     """
+    from classifsae.auditing.ask import Answers
     from classifsae.auditing.effects import ConceptEffects
     from classifsae.auditing.shortcuts import AuditResult
     from classifsae.auditing.stored import load_findings
@@ -601,6 +631,7 @@ def report(
     described = {which: work.folder.described(which) or () for which in concepts}
     measured = {which: load_findings(ConceptEffects, work.folder.effects(which)) for which in effects}
     patterns = None if audit is None else load_findings(AuditResult, work.folder.audit)
+    answers = None if asked is None else load_findings(Answers, work.folder.asked)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.reporting.page.build import Fit, build
@@ -628,6 +659,7 @@ def report(
             work.tail,
             about=about,
             audit=patterns,
+            answers=answers.answers if answers else (),
             checks=work.folder.checks(list(concepts)),
         )
         Report(content).save(folder, figures=work.experiment.report.figures, on_step=on_step)
@@ -637,7 +669,7 @@ def report(
         [which.label, identity, scores[which], [asdict(one) for one in described[which]], effects.get(which)]
         for which, identity in concepts.items()
     ]
-    said: list[Json] = [list(records), shown, [*notes], settings, audit, [*checks]]
+    said: list[Json] = [list(records), shown, [*notes], settings, audit, asked, [*checks]]
     return Stage("report", folder, (*said, test, texts.identity, fingerprint_of_templates()), make)
 
 

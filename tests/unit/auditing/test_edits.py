@@ -4,7 +4,16 @@ import re
 
 import pytest
 
-from classifsae.auditing.edits import Capitals, Longer, Swap, Words, phrase, without_spans, words_pattern
+from classifsae.auditing.edits import (
+    Capitals,
+    Longer,
+    Swap,
+    Words,
+    as_standing,
+    phrase,
+    without_spans,
+    words_pattern,
+)
 
 SIGNATURE = "Profits rose. Sent from my iPhone."
 
@@ -99,3 +108,12 @@ def test_a_pair_is_swapped_both_ways_in_the_case_of_the_text():
 def test_a_sign_is_found_by_its_expression():
     number = Words("a number", "sign", re.compile(r"\d+"))
     assert number.without("Up 12 percent.") == "Up percent."
+
+
+def test_a_sign_is_put_in_as_it_is_written_in_different_texts():
+    number = as_standing(
+        Words("a number", "sign", re.compile(r"\d+")), [f"{i}. Oil fell." for i in range(1, 6)]
+    )
+    put_in = {number.into(f"Gas {word}.") for word in "abcdefghijklmnopqrstuvwxyz"}
+    assert {text[0] for text in put_in} == set("12345")
+    assert number.into("Gas rose.") == number.into("Gas rose.")

@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
 from rich.console import Console
 
 from classifsae.auditing.answers import Rate
 from classifsae.auditing.options import AuditOptions
-from classifsae.auditing.shortcuts import ANY, PatternEffect, audit, judged, told_by_content
+from classifsae.auditing.shortcuts import ANY, PatternEffect, audit, in_order, judged, told_by_content
 from classifsae.auditing.terminal import printed, save_rows
 from shortcut_world import World, world
 
@@ -131,6 +132,26 @@ def test_the_rule_of_a_shortcut(out: float, share: float, content: float | None,
     found = judged(row, asked=False)
     assert found.is_shortcut == is_shortcut
     assert why in found.finding
+
+
+def test_one_shortcut_by_two_names_is_reported_once():
+    rows = [
+        judged(
+            PatternEffect(
+                name, "sign", "space", 20, 0.5, Rate(0.6, 0.5, 0.7, 20), None, None, None, None, None,
+                n, 0.9, 0.8, 0.5,
+            ),
+            asked=False,
+        )
+        for name, n in (("a number at the start", 12), ("a number", 13), ("a hashtag", 9))
+    ]  # fmt: skip
+    texts = torch.zeros(3, 40, dtype=torch.bool)
+    texts[0, :20], texts[1, :21], texts[2, 20:] = True, True, True
+    found = in_order(rows, list(texts))
+    assert [(row.pattern, row.is_shortcut) for row in found] == [
+        ("a number", True), ("a hashtag", True), ("a number at the start", False)
+    ]  # fmt: skip
+    assert found[2].finding == "Not another shortcut: its texts are those of 'a number'."
 
 
 def test_rows_are_written_as_csv_and_json(shortcut: World, tmp_path: Path):

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE, activating_sets, class_indicators, coverage_of
+from classifsae.auditing.ask import Answer
 from classifsae.auditing.effects import ConceptEffects
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.bottleneck import evaluate
@@ -108,6 +109,7 @@ def build(
     *,
     about: About | None = None,
     audit: AuditResult | None = None,
+    answers: Sequence[Answer] = (),
     checks: Checks | None = None,
 ) -> RunReport:
     """Collect all that a page shows.
@@ -121,6 +123,7 @@ def build(
             wrong decisions, nor of those for and against each class.
         about: names, settings, versions and notes.
         audit: patterns on which decisions hang.
+        answers: to questions about concepts of one's own.
         checks: what is found of labels, test texts and mistakes.
     Raises:
         MismatchError: texts and activations are not of the same sentences.
@@ -148,6 +151,7 @@ def build(
         mistakes=_mistakes(zip(fits, methods, strict=True), split, tail, checks.suspect_rows(test)),
         confusion=_confusion(test),
         audit=audit,
+        answers=tuple(answers),
         checks=checks,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from classifsae.auditing.ask import Answer
 from classifsae.auditing.effects import ConceptEffect, ConceptEffects
 from classifsae.auditing.mistakes import CARRIES
 from classifsae.auditing.shortcuts import AuditResult
@@ -266,6 +267,7 @@ class RunReport:
         mistakes: those of them in which it is most confident.
         confusion: sentences by true class (rows) and predicted class.
         audit: patterns on which decisions hang, where they were looked for.
+        answers: to questions about concepts of one's own.
         checks: what is found of labels, test texts and mistakes.
     """
 
@@ -279,6 +281,7 @@ class RunReport:
     mistakes: tuple[Mistake, ...]
     confusion: tuple[tuple[int, ...], ...]
     audit: AuditResult | None = None
+    answers: tuple[Answer, ...] = ()
     checks: Checks = field(default_factory=Checks)
 
     @property

@@ -129,6 +129,11 @@ COLUMNS = (
         optional=True,
     ),
     Column(
+        "faithfulness", "faithfulness", "-1-1", "↑",
+        "Whether removing a concept inside foretells what taking its phrases out of the text does: rank "
+        "correlation of the two effects over concepts.", optional=True,
+    ),
+    Column(
         "activation_rate", "activation rate", "%", "↓",
         "Share of the sentences on which a concept is active, mean over concepts. A concept that is active "
         "on few sentences is easier to understand.", 1,
