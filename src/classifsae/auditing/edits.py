@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 from typing import Protocol
 from zlib import crc32
 
@@ -198,6 +200,33 @@ def as_standing(words: Words, texts: Sequence[str]) -> Words:
         return Words(names.most_common(1)[0][0], words.kind, words.pattern, most)
     ways = (way for way in found.elements() if _place(way) == _place(most))
     return Words(words.name, words.kind, words.pattern, most, tuple(ways))
+
+
+def cut_of(words: Words, texts: Sequence[str]) -> Callable[[str], str] | None:
+    """What takes from a text as many words at its start, or end, as a pattern has there in others.
+
+    Returns:
+        None where the pattern neither opens nor ends most of its texts.
+    """
+    found = [(text, match) for text in texts if (match := words.pattern.search(text))]
+    n_words = [len(re.findall(r"\w+", match[0])) for _, match in found]
+    if not found or not (n := int(median(n_words))):
+        return None
+    opens = sum(not re.search(r"\w", text[: match.start()]) for text, match in found)
+    ends = sum(not re.search(r"\w", text[match.end() :]) for text, match in found)
+    if 2 * max(opens, ends) < len(found):
+        return None
+    return partial(_first_cut if opens > ends else _last_cut, n)
+
+
+def _first_cut(n: int, text: str) -> str:
+    found = list(re.finditer(r"\w+", text))
+    return text[found[n].start() :] if len(found) > n else text
+
+
+def _last_cut(n: int, text: str) -> str:
+    found = list(re.finditer(r"\w+", text))
+    return text[: found[-n - 1].end()] if len(found) > n else text
 
 
 def _place(way: Insertion) -> tuple[bool, bool]:

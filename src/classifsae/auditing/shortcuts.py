@@ -14,7 +14,17 @@ from classifsae.activations import Activations
 from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, rows_of
 from classifsae.auditing.candidates import count_phrases
 from classifsae.auditing.controls import random_in, random_out
-from classifsae.auditing.edits import Capitals, Edit, Longer, Swap, Words, as_standing, phrase, words_pattern
+from classifsae.auditing.edits import (
+    Capitals,
+    Edit,
+    Longer,
+    Swap,
+    Words,
+    as_standing,
+    cut_of,
+    phrase,
+    words_pattern,
+)
 from classifsae.auditing.options import AuditOptions
 from classifsae.data.texts import Texts
 from classifsae.storage import Json
@@ -94,7 +104,8 @@ class PatternEffect:
         n_decisions: test decisions that hang on it: ``out`` of ``n_texts``.
         accuracy, accuracy_without: on the test split, and with the pattern taken out of every text.
         from_content: AUROC, in [0, 1] and on held-out training texts of the class, with which the other words
-            of a text tell whether the pattern is there; 0.5: not at all. None where too few have or lack it.
+            of a text, what stands in the place of the pattern left out, tell whether it is there; 0.5: not at
+            all. None where too few have or lack it.
         is_shortcut: whether it is one by the rule in ``finding``.
         finding: the result in words.
         examples: texts whose decision changes.
@@ -354,11 +365,20 @@ class _Audit:
         return float((right[~has].sum() + has.sum() * after.double().mean()) / len(right))
 
     def from_content(self, one: _Suspect) -> float | None:
-        """How well the other words of a training text of the class tell whether it has the pattern."""
+        """How well the other words of a training text of the class tell whether it has the pattern.
+
+        Where it opens or ends most of its texts, something else may stand there in the others ("he said" for
+        "she said"), which is not content: then as many words are taken from these too, if less is told so.
+        """
         own = [self.train.texts[row] for row in rows_of(self.train.own(one.c))][:_N_CONTENT]
         without = [one.edit.without(text) for text in own]
         has = [after is not None for after in without]
-        return told_by_content([after or text for after, text in zip(without, own, strict=True)], has)
+        told = told_by_content([after or text for after, text in zip(without, own, strict=True)], has)
+        cut = cut_of(one.edit, own) if isinstance(one.edit, Words) else None
+        if told is None or told <= SPREAD or cut is None:
+            return told
+        alike = [after or cut(text) for after, text in zip(without, own, strict=True)]
+        return min(told, told_by_content(alike, has) or told)
 
     def examples(self, direction: str, group: Edited, answers: Float[Tensor, "q c"]) -> Iterator[ChangedText]:
         """Texts whose decision changes."""

@@ -10,6 +10,7 @@ from classifsae.auditing.edits import (
     Swap,
     Words,
     as_standing,
+    cut_of,
     phrase,
     without_spans,
     words_pattern,
@@ -117,3 +118,17 @@ def test_a_sign_is_put_in_as_it_is_written_in_different_texts():
     put_in = {number.into(f"Gas {word}.") for word in "abcdefghijklmnopqrstuvwxyz"}
     assert {text[0] for text in put_in} == set("12345")
     assert number.into("Gas rose.") == number.into("Gas rose.")
+
+
+@pytest.mark.parametrize(
+    ("words", "texts", "cut"),
+    [
+        ("she said", ["Oil fell, she said.", "Gas rose, she said."], "Bonds sank"),
+        ("ap", ["AP - Oil fell."], "sank, he said."),
+        ("oil", ["The oil price fell."], None),
+        ("gold", ["Oil fell."], None),
+    ],
+)
+def test_as_many_words_are_cut_where_a_pattern_stands(words: str, texts: list[str], cut: str | None):
+    found = cut_of(Words(words, "phrase", words_pattern(words)), texts)
+    assert (found("Bonds sank, he said.") if found else None) == cut
