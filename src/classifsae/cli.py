@@ -241,7 +241,7 @@ def edit(
     augment: AugmentFile = None,
     augment_by: AugmentBy = "spread",
 ) -> None:
-    """Write a classifier without words, or without concepts: a folder that transformers can load too."""
+    """Write a classifier without words, or without concepts."""
     from classifsae.pipeline import edit as editing
 
     if (remove is None) == (concepts is None):
@@ -251,12 +251,13 @@ def edit(
         with Bars().stage("edit") as on_step:
             cured = editing.remedy_of(run, remove, on_step=on_step)
         _print_remedy(cured)
-        cured.model.save(to)
+        edited = cured.model
     else:
         edited, said = editing.without_concepts(run, _numbers(concepts or ""), method=method, seed=seed)
         _say(said)
-        edited.save(to)
-    _say(f"Classifier: {to}")
+    edited.save(to)
+    how = "" if edited.is_plain else " (for cs.Classifier.load; transformers alone would load it unchanged)"
+    _say(f"Classifier: {to}{how}")
     if augment is not None and remove is not None:
         n_texts = editing.augment(run, remove, augment, how=augment_by)
         _say(f"{n_texts:,} training texts for training again: {augment}")

@@ -10,7 +10,7 @@ from torch.nn.functional import nll_loss
 from classifsae.activations import Activations
 from classifsae.auditing.answers import Edited, edited, read_changed
 from classifsae.auditing.edits import Edit, phrase
-from classifsae.classifier.opening.folding import AffineMap
+from classifsae.classifier.opening.affine import AffineMap
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
@@ -145,7 +145,6 @@ def remedy(
         on_step: told how many changed texts the classifier has read.
     Raises:
         DataError: fewer than 20 training texts can be read both ways.
-        ConfigError: the head reads the hidden state by more than linear maps.
     Source: Belrose et al. 2023 (arXiv:2306.03819) for LEACE; Kirichenko et al. 2022 (arXiv:2204.02937) for
         the refit of the last layer.
     """

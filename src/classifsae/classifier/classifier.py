@@ -1,7 +1,7 @@
 """The classifier under study: texts to hidden states to logits, opened at one layer that it owns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,8 @@ import torch
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.labels import agreed_labels
 from classifsae.classifier.loading.loaded import FACTS, Facts, Loaded, with_saved
-from classifsae.classifier.opening.folding import AffineMap, fold
+from classifsae.classifier.opening.affine import AffineMap, ChangeAt
+from classifsae.classifier.opening.folding import fold
 from classifsae.classifier.opening.tail import OpenedModel, States, open_model, opening
 from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
@@ -117,27 +118,45 @@ class Classifier:
             n_vectors=self.n_vectors,
             base=self._loaded.base,
             settings=self._loaded.settings,
+            changed_at=self._loaded.change.layer if self._loaded.change else None,
         )
-        left_out = None if saved.settings else {"settings"}
+        left_out = {name for name in ("settings", "changed_at") if not getattr(saved, name)}
         write_json(folder / FACTS, saved.model_dump(mode="json", exclude=left_out))
         save_model(folder, self._loaded)
         return finish(folder, inputs=inputs, record={"fingerprint": self.fingerprint})
 
     def changed(self, change: AffineMap) -> Self:
-        """A copy whose head reads A h + b in place of the hidden state h; its weights hold the change.
+        """A copy whose head, or next block, is given A h + b in place of the hidden state h.
+
+        Where linear maps alone read h, the change goes into their weights, so that the copy is a plain model
+        of transformers; else it is made where the model runs, on the token that decides, and the copy is
+        loaded by ``Classifier.load`` alone.
 
         Raises:
-            ConfigError: the head reads h by more than linear maps, or the weights are kept by reference.
+            ConfigError: the classifier is changed at another layer already.
         """
-        if self._loaded.base is not None:
+        if self._loaded.base is None and self._loaded.change is None:
+            folded = deepcopy(self)
+            vars(folded).pop("fingerprint", None)
+            if fold(folded.opened, change, layer=folded.layer):
+                return folded
+        earlier = self._loaded.change
+        if earlier is not None and earlier.layer != self.layer:
             raise ConfigError(
-                f"{self.name} is an adapter or prompt beside frozen weights, which stay as they are; "
-                f"merge it into its model first."
+                f"{self.name} is changed at layer {earlier.layer} already, and read at layer {self.layer}; "
+                f"load it with layer={earlier.layer}."
             )
-        copy = deepcopy(self)
-        vars(copy).pop("fingerprint", None)
-        fold(copy.opened, change, layer=copy.layer, name=copy.name)
-        return copy
+        made = ChangeAt(self.layer, change if earlier is None else earlier.map.after(change))
+        changed = copy(self)
+        vars(changed).pop("fingerprint", None)
+        changed._loaded = replace(self._loaded, change=made)
+        changed.opened = replace(self.opened, change=made)
+        return changed
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether transformers alone reads it from its folder as it is."""
+        return self._loaded.change is None
 
     def without(self, concepts: "Concepts", latents: Sequence[int]) -> Self:
         """A copy in which some concepts can change nothing.
@@ -150,7 +169,7 @@ class Classifier:
             latents: of the concepts, their numbers in the method's dictionary.
         Raises:
             MismatchError: the concepts are of another classifier, layer or prompt.
-            ConfigError: no such concept, or a head that reads by more than linear maps.
+            ConfigError: no such concept.
         """
         if (concepts.source.model, concepts.source.layer) != (self.fingerprint, self.layer):
             raise MismatchError(
@@ -173,6 +192,9 @@ class Classifier:
     def fingerprint(self) -> str:
         """SHA-256 of all weights; of one tuned elsewhere, of its configuration and tokenizer too."""
         weights = hash_tensors(sorted(self.model.state_dict().items()))
+        if (made := self._loaded.change) is not None:
+            change = hash_tensors([("matrix", made.map.matrix), ("offset", made.map.offset)])
+            weights = fingerprint(weights, made.layer, change)
         return fingerprint(weights, self._loaded.settings) if self._loaded.settings else weights
 
     def hidden(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from classifsae.auditing.remedy import Effect, Pairs, Trial, _best, effect_of, leace, ways_of
-from classifsae.classifier.opening.folding import AffineMap
+from classifsae.classifier.opening.affine import AffineMap
 
 N, WIDTH = 400, 6
 

@@ -16,6 +16,7 @@ from classifsae.classifier.loading.loaded import Base, Facts, Loaded
 from classifsae.classifier.loading.models import load_trained, load_untrained, make
 from classifsae.classifier.loading.soft_prompt import FILE, NAME, SoftPrompt, attach, read_prompt
 from classifsae.classifier.loading.tokenizer import settings_of, without
+from classifsae.classifier.opening.affine import AffineMap, ChangeAt
 from classifsae.classifier.reading.padding import NO_TOKEN
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
@@ -55,6 +56,8 @@ def save_model(folder: Path, loaded: Loaded) -> None:
     """
     if loaded.prompt is not None:
         write_tensors(folder / FILE, {"vectors": loaded.prompt.vectors})
+    if loaded.change is not None:
+        loaded.change.map.save(folder)
     if loaded.adapter is not None:
         adapters.write_adapter(folder, loaded)
     if loaded.base is not None:
@@ -104,6 +107,9 @@ def _reopened(config: BackboneConfig, facts: Facts, device: torch.device) -> Loa
         _check_whole(config, base.model, base.quantization)
         loaded = replace(_load_base(base, facts, device), base=base)
     loaded = replace(loaded, label_names=facts.label_names, settings=facts.settings)
+    if facts.changed_at is not None:
+        width = int(loaded.model.config.get_text_config().hidden_size)
+        loaded = replace(loaded, change=ChangeAt(facts.changed_at, AffineMap.load(folder, width=width)))
     if facts.n_vectors:
         prompt = read_prompt(folder, loaded.model, n_vectors=facts.n_vectors)
         return replace(loaded, prompt=attach(loaded.model, prompt))

@@ -9,6 +9,7 @@ from torch import nn
 
 from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.soft_prompt import SoftPrompt
+from classifsae.classifier.opening.affine import ChangeAt
 from classifsae.errors import StorageError
 from classifsae.storage import broken_file, manifest_of, read_json, require_unchanged
 
@@ -36,6 +37,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     """What a saved classifier says of itself.
 
     ``n_vectors`` are those of its soft prompt; ``base`` is the frozen model, if it is kept by reference;
+    ``changed_at`` is the layer whose sentence vector is changed where the model runs, if it is;
     ``settings`` is the fingerprint of the configuration and tokenizer of a model that was tuned elsewhere;
     without one, the file does not speak of it.
     """
@@ -49,6 +51,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     n_vectors: int = 0
     base: Base | None = None
     settings: str = ""
+    changed_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Loaded:
         prompt: the soft prompt in front of its tokens.
         adapter: peft's handle on the low-rank changes inside it.
         base: where the frozen weights are, if they are kept by reference.
+        change: of the sentence vector, made where the model runs.
     """
 
     model: "PreTrainedModel"
@@ -76,6 +80,7 @@ class Loaded:
     prompt: SoftPrompt | None = None
     adapter: "PeftModel | None" = None
     base: Base | None = None
+    change: ChangeAt | None = None
 
 
 def n_positions(model: "PreTrainedModel") -> int | None:

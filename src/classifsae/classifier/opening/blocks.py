@@ -7,7 +7,7 @@ module, after the blocks, that is given one vector per text. For a mean-pooled M
 head, for ALBERT the pooler, for XLNet the summary: found by watching one run, never by name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -234,6 +234,17 @@ def overridden(attribute: str, values: Mapping[nn.Module, object]) -> Iterator[N
             vars(module).pop(attribute, None)
             if old is not None:
                 vars(module)[attribute] = old
+
+
+def is_vectors(arguments: tuple[object, ...]) -> bool:
+    """Whether a module is given one vector per text."""
+    return _vectors(arguments) is not None
+
+
+def with_state(output: object, change: Callable[[Tensor], Tensor]) -> object:
+    """What a block returned, with another state in it."""
+    state = change(_state(output))
+    return (state, *output[1:]) if isinstance(output, tuple | list) else state
 
 
 def _state(output: object) -> Tensor:

@@ -2,56 +2,29 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import nn
 
+from classifsae.classifier.opening.affine import AffineMap
 from classifsae.classifier.opening.tail import OpenedModel
 from classifsae.classifier.reading.padding import is_close
-from classifsae.errors import ConfigError
 from classifsae.hub.devices import is_quantized
 from classifsae.tensors import Float, Tensor
 
 _N_TRIED = 4
 
 
-@dataclass(frozen=True, eq=False)
-class AffineMap:
-    """A change of sentence vectors: h becomes A h + b.
-
-    Attributes:
-        matrix: A.
-        offset: b.
-    """
-
-    matrix: Float[Tensor, "d d"]
-    offset: Float[Tensor, " d"]
-
-    @classmethod
-    def around(cls, mean: Float[Tensor, " d"], change: Float[Tensor, "d d"]) -> Self:
-        """h + C (h - mean), for a mean and a change C."""
-        identity = torch.eye(len(mean), dtype=change.dtype, device=change.device)
-        return cls(identity + change, -change @ mean)
-
-    def __call__(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """The changed vectors, in the precision of the change."""
-        return hidden.to(self.matrix) @ self.matrix.T + self.offset
-
-    def after(self, first: "AffineMap") -> "AffineMap":
-        """The change that is the other one first, then this one."""
-        return AffineMap(self.matrix @ first.matrix, self.matrix @ first.offset + self.offset)
-
-
 @torch.no_grad()
-def fold(opened: OpenedModel, change: AffineMap, *, layer: int, name: str) -> None:
-    """Change the weights that read the sentence vector h so that they read A h + b.
+def fold(opened: OpenedModel, change: AffineMap, *, layer: int) -> bool:
+    """Change the weights that read the sentence vector h so that they read A h + b, if linear maps do.
 
-    Raises:
-        ConfigError: something else than linear maps with a bias reads it, as where a normalisation comes
-            first, or the weights are kept in 8 bits.
+    Returns:
+        Whether they were changed: not where something else than linear maps with a bias reads h, as where a
+        normalisation comes first, and not where the weights are kept in 8 bits.
     """
+    if opened.change is not None:
+        return False
     width, model = len(change.offset), opened.model
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(_N_TRIED, width, generator=generator).to(model.device, model.dtype)
@@ -60,7 +33,7 @@ def fold(opened: OpenedModel, change: AffineMap, *, layer: int, name: str) -> No
         opened.tail(hidden, layer)
     readers = [reader for reader, states in given.items() if any(_are(states, hidden) for states in states)]
     if is_quantized(model) or not readers or any(reader.bias is None for reader in readers):
-        raise _cannot(name, layer)
+        return False
     before = [(reader, reader.weight.clone(), reader.bias.clone()) for reader in readers]
     for reader in readers:
         weight = reader.weight.double()
@@ -71,14 +44,8 @@ def fold(opened: OpenedModel, change: AffineMap, *, layer: int, name: str) -> No
         for reader, weight, bias in before:
             reader.weight.copy_(weight)
             reader.bias.copy_(bias)
-        raise _cannot(name, layer)
-
-
-def _cannot(name: str, layer: int) -> ConfigError:
-    return ConfigError(
-        f"{name}: more than linear maps read the hidden state of layer {layer}, so no part of "
-        f"it can be left out; choose an encoder with a classification head, read after its last block."
-    )
+        return False
+    return True
 
 
 def _are(states: Tensor, hidden: Float[Tensor, "b d"]) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 
 from classifsae.classifier.loading.loaded import Loaded
 from classifsae.classifier.loading.soft_prompt import SoftPrompt, prepended
+from classifsae.classifier.opening.affine import ChangeAt
 from classifsae.classifier.opening.blocks import (
     Structure,
     answering,
@@ -22,7 +23,7 @@ from classifsae.classifier.opening.blocks import (
 from classifsae.classifier.reading.padding import Padding, on_a_side_that_works, padding_of
 from classifsae.errors import ConfigError
 from classifsae.hub.quiet import as_config_error
-from classifsae.tensors import Float, Tensor
+from classifsae.tensors import Float, Int, Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,6 +55,7 @@ class OpenedModel:
         structure: where it can be read and entered.
         prompt: the soft prompt in front of its tokens.
         answers: the tokens whose logits are those of the classes; none for a classification head.
+        change: of the sentence vector, made whenever the model runs; hidden states are those before it.
     """
 
     model: "PreTrainedModel"
@@ -61,6 +63,7 @@ class OpenedModel:
     structure: Structure
     prompt: SoftPrompt | None
     answers: tuple[int, ...] = ()
+    change: ChangeAt | None = None
 
     def prompting(self) -> AbstractContextManager[None]:
         """While this holds, the model reads batches behind the soft prompt, if there is one."""
@@ -76,7 +79,16 @@ class OpenedModel:
         """Logits of the classes as the model itself gives them."""
         device = self.model.device
         given = {name: value.to(device, non_blocking=True) for name, value in arguments.items()}
-        return self.class_logits(self.model, given).to(device)
+        if self.change is None:
+            return self.class_logits(self.model, given).to(device)
+        with self.change.made(self.structure, self.positions(given)):
+            return self.class_logits(self.model, given).to(device)
+
+    def positions(self, arguments: Mapping[str, Tensor]) -> Int[Tensor, " b"]:
+        """Position of the token of each row of a batch whose state is the sentence vector."""
+        if self.structure.reads == 0:
+            return torch.zeros(len(arguments["input_ids"]), dtype=torch.int64)
+        return self.padding.last(arguments)
 
     def states(self, arguments: Mapping[str, Tensor], layer: int) -> States:
         """Sentence vectors at a layer and class logits of a batch, in one pass."""
@@ -88,7 +100,7 @@ class OpenedModel:
         if self.structure.reads == 0:
             hidden = hidden[:, 0].clone()  # not a view, which would keep all positions in memory
         elif neck is None:
-            last = self.padding.last(arguments).to(hidden.device)
+            last = self.positions(arguments).to(hidden.device)
             hidden = hidden[torch.arange(len(last), device=hidden.device), last]
         return States(hidden.to(logits.device), logits)
 
@@ -122,7 +134,7 @@ def open_model(loaded: Loaded, *, name: str) -> OpenedModel:
         structure = structure_of(model, row, name=name)
         if loaded.kind == "encoder":
             padding = on_a_side_that_works(padding, model, reads=structure.reads, name=name)
-        return OpenedModel(model, padding, structure, loaded.prompt)
+        return OpenedModel(model, padding, structure, loaded.prompt, change=loaded.change)
 
 
 def opening(model: "PreTrainedModel", on: str, *, name: str) -> AbstractContextManager[None]:
