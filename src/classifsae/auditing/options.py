@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from classifsae.bounds import PositiveInt, Seed
 from classifsae.data.stream import stream_texts
 from classifsae.errors import ClassifSAEError
 
@@ -37,7 +38,7 @@ class AuditOptions(BaseModel):
     methods: Literal["first", "all", "none"] = "first"
     n_phrases: PositiveInt = 5
     texts_per_concept: PositiveInt = 40
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @field_validator("terms", mode="before")
     @classmethod

@@ -4,19 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    Field,
-    JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from classifsae.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from classifsae.classifier.loading.toy import shrunk
 from classifsae.errors import ConfigError, one_line
 from classifsae.hub.files import BACKBONES
@@ -35,7 +25,7 @@ class TokenizerOptions(BaseModel, frozen=True, extra="forbid"):
         vocab_size: number of tokens at most, at least the 256 bytes and the special tokens.
     """
 
-    vocab_size: Annotated[int, Field(ge=300)] = 8192
+    vocab_size: Annotated[int, Field(ge=300, le=10**7)] = 8192
 
 
 class SoftPromptOptions(BaseModel, frozen=True, extra="forbid"):
@@ -194,7 +184,7 @@ class Tuning(Learned):
     precision: Literal["float32", "bf16", "fp16", "auto"] = "float32"
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     class_weights: bool = False
-    seed: int = 42
+    seed: Seed = 42
 
 
 class BackboneConfig(Tuning, Reading, Origin):

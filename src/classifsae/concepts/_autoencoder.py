@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import model_validator
 from torch import nn
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, PositiveFloat, PositiveInt
 from classifsae.concepts._losses import ghost, reconstruction, unit_rows, without_row_component_
 from classifsae.concepts._optimise import Objective, Schedule, ShuffledEpochs, generator
 from classifsae.concepts._sparse import SparseCodes, encode_sparse
@@ -180,7 +181,7 @@ class SparseMethod(ConceptMethod):
 
     remedy: ClassVar[str] = "raise top_k or train longer (n_vectors)"
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     n_latents: PositiveInt | None = None
     top_k: PositiveInt = 10
     n_vectors: PositiveInt = 10_000_000

@@ -8,11 +8,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.functional import normalize
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, NonNegativeFloat, PositiveFloat, PositiveInt
 from classifsae.concepts._losses import crowding, imitation, resemblance
 from classifsae.concepts._optimise import Schedule, ShuffledEpochs, generator
 from classifsae.concepts.base import Coder, ConceptMethod, rescale
@@ -160,7 +160,7 @@ class ConceptLayerMethod(ConceptMethod):
             with False, and so on states of a norm that its own evaluation never shows to the tail.
     """
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     hidden_width: PositiveInt = 512
     n_epochs: PositiveInt = 100
     batch_size: PositiveInt = 128

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
 from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
+from classifsae.bounds import Count, Seed
 from classifsae.concepts._optimise import Run
 from classifsae.errors import (
     ClassifSAEWarning,
@@ -243,8 +244,8 @@ class ConceptMethod(BaseModel, ABC):
     guided: ClassVar[bool] = False
     remedy: ClassVar[str] = "lower n_concepts"
 
-    n_concepts: PositiveInt | None = 20
-    seed: NonNegativeInt = 42
+    n_concepts: Count | None = 20
+    seed: Seed = 42
 
     def __init__(self, **options: object) -> None:
         try:

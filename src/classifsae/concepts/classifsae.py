@@ -6,10 +6,10 @@ Source: Le Bail et al. 2025 (arXiv:2506.23951).
 from typing import ClassVar, final
 
 import torch
-from pydantic import NonNegativeFloat
 from torch import nn
 
 from classifsae.activations import Activations
+from classifsae.bounds import NonNegativeFloat
 from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseObjective
 from classifsae.concepts._losses import activation_rate, imitation
 from classifsae.concepts._optimise import Run, generator, optimise

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, PositiveInt
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.activations import Activations, Guidance
+from classifsae.bounds import Count, NonNegativeFloat, PositiveInt
 from classifsae.concepts._evidence import (
     Descent,
     EvidenceCoder,
@@ -61,7 +61,7 @@ class Consensus(ConceptMethod):
     guided: ClassVar[bool] = True
     remedy: ClassVar[str] = "lower n_concepts"
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     n_clusterings: PositiveInt = 40
     class_weight: NonNegativeFloat = 0.7
     fidelity: NonNegativeFloat = 3.0

@@ -6,10 +6,11 @@ Source: Zhao et al. 2023 (arXiv:2305.02160), as configured by Le Bail et al. 202
 from typing import Annotated, ClassVar, final
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field
 from torch.nn.functional import mse_loss, normalize
 
 from classifsae.activations import Activations
+from classifsae.bounds import NonNegativeFloat
 from classifsae.concepts._concept_layer import (
     ConceptCoder,
     ConceptLayerMethod,

@@ -9,9 +9,9 @@ import warnings
 from typing import TYPE_CHECKING, final
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, PositiveFloat, PositiveInt
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts._optimise import Run
 from classifsae.concepts.base import ConceptMethod
@@ -38,7 +38,7 @@ class ICA(ConceptMethod):
         tolerance: change of the rotation below which it has converged.
     """
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     max_iterations: PositiveInt = 1000
     tolerance: PositiveFloat = 1e-4
 

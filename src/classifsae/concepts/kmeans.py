@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder
 from classifsae.concepts.base import ConceptMethod
@@ -26,7 +26,7 @@ class KMeans(ConceptMethod):
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     n_starts: PositiveInt = 3
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> PartitionCoder:

@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._autoencoder import SparseCoder
 from classifsae.concepts._losses import unit_rows
 from classifsae.concepts._optimise import Run, generator
@@ -23,7 +23,7 @@ class Random(ConceptMethod):
     role: ClassVar[Role] = "random"
     remedy: ClassVar[str] = "raise top_k"
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     top_k: PositiveInt = 10
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:

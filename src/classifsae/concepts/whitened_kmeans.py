@@ -1,9 +1,9 @@
 """k-means where the states vary beyond the label: whitened, and by default within each predicted class."""
 
 import torch
-from pydantic import PositiveInt
 
 from classifsae.activations import Activations
+from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder, linear_logits
 from classifsae.concepts.base import ConceptMethod
@@ -27,7 +27,7 @@ class WhitenedKMeans(ConceptMethod):
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
 
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     n_axes: PositiveInt | None = None
     per_class: bool = True
     n_starts: PositiveInt = 3

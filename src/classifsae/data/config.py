@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from classifsae.bounds import PositiveInt, Seed
 from classifsae.data.planted import PlantedOptions
 from classifsae.errors import ConfigError, one_line, setting
 from classifsae.registry import cleaned
+from classifsae.yaml_files import read_yaml
 
 Values = Mapping[str, object]
 
@@ -67,7 +68,7 @@ class DatasetConfig(BaseModel):
     drop_seen: bool = False
     max_train: PositiveInt | None = None
     max_test: PositiveInt | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     revision: str | None = None
     options: PlantedOptions | None = None
     sizes: DatasetSizes | None = None
@@ -128,11 +129,7 @@ def read_config(path: Path) -> DatasetConfig:
     Raises:
         ConfigError: it is not YAML, not a mapping, or not a data set.
     """
-    try:
-        values: object = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"cannot read {path}: {why}; correct the YAML.") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of data set options, such as 'name: reviews.csv'.")
     return check_config({str(key): value for key, value in values.items()}, where=str(path))

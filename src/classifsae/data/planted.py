@@ -13,8 +13,9 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
+from classifsae.bounds import Count, Seed
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 
@@ -52,8 +53,8 @@ class PlantedOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_train: PositiveInt = 4000
-    n_test: PositiveInt = 1000
+    n_train: Count = 4000
+    n_test: Count = 1000
     n_shared: Annotated[int, Field(ge=0, le=MAX_SHARED)] = 4
     contrast_rate: Rate = 0.4
     distractor_rate: Rate = 0.3
@@ -64,7 +65,7 @@ class PlantedOptions(BaseModel):
     shortcut: Shortcut | None = None
     shortcut_rate: Rate = 0.6
     shortcut_leak: Rate = 0.02
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

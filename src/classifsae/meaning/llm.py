@@ -12,17 +12,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    NonNegativeInt,
-    PositiveFloat,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from classifsae.bounds import NonNegativeInt, PositiveFloat
 from classifsae.errors import ClassifSAEError, ConfigError
 
 KEY = "CLASSIFSAE_API_KEY"

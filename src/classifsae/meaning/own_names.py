@@ -94,7 +94,7 @@ def _parsed(path: Path) -> tuple[str, yaml.MappingNode | None]:
     try:
         text = path.read_text("utf-8-sig")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is no YAML; {_ALLOWED} ({' '.join(str(error).split())[:120]}).") from error
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path} holds no names; {_ALLOWED}.")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
-from pydantic import NonNegativeInt
 from torch.nn.functional import one_hot
 
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import Seed
 from classifsae.concepts.base import rescale
 from classifsae.metrics.base import Metric, Quantity, Result
 from classifsae.tensors import Int, Tensor, batches, less_class_mean
@@ -58,7 +58,7 @@ class BeyondLabel(Metric):
         seed: of the halves.
     """
 
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> BeyondLabelResult:
         """Score the concepts of an evaluation."""

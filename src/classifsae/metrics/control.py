@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
-from pydantic import NonNegativeInt
 from torch.nn.functional import normalize
 
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import Seed
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.metrics.causality import changes, conditional_effects, firings
 from classifsae.tensors import Float, Int, Tensor, batches
@@ -89,7 +89,7 @@ class Control(Metric):
         seed: of sentences and directions.
     """
 
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> ControlResult:
         """Score the concepts of an evaluation."""

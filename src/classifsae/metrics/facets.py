@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt
 from scipy.sparse import csr_matrix
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.activity import sizes_of
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import Seed
 from classifsae.concepts.kmeans import cluster
 from classifsae.metrics._distinct import distinct_concepts, within_classes
 from classifsae.metrics._similarity import similarity_within
@@ -85,7 +85,7 @@ class Facets(Metric):
 
     needs_sentences: ClassVar[bool] = True
 
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> FacetsResult:
         """Score the concepts of an evaluation.

@@ -5,11 +5,12 @@ from math import inf
 from typing import Annotated, final
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 from torch.nn.functional import one_hot
 
 from classifsae.activity import FIRES, activating_sets
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import PositiveInt, Seed
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
 from classifsae.metrics.control import Draws, relative_change, turn
 from classifsae.tensors import Bool, Float, Int, Tensor
@@ -101,7 +102,7 @@ class Margins(Metric):
 
     n_draws: PositiveInt = 4
     max_sentences: Annotated[int, Field(ge=FEWEST)] = 100
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> MarginsResult:
         """Score the concepts of an evaluation."""

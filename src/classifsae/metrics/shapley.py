@@ -7,9 +7,10 @@ from math import inf, nan
 from typing import Annotated, final
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import PositiveInt, Seed
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
 from classifsae.tensors import Bool, Float, Int, Tensor
 
@@ -97,7 +98,7 @@ class Shapley(Metric):
     n_permutations: Annotated[int, Field(ge=2)] = 200
     max_sentences: PositiveInt | None = 2000
     max_concepts: Annotated[int, Field(ge=1, le=MOST_CONCEPTS)] = MOST_CONCEPTS
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> ShapleyResult:
         """Score the concepts of an evaluation."""

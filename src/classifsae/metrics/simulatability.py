@@ -7,10 +7,10 @@ from functools import partial
 from typing import Annotated, ClassVar, final
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import PositiveInt, Seed
 from classifsae.errors import ClassifSAEError, MismatchError
 from classifsae.meaning.legend import Legend, Read
 from classifsae.meaning.sentences import Sentences
@@ -87,7 +87,7 @@ class Simulatability(Metric):
     n_examples: PositiveInt = 10
     n_draws: PositiveInt = 20
     n_texts: PositiveInt = 100
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> SimulatabilityResult:
         """Score the concepts of an evaluation.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 import torch
-from pydantic import NonNegativeInt
 from scipy.optimize import linear_sum_assignment
 
 from classifsae.activity import activating_sets, sizes_of
 from classifsae.bottleneck import Evaluation
+from classifsae.bounds import Seed
 from classifsae.metrics._distinct import distinct_concepts
 from classifsae.metrics._probe import probed
 from classifsae.metrics._similarity import common_members
@@ -93,7 +93,7 @@ class Truth(Metric):
 
     needs_sentences: ClassVar[bool] = True
 
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
 
     def measure(self, evaluation: Evaluation) -> TruthResult:
         """Score the concepts of an evaluation.

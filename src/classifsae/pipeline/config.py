@@ -5,6 +5,7 @@ in the options of methods and metrics, which their classes check, come next.
 """
 
 import itertools
+import math
 import os
 import re
 import shlex
@@ -16,20 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     JsonValue,
-    NonNegativeInt,
-    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from classifsae.auditing.options import AuditOptions, Question
+from classifsae.bounds import Count, NonNegativeInt, Seed
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import anchored, resolve
@@ -37,6 +36,7 @@ from classifsae.errors import ClassifSAEError, ConfigError, one_line, setting
 from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
 from classifsae.registry import canonical, known_name
+from classifsae.yaml_files import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from classifsae.concepts.base import ConceptMethod
@@ -49,6 +49,12 @@ NAMED = {"backbone": "model", "dataset": "name"}
 """Options that may be a name or a mapping, and the field of the mapping that holds the name."""
 
 _EXAMPLE = setting("seeds", [1, 2, 3])
+PLACES = ("{dataset}", "{backbone}")
+"""What a path of a run may hold: places for the names of its data set and backbone."""
+
+MAX_POINTS = 10_000
+"""Runs of a sweep."""
+
 COMPOSITION = ("extends", "sweep", "exceptions")
 _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
@@ -95,13 +101,13 @@ class Experiment(BaseModel):
 
     backbone: BackboneConfig
     dataset: DatasetConfig
-    n_concepts: PositiveInt = 20
+    n_concepts: Count = 20
     methods: Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1)]
     metrics: dict[str, dict[str, JsonValue]] = {"completeness": {}, "causality": {}, "interpretability": {}}
     encoder: str = "minilm"
     words: WordOptions = WordOptions()
     names: NameOptions = NameOptions()
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (42,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (42,)
     audit: AuditOptions | None = AuditOptions()
     ask: dict[str, Question] = {}
     n_halves: NonNegativeInt = 0
@@ -162,10 +168,10 @@ class Experiment(BaseModel):
     @field_validator("run_dir")
     @classmethod
     def _placeholders(cls, given: str) -> str:
-        try:
-            given.format(dataset="d", backbone="b")
-        except (KeyError, ValueError, IndexError) as error:
-            raise ValueError("may hold {dataset} and {backbone}, and no other braces") from error
+        if set(re.findall(r"{[^{}]*}|[{}]", given.replace("{{", "").replace("}}", ""))) - {*PLACES}:
+            raise ValueError("may hold {dataset} and {backbone}, and no other braces")
+        if re.search(r"[\x00-\x1f]", given) or any(len(part) > 200 for part in Path(given).parts):
+            raise ValueError("must be a path without control characters, no part longer than 200")
         return given
 
     @model_validator(mode="after")
@@ -313,7 +319,7 @@ def _change(given: str) -> tuple[str, JsonValue]:
     key, found, value = given.partition("=")
     if not found or not key:
         raise ConfigError(f"setting {given!r} is not of the form key=value, such as {_EXAMPLE}.")
-    return key, _parse(value, where=f"setting {key}")
+    return key, parse_yaml(value, where=f"setting {key}")
 
 
 def _final(changes: Tree, tree: Tree) -> list[tuple[str, JsonValue]]:
@@ -336,13 +342,7 @@ def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
     path = path.expanduser().resolve()
     if path in seen:
         raise ConfigError(f"{path.name} extends itself through {' > '.join(p.name for p in seen)}.")
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the experiment file {path}: {error.strerror}; give the path of a YAML file."
-        ) from error
-    tree = _parse(text, where=str(path))
+    tree = read_yaml(path, what="the experiment file")
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must be a mapping of options, such as 'dataset: planted'.")
     base = tree.pop("extends", None)
@@ -397,6 +397,8 @@ def expand(tree: Tree) -> Iterator[Tree]:
         raise ConfigError("sweep must map options to lists of values, such as {dataset: [imdb, agnews]}.")
     if not isinstance(exceptions, list):
         raise ConfigError("exceptions must be a list of {when: {...}, set: {...}}.")
+    if (n_points := math.prod(map(len, axes))) > MAX_POINTS:
+        raise ConfigError(f"sweep has {n_points:,} runs, more than {MAX_POINTS:,}; give fewer values.")
     plain = {key: value for key, value in tree.items() if key not in COMPOSITION}
     for values in itertools.product(*axes):
         point = deepcopy(plain)
@@ -488,18 +490,6 @@ _EXAMPLES = {
 
 def _named(key: str, given: str | Tree) -> Tree:
     return given if isinstance(given, dict) else {NAMED[key]: given}
-
-
-def _parse(text: str, *, where: str) -> JsonValue:
-    try:
-        value: JsonValue = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise ConfigError(
-                f"{where} holds characters that this locale cannot read; set PYTHONUTF8=1 in the environment."
-            ) from error
-        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-    return value
 
 
 def _problem(where: str, call: Callable[[], object]) -> str:

@@ -253,7 +253,7 @@ def bad(path: Path, content: str | bytes) -> Path:
         ("a.parquet", b"PAR", r"a\.parquet cannot be read as Parquet"),
         ("a.txt", "text", r"extension '\.txt' is not supported; use one of \.csv, \.tsv, \.jsonl"),
         ("a.yaml", "- 3", r"a\.yaml must be a mapping of data set options"),
-        ("a.yaml", "a: [", r"cannot read .*a\.yaml: .*; correct the YAML"),
+        ("a.yaml", "a: [", r"a\.yaml is not YAML: .*; correct it"),
         ("a.yaml", "nam: x", r"a\.yaml: .*unknown option 'nam'\. Did you mean 'name'\?"),
         ("a.yaml", "name: b.yaml", r"name is another YAML file, .*b\.yaml; name the data itself"),
     ],
