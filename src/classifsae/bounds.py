@@ -1,8 +1,30 @@
-"""Numbers that options may have: finite, and no larger than anything that a machine can hold."""
+"""What options may be: numbers that are finite and fit a machine, names that files and terminals can have."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+
+LONGEST = 255
+"""Characters of a name: what file systems take."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def as_name(given: str) -> str:
+    """A name or path, as it is.
+
+    Raises:
+        ValueError: it has a control character, or a part that no file system takes.
+    """
+    if _CONTROL.search(given):
+        raise ValueError(f"{given[:60]!r} has a control character; leave it out")
+    if max(map(len, re.split(r"[/\\]", given))) > LONGEST or len(given) > 8 * LONGEST:
+        raise ValueError(f"{given[:60]!r}... is longer than a file system takes; shorten it")
+    return given
+
+
+Name = Annotated[str, AfterValidator(as_name)]
 
 MOST = 10**10
 """No count is larger."""

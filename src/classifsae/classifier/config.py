@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from classifsae.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from classifsae.bounds import Name, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from classifsae.classifier.loading.toy import shrunk
 from classifsae.errors import ConfigError, one_line
 from classifsae.hub.files import BACKBONES
@@ -78,9 +78,9 @@ class Files(_Part):
     """
 
     preset: str | None = None
-    model: str | None = None
+    model: Name | None = None
     sha256: str | None = None
-    revision: str | None = None
+    revision: Name | None = None
     form: dict[str, JsonValue] | None = None
 
 

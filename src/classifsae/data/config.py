@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from classifsae.bounds import PositiveInt, Seed
+from classifsae.bounds import Name, PositiveInt, Seed
 from classifsae.data.planted import PlantedOptions
 from classifsae.errors import ConfigError, one_line, setting
 from classifsae.registry import cleaned
@@ -55,10 +55,10 @@ class DatasetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    name: str = Field(min_length=1)
-    config: str | None = None
-    train: str | None = None
-    test: str | None = None
+    name: Annotated[Name, Field(min_length=1)]
+    config: Name | None = None
+    train: Name | None = None
+    test: Name | None = None
     text_column: str | None = None
     label_column: str | None = None
     id_column: str | None = None

@@ -106,7 +106,7 @@ def _read_json(path: Path) -> Table:
 def _parsed(path: Path, line: int, text: str) -> object:
     try:
         value: object = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as JSON, from line {line} on: {error}; one object a line is expected."
         ) from error
@@ -139,6 +139,7 @@ def _read_parquet(path: Path) -> Table:
 
     try:
         table = parquet.ParquetFile(path).read()
+        table.validate(full=True)
     except ValueError as error:  # pyarrow.ArrowInvalid
         why = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read as Parquet: {why}; write the file again.") from error
@@ -154,12 +155,15 @@ def _read_parquet(path: Path) -> Table:
 
 def _declared_classes(metadata: bytes) -> dict[str, tuple[str, ...]]:
     """Names of the classes that the ``datasets`` library notes in the Parquet files it writes."""
-    features = json.loads(metadata).get("info", {}).get("features", {})
-    return {
-        name: tuple(feature["names"])
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    }
+    try:
+        features = json.loads(metadata)["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # not as that library writes it
+        return {}
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

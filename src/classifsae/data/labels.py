@@ -7,6 +7,7 @@ from collections.abc import Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from classifsae.bounds import as_name
 from classifsae.data.rows import LabelledRows, listed
 from classifsae.errors import DataError, setting
 
@@ -34,6 +35,11 @@ def infer_label_names(parts: Sequence[LabelledRows]) -> tuple[str, ...]:
     if declared:
         return next(iter(declared))
     counts = Counter(_plain(label) for part in parts for label in part.labels)
+    for name in counts:
+        try:
+            as_name(name)
+        except ValueError as error:
+            raise DataError(f"{parts[0].where}: the label {error}.") from error
     names = sorted(_booleans_as_numbers(counts.keys()), key=_in_order)
     usual = {name.casefold(): name for name in sorted(names, key=lambda name: counts[name])}
     if len(usual) == 1:

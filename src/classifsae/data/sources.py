@@ -1,5 +1,6 @@
 """Where a data set is: presets, YAML descriptions, files, folders, the Hub."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -164,7 +165,8 @@ def _short_name(config: DatasetConfig) -> str:
     path = Path(config.name).expanduser()
     if _is_file(config.train):
         return _safe(config.name)
-    stem = path.resolve().stem if path.is_file() else path.resolve().name
+    real = Path(os.path.realpath(path))  # which takes a loop of links as it is
+    stem = real.stem if path.is_file() else real.name
     return _safe(stem if config.config is None else f"{stem}_{config.config}")
 
 

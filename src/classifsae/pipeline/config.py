@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from classifsae.auditing.options import AuditOptions, Question
-from classifsae.bounds import Count, NonNegativeInt, Seed
+from classifsae.bounds import Count, NonNegativeInt, Seed, as_name
 from classifsae.classifier.config import BackboneConfig, resolve_backbone
 from classifsae.data.config import DatasetConfig, check_config
 from classifsae.data.sources import anchored, resolve
@@ -170,9 +170,7 @@ class Experiment(BaseModel):
     def _placeholders(cls, given: str) -> str:
         if set(re.findall(r"{[^{}]*}|[{}]", given.replace("{{", "").replace("}}", ""))) - {*PLACES}:
             raise ValueError("may hold {dataset} and {backbone}, and no other braces")
-        if re.search(r"[\x00-\x1f]", given) or any(len(part) > 200 for part in Path(given).parts):
-            raise ValueError("must be a path without control characters, no part longer than 200")
-        return given
+        return as_name(given)
 
     @model_validator(mode="after")
     def _known(self) -> Self:

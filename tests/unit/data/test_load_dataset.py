@@ -244,6 +244,9 @@ def bad(path: Path, content: str | bytes) -> Path:
         ("a.csv", b"text,label\ncaf\xe9,x\n", r"is not UTF-8 \(byte 0xe9 at position 14\); save it as UTF-8"),
         ("a.jsonl", '{"text": "a"\n', r"cannot be read as JSON, from line 1 on: .*one object a line"),
         ("a.json", "[1,", r"cannot be read as JSON, "),
+        ("a.json", "[" * 100_000, r"cannot be read as JSON, from line 1 on: .*recursion"),
+        ("a.csv", "text,label\na,x\x1b[31m\n", r"the label .* has a control character; leave it"),
+        ("a.csv", f"text,label\na,{'9' * 5000}\n", r"the label .* is longer than a file system takes"),
         ("a.jsonl", "3\n", r"row 0 \(counting from 0\) is a int; each must be an object"),
         ("a.jsonl", '{"text": 3, "label": 1}', r"holds int '3' in row 0 .*texts must be strings"),
         ("a.jsonl", '{"text": "a", "label": 0.5}', r"holds float '0.5' in row 0 .*labels and ids must be"),
@@ -268,6 +271,38 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path, name: str, content: str
 def test_a_path_where_nothing_is(name: str):
     with pytest.raises(DataError, match=r"no such file: .* \(looked for /.*\); check the path"):
         load_dataset(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a\0b.csv", "has a control character"), ("x" * 5000 + ".csv", "is longer than a file system takes")],
+)
+def test_a_name_that_no_file_has(name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        load_dataset(name)
+
+
+def test_a_link_to_itself(tmp_path: Path):
+    (tmp_path / "a.csv").symlink_to("a.csv")
+    with pytest.raises(DataError, match="no such file"):
+        load_dataset(tmp_path / "a.csv")
+
+
+def test_parquet_with_bad_text_and_with_metadata_of_another_library(tmp_path: Path):
+    texts = [f"text {i}" for i in range(40)]
+    table = pa.table({"text": texts, "label": ["ab"[i % 2] for i in range(40)]})
+    for metadata in (
+        b"\xff",
+        b"3",
+        b'{"info": 3}',
+        b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}',
+    ):
+        pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), tmp_path / "a.parquet")
+        assert load_dataset(tmp_path / "a.parquet").label_names == ("a", "b")
+    bad_text = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff"] * 2, pa.binary()).buffers())
+    pq.write_table(pa.table({"text": bad_text, "label": ["a", "b"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"cannot be read as Parquet: .*Invalid UTF8"):
+        load_dataset(tmp_path / "a.parquet")
 
 
 def test_missing_test_file(folder: Path):
