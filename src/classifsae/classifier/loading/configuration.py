@@ -17,6 +17,7 @@ from classifsae.hub.quiet import as_config_error, quiet
 from classifsae.storage import Json
 
 _OTHER_HEADS = ("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
+MOST_LAYERS = 1000
 _UNDECLARED = {"deberta-v2": {"position_buckets", "norm_rel_ebd", "share_att_key"}}
 """Fields that a model reads from its configuration, though the configuration's class does not list them."""
 
@@ -44,11 +45,26 @@ def read_configuration(config: BackboneConfig) -> PreTrainedConfig:
             why = "the hub cannot be reached from here" if local_only else str(error).strip().split("\n")[0]
             hint = f"A local folder or an id on the hub works too, but {why.rstrip('.')}."
             raise UnknownNameError("backbone", config.model or "", BACKBONES.names(), hint=hint) from error
+    require_layers(found, name=config.name)
     if found.is_encoder_decoder:
         raise ConfigError(
             f"{config.name} is an encoder-decoder ({found.model_type}); choose an encoder or a decoder."
         )
     return found
+
+
+def require_layers(hf_config: PreTrainedConfig, *, name: str) -> None:
+    """Refuse a number of blocks that no model has, before as many are made.
+
+    Raises:
+        ConfigError: it has none, or more than a thousand.
+    """
+    n_layers = getattr(hf_config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(n_layers, int) and not 1 <= n_layers <= MOST_LAYERS:
+        raise ConfigError(
+            f"{name} states {n_layers} blocks (num_hidden_layers), needs 1 to {MOST_LAYERS}; correct its "
+            f"configuration."
+        )
 
 
 def kind_of(config: BackboneConfig, hf_config: PreTrainedConfig) -> Kind:
@@ -146,9 +162,11 @@ def from_architecture(fields: dict[str, Json]) -> PreTrainedConfig:
             raise UnknownNameError(f"field of {family}", name, known)
     with as_config_error("architecture", cure=f"see the configuration of {family} in transformers"):
         made: PreTrainedConfig = CONFIG_MAPPING[family].from_dict(given)
-        return made
+    require_layers(made, name="architecture")
+    return made
 
 
 def _saved_as(hf_config: PreTrainedConfig) -> str:
     """The class that a model was saved from; "" if unknown."""
-    return str((hf_config.architectures or [""])[0])
+    saved_from = hf_config.architectures
+    return str(saved_from[0]) if isinstance(saved_from, list) and saved_from else ""

@@ -72,6 +72,13 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no attention heads": (
         lambda folder: edit(folder / "config.json", num_attention_heads=0), "cannot load foreign as encoder",
     ),
+    "a million blocks": (
+        lambda folder: edit(folder / "config.json", num_hidden_layers=10**6),
+        "foreign states 1000000 blocks .*, needs 1 to 1000",
+    ),
+    "no blocks": (
+        lambda folder: edit(folder / "config.json", num_hidden_layers=0), "foreign states 0 blocks",
+    ),
     "an unknown activation": (
         lambda folder: edit(folder / "config.json", hidden_act="newer"), "cannot load foreign as encoder",
     ),
@@ -89,6 +96,11 @@ def test_odd_files_are_one_clear_line(fault: str, folder: Path):
     with pytest.raises(ConfigError, match=said) as error:
         Classifier.load(folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_configuration_that_does_not_say_what_it_was_saved_from(folder: Path):
+    edit(folder / "config.json", architectures=3)
+    assert Classifier.load(folder).kind == "encoder"
 
 
 def test_numbers_are_names_too(folder: Path):
