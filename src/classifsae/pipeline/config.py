@@ -36,7 +36,7 @@ from classifsae.data.sources import anchored, resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line, setting
 from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
-from classifsae.registry import canonical, known_name
+from classifsae.registry import PresetRegistry, canonical, known_name
 
 if TYPE_CHECKING:
     from classifsae.concepts.base import ConceptMethod
@@ -48,6 +48,7 @@ T = TypeVar("T")
 NAMED = {"backbone": "model", "dataset": "name"}
 """Options that may be a name or a mapping, and the field of the mapping that holds the name."""
 
+EXPERIMENTS = PresetRegistry("experiment", "experiments")
 _EXAMPLE = setting("seeds", [1, 2, 3])
 COMPOSITION = ("extends", "sweep", "exceptions")
 _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
@@ -262,7 +263,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
     """Read an experiment file and change it by ``key=value`` settings.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or the name of one that comes with the package, such as "demo".
         settings: such as ``seeds=[1,2]`` or ``methods.sae.top_k=20``; values are YAML. Naming a
             ``dataset`` or ``backbone`` keeps the other fields of their mappings. A value, unless it is
             a mapping, stands whatever the file's exceptions say.
@@ -318,19 +319,20 @@ def _final(changes: Tree, tree: Tree) -> list[tuple[str, JsonValue]]:
 
 
 def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
-    """The file with what it extends underneath.
+    """The file, or the experiment of this name where there is no such file, with what it extends underneath.
 
     Raises:
         ConfigError: it cannot be read, is not a mapping, or extends itself.
     """
-    path = path.expanduser().resolve()
+    path = _file_of(path.expanduser()).resolve()
     if path in seen:
         raise ConfigError(f"{path.name} extends itself through {' > '.join(p.name for p in seen)}.")
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
         raise ConfigError(
-            f"cannot read the experiment file {path}: {error.strerror}; give the path of a YAML file."
+            f"cannot read the experiment file {path}: {error.strerror}; give the path of a YAML file, or "
+            f"one of {', '.join(EXPERIMENTS.names())}."
         ) from error
     tree = _parse(text, where=str(path))
     if not isinstance(tree, dict):
@@ -339,6 +341,12 @@ def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
     if base is None:
         return tree
     return merge(read_tree(path.parent / str(base), seen=(*seen, path)), tree)
+
+
+def _file_of(path: Path) -> Path:
+    """The path, or the file of the packaged experiment that a name without an extension stands for."""
+    preset = None if path.suffix or path.is_file() else EXPERIMENTS.find(path.name)
+    return path if preset is None else preset
 
 
 def merge(base: Tree, top: Tree) -> Tree:
