@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from classifsae.meaning.guidance import guide
     from classifsae.meaning.sentences import Sentences
     from classifsae.metrics import Scores, score
+    from classifsae.pipeline.in_memory import run
     from classifsae.reporting import About, Report, report
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -114,6 +115,7 @@ _HOMES = {
     "Report": "reporting",
     "report": "reporting",
     "Sentences": "meaning.sentences",
+    "run": "pipeline.in_memory",
 }
 
 __all__ = [
@@ -165,6 +167,7 @@ __all__ = [
     "remedy",
     "repeated_texts",
     "report",
+    "run",
     "score",
     "suspect_labels",
     "suspect_rows",

@@ -272,8 +272,17 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
     Raises:
         ConfigError: anything that is wrong with it, all of it in one message.
     """
-    tree = read_tree(path)
-    changes = dict(map(_change, settings))
+    return experiments_of(read_tree(path), dict(map(_change, settings)), where=str(path))
+
+
+def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment, ...]:
+    """The experiments of a tree of options that is changed, as :func:`load_experiment` says.
+
+    Args:
+        where: what messages call it.
+    Raises:
+        ConfigError: anything that is wrong with it, all of it in one message.
+    """
     for key, value in changes.items():
         assign(tree, key, value)
     points = list(expand(tree))
@@ -283,7 +292,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
         raise ConfigError(
             "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
         )
-    return tuple(_checked(point, where=str(path)) for point in points)
+    return tuple(_checked(point, where=where) for point in points)
 
 
 def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:

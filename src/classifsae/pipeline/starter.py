@@ -25,7 +25,7 @@ _N_CONCEPTS = 20
 _MAX_SHOWN = 12
 """Classes whose sizes are listed."""
 _SPLIT = ", split off by class (another share: test_fraction: 0.1)"
-_REST = """\
+REST = """\
 methods:  # more: classifsae list methods
   consensus: {}  # groups on which states and texts agree
   classifsae: {}  # the supervised sparse autoencoder
@@ -41,6 +41,7 @@ metrics:  # more: classifsae list metrics
   simulatability: {}  # do their names foretell decisions?
 seeds: [1]  # [1, 2, 3] shows how much they vary
 """
+"""What is fitted and scored at first, as it stands in a file."""
 
 
 def write_starter(
@@ -73,7 +74,7 @@ def write_starter(
         _block("dataset", fields | columns),
         _backbone(resolve_backbone(model), model, data.label_names),
         f"n_concepts: {min(max(_N_CONCEPTS, 2 * len(data.label_names)), len(data.train))}",
-        _REST,
+        REST,
     ]
     write_text(file, "\n".join(lines))
     load_experiment(file)
