@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.tuning.finetune import finetune
-    from classifsae.concepts import Coder, ConceptMethod, Concepts
+    from classifsae.concepts import Coder, ConceptMethod, Concepts, load_concepts
     from classifsae.concepts.classes import Classes
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
@@ -88,6 +88,7 @@ _HOMES = {
     "Coder": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
+    "load_concepts": "concepts",
     "Classes": "concepts.classes",
     "ClassifSAE": "concepts.classifsae",
     "ConceptSHAP": "concepts.conceptshap",
@@ -160,6 +161,7 @@ __all__ = [
     "explain",
     "finetune",
     "guide",
+    "load_concepts",
     "load_dataset",
     "load_encoder",
     "membership_gap",

@@ -103,6 +103,9 @@ AugmentBy = Annotated[
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file as CSV.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON.")]
+SharedFolder = Annotated[Path | None, typer.Option("--to", help="New folder for the concepts.")]
+SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -312,6 +315,23 @@ def edit(
     if augment is not None and remove is not None:
         n_texts = editing.augment(run, remove, augment, how=augment_by)
         _say(f"{n_texts:,} training texts for training again: {augment}")
+
+
+@app.command()
+def share(
+    run: RunPath,
+    *,
+    to: SharedFolder = None,
+    hub: SharedName = None,
+    private: Private = False,
+    method: MethodLabel = None,
+    seed: Seed = None,
+) -> None:
+    """Write a run's concepts with names, scores and a model card, to a folder or to the Hub."""
+    from classifsae.pipeline.share import share
+
+    where = share(run, to=to, hub=hub, private=private, method=method, seed=seed)
+    _say(f"Concepts: {where}. To use them: cs.load_concepts({(hub or where)!r})")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from classifsae.errors import ConfigError
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.explain import explainer_of
 from classifsae.pipeline.run import run as run_experiment
+from classifsae.pipeline.share import share
 from e2e.conftest import SMALL, TINY, write_experiment
 
 OPTIONS = {
@@ -58,7 +59,20 @@ def test_a_classifier_in_memory_is_run_and_explained_later(tmp_path: Path):
     assert (tmp_path / "run" / "report" / "index.html").is_file()
     explained = explainer_of(tmp_path / "run").explain("the goal of the team")
     assert explained.classifier.label == model.label_names[model.logits(["the goal of the team"]).argmax()]
-    assert cs.run(dataset=data, backbone=model, **options).n_done == 0
+    again = cs.run(dataset=data, backbone=model, **options)
+    assert again.n_done == 0
+
+    share(done.folder, to=tmp_path / "shared", hub=None, private=False, method=None, seed=None)
+    shared = cs.load_concepts(tmp_path / "shared")
+    assert shared.card == again.concepts("classifsae", seed=1).card
+    assert (shared.card.backbone, shared.card.dataset) == ("mine", "short")
+    assert shared.card.label_names == model.label_names
+    assert shared.card.scores["recovery_accuracy"] == record["recovery_accuracy"]
+    named = {fired.name for fired in cs.explain(model, shared, "the goal of the team").concepts}
+    assert named == {fired.name for fired in explained.concepts}
+    assert named <= set(shared.names)
+    with pytest.raises(ConfigError, match="is there already and is left as it is"):
+        share(done.folder, to=tmp_path / "shared", hub=None, private=False, method=None, seed=None)
 
     with pytest.raises(ConfigError, match=r"holds the run of other texts, .*run_dir="):
         cs.run(dataset=cs.load_dataset(frame(tmp_path)[:90], name="short"), backbone=model, **options)

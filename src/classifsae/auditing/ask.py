@@ -291,7 +291,7 @@ class Found:
         if concepts is None:
             return cls(torch.zeros(0, len(test), dtype=torch.bool), ())
         concepts.source.require(test.source, this="the concepts", that="the activations")
-        known = tuple(names) or tuple(f"concept {latent}" for latent in concepts.kept.tolist())
+        known = tuple(names) or concepts.names
         return cls(activating_sets(codes_of(concepts, test)).sets.cpu(), known)
 
     def overlaps(self, marked: Bool[Tensor, " n"]) -> tuple[Overlap, ...]:

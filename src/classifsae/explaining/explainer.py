@@ -289,9 +289,9 @@ def explain(
 
 
 def names_of(concepts: Concepts, descriptions: Sequence[Description]) -> tuple[str, ...]:
-    """A name per concept, in their order: from its description, else its latent's number."""
+    """A name per concept, in their order: from its description, else its own."""
     known = {d.latent: d.name for d in descriptions}
-    return tuple(known.get(latent, f"concept {latent}") for latent in concepts.kept.tolist())
+    return tuple(known.get(*pair) for pair in zip(concepts.kept.tolist(), concepts.names, strict=True))
 
 
 @dataclass(frozen=True)

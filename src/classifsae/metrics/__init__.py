@@ -14,7 +14,7 @@ from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics._resampling import sampling_errors, stability_over_samples
 from classifsae.metrics._stability import stability, stability_over
-from classifsae.metrics.base import METRICS, Metric, Result, Score
+from classifsae.metrics.base import METRICS, Metric, Result, Score, number
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
@@ -119,6 +119,11 @@ class Scores:
     def flat(self) -> list[Score]:
         """Every number of every metric."""
         return [score for result in self.results.values() for score in result.scores()]
+
+    def record(self) -> dict[str, int | float | None]:
+        """Every number by name, None where it is undefined, and the standard errors that were asked for."""
+        numbers: dict[str, int | float | None] = {score.name: number(score.value) for score in self.flat()}
+        return numbers | {f"{name}_error": error for name, error in self.errors.items()}
 
 
 def score(

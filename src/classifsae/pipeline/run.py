@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import TypeAdapter
 
@@ -61,6 +61,9 @@ from classifsae.reporting.tables.table import markdown
 from classifsae.storage import Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
 
+if TYPE_CHECKING:
+    from classifsae.concepts import Concepts
+
 _RECORD = TypeAdapter(Record)
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
 
@@ -96,6 +99,17 @@ class Outcome:
     n_kept: int
     notes: list[str]
     failures: list[str]
+
+    def concepts(self, method: str | None = None, seed: int | None = None) -> "Concepts":
+        """The concepts of one method and seed, with names and scores, as :func:`concepts_of` finds them.
+
+        Raises:
+            StorageError: the run stopped before it had concepts.
+            ConfigError: there are no such concepts.
+        """
+        from classifsae.pipeline.share import concepts_of
+
+        return concepts_of(self.folder, method=method, seed=seed)
 
 
 def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:
