@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from classifsae.meaning.sentences import Sentences
     from classifsae.metrics import Scores, score
     from classifsae.pipeline.in_memory import run
+    from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.reporting import About, Report, report
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -117,6 +118,7 @@ _HOMES = {
     "report": "reporting",
     "Sentences": "meaning.sentences",
     "run": "pipeline.in_memory",
+    "ConceptTransformer": "pipeline.transformer",
 }
 
 __all__ = [
@@ -132,6 +134,7 @@ __all__ = [
     "Coder",
     "ConceptMethod",
     "ConceptSHAP",
+    "ConceptTransformer",
     "Concepts",
     "Consensus",
     "Dataset",

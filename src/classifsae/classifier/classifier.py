@@ -206,6 +206,9 @@ class Classifier:
         spanned = torch.linalg.qr(concepts.directions(latents).double().T).Q
         return self.changed(AffineMap.around(concepts.origin().double(), -spanned @ spanned.T))
 
+    def __sklearn_clone__(self) -> Self:
+        return self  # it is frozen, and too large to be copied for each fold
+
     @property
     def device(self) -> torch.device:
         """Where the model takes its tokens."""
