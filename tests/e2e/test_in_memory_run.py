@@ -62,6 +62,15 @@ def test_a_classifier_in_memory_is_run_and_explained_later(tmp_path: Path):
     again = cs.run(dataset=data, backbone=model, **options)
     assert again.n_done == 0
 
+    for thing, said in ((done, "Run "), (model, "Classifier mine: encoder"), (explained, explained.text)):
+        assert repr(thing).startswith(said)
+        assert len(repr(thing).splitlines()) < 40
+        assert thing._repr_html_().startswith("<div><p><strong>")
+    assert done.to_pandas()["recovery_accuracy"].tolist() == [record["recovery_accuracy"]]
+    fired = explained.to_pandas()
+    assert fired["share"].tolist() == [one.share for one in explained.concepts]
+    assert set(fired.columns) >= {f"adds to {label}" for label in model.label_names}
+
     share(done.folder, to=tmp_path / "shared", hub=None, private=False, method=None, seed=None)
     shared = cs.load_concepts(tmp_path / "shared")
     assert shared.card == again.concepts("classifsae", seed=1).card

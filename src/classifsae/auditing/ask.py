@@ -20,6 +20,7 @@ from classifsae.auditing.probe import Area, Probe, require_enough
 from classifsae.concepts.base import Concepts, codes_of
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError
+from classifsae.notebook import Shown
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
@@ -90,7 +91,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Shown):
     """What is known of a concept of one's own.
 
     Attributes:

@@ -17,6 +17,7 @@ from classifsae.auditing.controls import random_in, random_out
 from classifsae.auditing.edits import Capitals, Edit, Longer, Swap, Words, as_standing, phrase, words_pattern
 from classifsae.auditing.options import AuditOptions
 from classifsae.data.texts import Texts
+from classifsae.notebook import Shown
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, OnStep, Tensor
 
@@ -149,7 +150,7 @@ class PatternEffect:
 
 
 @dataclass(frozen=True)
-class AuditResult:
+class AuditResult(Shown):
     """What a classifier hangs on.
 
     Attributes:

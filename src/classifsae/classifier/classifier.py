@@ -18,6 +18,7 @@ from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.devices import is_quantized, pick_device, place
+from classifsae.notebook import Sheet, Shown, short
 from classifsae.storage import Json, Manifest, fingerprint, finish, hash_tensors, write_json
 from classifsae.tensors import Float, OnStep, Tensor, batches_by_length
 
@@ -34,7 +35,7 @@ OTHER_HEAD = (
 OTHER_CALL = "called on one text as its tokenizer gives it, its logits are {:.2g} off those in a padded batch"
 
 
-class Classifier:
+class Classifier(Shown):
     """A frozen text classifier that is read, and re-entered, at one layer.
 
     Attributes:
@@ -68,6 +69,17 @@ class Classifier:
         self.label_names, self.n_classes = self.reader.label_names, len(self.reader.label_names)
         self.template, self.prompt = self.reader.template, self.reader.prompt
         self.n_vectors = self.reader.n_slots
+
+    def sheet(self) -> Sheet:
+        """What is shown: the model, where it is opened, and its classes."""
+        return Sheet(
+            f"Classifier {self.name}: {self.kind}, opened at layer {self.layer} of {self.n_layers}",
+            (
+                f"{self.n_classes} classes: {short(', '.join(self.label_names), most=100)}",
+                f"states of width {self.width}, texts of at most {self.reader.max_length} tokens",
+                f"{type(self.model).__name__}, {self.dtype}, on {self.device}",
+            ),
+        )
 
     @classmethod
     def load(

@@ -1,7 +1,7 @@
 """What goes with concepts that are shared: what they are called, of what they are, how well they score."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
@@ -18,6 +18,24 @@ concepts = cs.load_concepts("{where}")
 model = cs.Classifier.load("the classifier they were learned from", layer={layer})
 cs.explain(model, concepts, "a text")
 ```"""
+
+
+class ConceptRow(NamedTuple):
+    """One concept in a list.
+
+    Attributes:
+        concept: its latent's number.
+        name: as it is called.
+        label: the class it belongs to.
+        share: of its activation that falls on sentences of this class, in [0, 1].
+        activation: mean |activation| on all sentences.
+    """
+
+    concept: int
+    name: str
+    label: str
+    share: float
+    activation: float
 
 
 class Card(BaseModel, frozen=True, extra="ignore"):
@@ -61,25 +79,24 @@ class Card(BaseModel, frozen=True, extra="ignore"):
             f"`{source.model}` and no other; ClassifSAE checks it.",
             _USE.format(where=where, layer=source.layer),
             "## Concepts",
-            self._concepts(concepts),
+            _table(
+                ["concept", "name", "class", "share of its activation there", "mean activation"],
+                [
+                    [
+                        str(row.concept),
+                        row.name,
+                        row.label,
+                        f"{100 * row.share:.0f} %",
+                        f"{row.activation:.3g}",
+                    ]
+                    for row in concepts.listed()
+                ],
+            ),
         ]
         if self.scores:
             rows = [[name, _number(value)] for name, value in self.scores.items()]
             parts += ["## Scores", "On the test split.", _table(["score", "value"], rows)]
         return "\n\n".join(parts) + "\n"
-
-    def _concepts(self, concepts: "Concepts") -> str:
-        shares, classes = concepts.class_shares, concepts.segment_of.tolist()
-        labels = self.label_names or [str(c) for c in range(shares.shape[1])]
-        rows = [
-            [str(latent), name, labels[c], f"{100 * shares[j, c]:.0f} %", f"{activation:.3g}"]
-            for j, (latent, name, c, activation) in enumerate(
-                zip(
-                    concepts.kept.tolist(), concepts.names, classes, concepts.activation.tolist(), strict=True
-                )
-            )
-        ]
-        return _table(["concept", "name", "class", "share of its activation there", "mean activation"], rows)
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, ClassVar, Literal, Self, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -19,7 +19,7 @@ from torch import nn
 
 from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
-from classifsae.concepts._card import Card
+from classifsae.concepts._card import Card, ConceptRow
 from classifsae.concepts._optimise import Run
 from classifsae.errors import (
     ClassifSAEWarning,
@@ -30,6 +30,7 @@ from classifsae.errors import (
     one_line,
 )
 from classifsae.hub.sharing import publish
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import (
     Json,
@@ -42,6 +43,9 @@ from classifsae.storage import (
     write_text,
 )
 from classifsae.tensors import Float, Int, Tail, Tensor, batches
+
+if TYPE_CHECKING:
+    import pandas
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
@@ -99,7 +103,7 @@ class Coder(nn.Module, ABC):
 
 
 @final
-class Concepts(nn.Module):
+class Concepts(Shown, nn.Module):
     """The m concepts that were kept, and the class that each belongs to.
 
     Args:
@@ -145,6 +149,38 @@ class Concepts(nn.Module):
         """A name per concept: those of the card, else its latent's number."""
         known = self.card.names if self.card else ()
         return known or tuple(f"concept {latent}" for latent in self.kept.tolist())
+
+    def listed(self) -> list[ConceptRow]:
+        """A row per concept: its name, its class and how active it is."""
+        shares, classes = self.class_shares, self.segment_of.tolist()
+        labels = (self.card.label_names if self.card else ()) or [str(c) for c in range(shares.shape[1])]
+        columns = (
+            self.kept.tolist(),
+            self.names,
+            classes,
+            shares.amax(dim=1).tolist(),
+            self.activation.tolist(),
+        )
+        return [ConceptRow(j, name, labels[c], *rest) for j, name, c, *rest in zip(*columns, strict=True)]
+
+    def sheet(self) -> Sheet:
+        """What is shown: every concept with its class."""
+        title = f"Concepts: {len(self)} by {self.method}, of states of width {self.width}"
+        facts = (f"model {self.source.model[:12]}, layer {self.source.layer}",)
+        return Sheet(title, facts, ConceptRow._fields, self.listed(), "to_pandas()")
+
+    def to_pandas(self, activations: Activations | None = None) -> "pandas.DataFrame":
+        """A row per concept; of activations, a row per id and a column per concept.
+
+        Args:
+            activations: of the same classifier: its sentences are the rows, by their ids.
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        if activations is None:
+            return data_frame([row._asdict() for row in self.listed()], index="concept")
+        codes = codes_of(self, activations).cpu().numpy()
+        return data_frame(codes, index=activations.ids, columns=self.names)
 
     @property
     def width(self) -> int:
