@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.tuning.finetune import finetune
-    from classifsae.concepts import Coder, ConceptMethod, Concepts
+    from classifsae.concepts import Coder, ConceptMethod, Concepts, load_concepts
     from classifsae.concepts.classes import Classes
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from classifsae.meaning.guidance import guide
     from classifsae.meaning.sentences import Sentences
     from classifsae.metrics import Scores, score
+    from classifsae.pipeline.in_memory import run
+    from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.reporting import About, Report, report
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -87,6 +89,7 @@ _HOMES = {
     "Coder": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
+    "load_concepts": "concepts",
     "Classes": "concepts.classes",
     "ClassifSAE": "concepts.classifsae",
     "ConceptSHAP": "concepts.conceptshap",
@@ -114,6 +117,8 @@ _HOMES = {
     "Report": "reporting",
     "report": "reporting",
     "Sentences": "meaning.sentences",
+    "run": "pipeline.in_memory",
+    "ConceptTransformer": "pipeline.transformer",
 }
 
 __all__ = [
@@ -129,6 +134,7 @@ __all__ = [
     "Coder",
     "ConceptMethod",
     "ConceptSHAP",
+    "ConceptTransformer",
     "Concepts",
     "Consensus",
     "Dataset",
@@ -158,6 +164,7 @@ __all__ = [
     "explain",
     "finetune",
     "guide",
+    "load_concepts",
     "load_dataset",
     "load_encoder",
     "membership_gap",
@@ -165,6 +172,7 @@ __all__ = [
     "remedy",
     "repeated_texts",
     "report",
+    "run",
     "score",
     "suspect_labels",
     "suspect_rows",

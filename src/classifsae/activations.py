@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 
 from classifsae.errors import DataError, MismatchError, StorageError
+from classifsae.notebook import Sheet, Shown
 from classifsae.storage import (
     Json,
     Manifest,
@@ -59,7 +60,7 @@ class Source(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True)
-class Activations:
+class Activations(Shown):
     """Hidden states of n sentences and what the classifier made of them, one row each, in data-set order.
 
     Attributes:
@@ -80,6 +81,18 @@ class Activations:
     source: Source
     documents: Int[Tensor, " n"] | None = None
     spans: Int[Tensor, "n 2"] | None = None
+
+    def sheet(self) -> Sheet:
+        """What is shown: sizes, and how often the classifier agrees with the labels."""
+        n, width = self.hidden.shape
+        accuracy = (self.predictions == self.labels).double().mean().item() if n else float("nan")
+        return Sheet(
+            f"Activations: {n:,} states of width {width} at layer {self.source.layer}",
+            (
+                f"{self.n_classes} classes, accuracy {accuracy:.3f}",
+                f"model {self.source.model[:12]}, data set {self.source.dataset[:12]}",
+            ),
+        )
 
     def texts_of(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The text behind each row: the part of it that a window shows, else all of it.
@@ -159,7 +172,7 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class Guidance:
+class Guidance(Shown):
     """What the texts behind activations say, one row each, for methods that learn from texts too.
 
     Attributes:

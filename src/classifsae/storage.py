@@ -201,11 +201,20 @@ def _bytes_of(tensor: "Tensor") -> memoryview:
 
 
 def finish(
-    folder: Path, *, inputs: str, record: Mapping[str, Json], subfolders: Sequence[str] = ()
+    folder: Path,
+    *,
+    inputs: str,
+    record: Mapping[str, Json],
+    subfolders: Sequence[str] = (),
+    besides: Sequence[str] = (),
 ) -> Manifest:
-    """Declare a folder finished: hash its files, and those of these subfolders, and write the manifest."""
+    """Declare a folder finished: hash its files, and those of these subfolders, and write the manifest.
+
+    Args:
+        besides: names of files that are no part of the artefact and may change.
+    """
     found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
-    paths = sorted(p for p in found if p.name != MANIFEST and p.suffix != ".part")
+    paths = sorted(p for p in found if p.name not in (MANIFEST, *besides) and p.suffix != ".part")
     files = {
         p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=hash_file(p))
         for p in paths

@@ -11,8 +11,8 @@ MAX_BYTES, MAX_NODES, MAX_DEPTH = 4_000_000, 200_000, 50
 """Of a file; of the tree with its aliases filled in; of mappings and lists inside each other."""
 
 
-def read_yaml(path: Path, *, what: str = "the file") -> JsonValue:
-    """A YAML file as plain values.
+def read_yaml(path: Path, *, what: str = "the file", cure: str = "a YAML file") -> JsonValue:
+    """A YAML file as plain values; ``what`` it is and ``cure``, whose path to give, are for messages.
 
     Raises:
         ConfigError: it cannot be read, or ``parse_yaml`` refuses it.
@@ -22,7 +22,7 @@ def read_yaml(path: Path, *, what: str = "the file") -> JsonValue:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot read {what} {path}: {why}; give the path of a YAML file.") from error
+        raise ConfigError(f"cannot read {what} {path}: {why}; give the path of {cure}.") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES / 1e6:.0f} MB; give a YAML file of options.")
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from classifsae import cli
+from classifsae import __version__, cli
 from e2e.conftest import write_experiment
 from unit.pipeline.test_paper import PAPER
 
@@ -200,7 +200,13 @@ def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("methods", "classifsae"), ("datasets", "planted"), ("backbones", "minilm"), ("metrics", "causality")],
+    [
+        ("methods", "classifsae"),
+        ("datasets", "planted"),
+        ("backbones", "minilm"),
+        ("metrics", "causality"),
+        ("experiments", "demo"),
+    ],
 )
 def test_list_names_what_there_is(
     kind: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -209,6 +215,48 @@ def test_list_names_what_there_is(
     assert status == 0
     (line,) = [line for line in printed.splitlines() if line.split()[0] == name]
     assert len(line.split()) > 3
+
+
+def test_the_version_and_the_completion_of_a_shell_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert call(monkeypatch, capsys, "--version") == (0, f"classifsae {__version__}\n")
+    monkeypatch.setenv("_CLASSIFSAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "classifsae de")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert call(monkeypatch, capsys) == (0, "demo\n")
+
+
+def test_init_writes_a_file_that_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine.csv", "text,label\n" + MANY)
+    status, printed = call(monkeypatch, capsys, "init", "mine.csv", "dataset.test_fraction=0.25")
+    assert status == 0
+    assert "# 18 training and 6 test texts" in printed
+    assert "Check it, then: classifsae run mine.yaml" in printed
+    assert call(monkeypatch, capsys, "show", "mine.yaml")[0] == 0
+    status, printed = call(monkeypatch, capsys, "init", "mine.csv", "minilm")
+    assert (status, "is there already" in printed) == (2, True)
+
+
+def test_the_demo_without_extras_is_smaller_and_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    little = [
+        "dataset.options={n_train: 240, n_test: 40}",
+        "backbone.n_epochs=4",
+        "backbone.batch_size=8",
+        "methods={kmeans: {n_concepts: 8}}",
+        "audit=null",
+    ]
+    status, printed = call(monkeypatch, capsys, "demo", *little)
+    assert status == 0, printed
+    assert 'pip install "classifsae[offline,text]"' in printed
+    assert (tmp_path / "runs" / "planted" / "bert" / "report" / "index.html").is_file()
 
 
 def test_an_unknown_kind_to_list_is_refused(

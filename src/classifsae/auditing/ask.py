@@ -20,6 +20,7 @@ from classifsae.auditing.probe import Area, Probe, require_enough
 from classifsae.concepts.base import Concepts, codes_of
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError
+from classifsae.notebook import Shown
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
@@ -90,7 +91,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Shown):
     """What is known of a concept of one's own.
 
     Attributes:
@@ -304,7 +305,7 @@ class Found:
         if concepts is None:
             return cls(torch.zeros(0, len(test), dtype=torch.bool), ())
         concepts.source.require(test.source, this="the concepts", that="the activations")
-        known = tuple(names) or tuple(f"concept {latent}" for latent in concepts.kept.tolist())
+        known = tuple(names) or concepts.names
         return cls(activating_sets(codes_of(concepts, test)).sets.cpu(), known)
 
     def overlaps(self, marked: Bool[Tensor, " n"]) -> tuple[Overlap, ...]:

@@ -12,6 +12,7 @@ from classifsae.activations import Activations
 from classifsae.data import RepeatedText
 from classifsae.errors import DataError
 from classifsae.metrics.completeness import by_document
+from classifsae.notebook import Shown
 from classifsae.tensors import Float, Tensor
 
 CHANCE = 0.5
@@ -21,7 +22,7 @@ _Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class MembershipGap:
+class MembershipGap(Shown):
     """Whether the classifier's loss tells training texts from test texts.
 
     Attributes:
@@ -52,7 +53,7 @@ class MembershipGap:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOut(Shown):
     """What is known of the test texts: whether they trained the classifier, and which are training texts too.
 
     Attributes:

@@ -16,6 +16,7 @@ from classifsae.activations import Activations, check_finite
 from classifsae.data import Texts
 from classifsae.errors import DataError, MismatchError
 from classifsae.metrics.completeness import by_document
+from classifsae.notebook import Shown
 from classifsae.tensors import Bool, Float, Int, Tensor
 
 MOST = 20_000
@@ -50,7 +51,7 @@ class SuspectLabel:
 
 
 @dataclass(frozen=True)
-class LabelCheck:
+class LabelCheck(Shown):
     """The suspect labels of both splits, the most suspect first.
 
     Attributes:

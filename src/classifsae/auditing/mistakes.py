@@ -14,6 +14,7 @@ from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.base import Concepts
 from classifsae.errors import MismatchError
 from classifsae.metrics.causality import firings
+from classifsae.notebook import Shown
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
 CARRIES = 0.05
@@ -87,7 +88,7 @@ class ConceptMistakes:
 
 
 @dataclass(frozen=True)
-class MistakesByConcept:
+class MistakesByConcept(Shown):
     """Which concepts carry the mistakes of a classifier.
 
     Attributes:

@@ -13,6 +13,7 @@ from classifsae.auditing.edits import Edit, phrase
 from classifsae.classifier.opening.affine import AffineMap
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
+from classifsae.notebook import Shown
 from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Remedy:
+class Remedy(Shown):
     """A classifier without a pattern, and what it costs.
 
     Attributes:

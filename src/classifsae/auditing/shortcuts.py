@@ -27,6 +27,7 @@ from classifsae.auditing.edits import (
 )
 from classifsae.auditing.options import AuditOptions
 from classifsae.data.texts import Texts
+from classifsae.notebook import Shown
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, OnStep, Tensor
 
@@ -163,7 +164,7 @@ class PatternEffect:
 
 
 @dataclass(frozen=True)
-class AuditResult:
+class AuditResult(Shown):
     """What a classifier hangs on.
 
     Attributes:

@@ -19,10 +19,13 @@ from classifsae.classifier.reading.padding import Row, is_close
 from classifsae.classifier.reading.reader import reader_of
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.devices import is_quantized, pick_device, place
+from classifsae.notebook import Sheet, Shown, short
 from classifsae.storage import Json, Manifest, fingerprint, finish, hash_tensors, write_json
 from classifsae.tensors import Float, OnStep, Tensor, batches_by_length
 
 if TYPE_CHECKING:
+    from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+
     from classifsae.concepts.base import Concepts
 
 N_VERIFIED = 8
@@ -33,7 +36,7 @@ OTHER_HEAD = (
 OTHER_CALL = "called on one text as its tokenizer gives it, its logits are {:.2g} off those in a padded batch"
 
 
-class Classifier:
+class Classifier(Shown):
     """A frozen text classifier that is read, and re-entered, at one layer.
 
     Attributes:
@@ -68,6 +71,17 @@ class Classifier:
         self.template, self.prompt = self.reader.template, self.reader.prompt
         self.n_vectors = self.reader.n_slots
 
+    def sheet(self) -> Sheet:
+        """What is shown: the model, where it is opened, and its classes."""
+        return Sheet(
+            f"Classifier {self.name}: {self.kind}, opened at layer {self.layer} of {self.n_layers}",
+            (
+                f"{self.n_classes} classes: {short(', '.join(self.label_names), most=100)}",
+                f"states of width {self.width}, texts of at most {self.reader.max_length} tokens",
+                f"{type(self.model).__name__}, {self.dtype}, on {self.device}",
+            ),
+        )
+
     @classmethod
     def load(
         cls,
@@ -93,12 +107,57 @@ class Classifier:
 
         config, facts = with_saved(resolve_backbone(source, **overrides, tuning="none"))
         loaded = open_trained(config, facts, label_names or (), pick_device(device))
-        own = loaded.label_names
-        if not own and label_names is None:
-            raise ConfigError(f"{config.name} answers with a token per class; give label_names.")
-        names = agreed_labels(own or label_names or (), label_names, name=config.name)
+        names = _names_of(loaded, label_names, name=config.name)
         place(loaded.model, pick_device(device), name=config.name)
         return cls(loaded, config, names)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase | None",
+        *,
+        label_names: Sequence[str] | None = None,
+        name: str = "",
+        **overrides: Json,
+    ) -> Self:
+        """Open a trained classifier that transformers has loaded; it stays on its device.
+
+        The model itself is opened, not a copy: it is put in evaluation mode, its weights without gradients.
+
+        Args:
+            model: a sequence classifier, or a causal language model that answers with a label token.
+            tokenizer: its fast tokenizer.
+            label_names: as for :meth:`load`.
+            name: what to call it; by default the end of the path or Hub id that it came from.
+            overrides: fields of :class:`BackboneConfig`, such as ``layer``, ``template`` or ``max_length``.
+        Raises:
+            ConfigError: another kind of model or tokenizer, other classes, no such layer, a bad answer.
+        """
+        from classifsae.classifier.loading.models import in_memory
+
+        called = Path(name or getattr(model, "name_or_path", "") or "classifier").name
+        config = resolve_backbone({"model": f"./{called}"}, **overrides, tuning="none")
+        kind = None if config.kind == "auto" else config.kind
+        loaded = in_memory(model, tokenizer, kind=kind, name=config.name)
+        return cls(loaded, config, _names_of(loaded, label_names, name=config.name))
+
+    @classmethod
+    def from_pipeline(
+        cls,
+        pipeline: "Pipeline",
+        *,
+        label_names: Sequence[str] | None = None,
+        name: str = "",
+        **overrides: Json,
+    ) -> Self:
+        """Open the classifier of a ``text-classification`` pipeline of transformers; see :meth:`from_model`.
+
+        Raises:
+            ConfigError: as :meth:`from_model`.
+        """
+        model, tokenizer = pipeline.model, pipeline.tokenizer
+        return cls.from_model(model, tokenizer, label_names=label_names, name=name, **overrides)
 
     def save(self, folder: Path, *, inputs: str = "") -> Manifest:
         """Write weights (safetensors), tokenizer and options; of a frozen model, what was learned beside it.
@@ -177,6 +236,9 @@ class Classifier:
             )
         spanned = torch.linalg.qr(concepts.directions(latents).double().T).Q
         return self.changed(AffineMap.around(concepts.origin().double(), -spanned @ spanned.T))
+
+    def __sklearn_clone__(self) -> Self:
+        return self  # it is frozen, and too large to be copied for each fold
 
     @property
     def device(self) -> torch.device:
@@ -296,6 +358,14 @@ class Classifier:
         arguments = self.reader.call(text)
         accepted = self.opened.padding.accepts
         return self.opened.own_logits({name: arguments[name] for name in arguments if name in accepted})
+
+
+def _names_of(loaded: Loaded, label_names: Sequence[str] | None, *, name: str) -> tuple[str, ...]:
+    """Names of the classes: the model's own, as the data spells them."""
+    own = loaded.label_names
+    if not own and label_names is None:
+        raise ConfigError(f"{name} answers with a token per class; give label_names.")
+    return agreed_labels(own or label_names or (), label_names, name=name)
 
 
 def _checked_layer(layer: int | None, n_layers: int, kind: Kind, *, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts._optimise import Run
+from classifsae.concepts._shared import load_concepts
 from classifsae.concepts.base import METHODS, Coder, ConceptMethod, Concepts
 
-__all__ = ["METHODS", "Coder", "ConceptMethod", "Concepts", "LinearCoder", "Run"]
+__all__ = ["METHODS", "Coder", "ConceptMethod", "Concepts", "LinearCoder", "Run", "load_concepts"]

@@ -5,10 +5,13 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, final
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,6 +20,7 @@ from torch import nn
 from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
 from classifsae.bounds import Count, Seed
+from classifsae.concepts._card import Card, ConceptRow
 from classifsae.concepts._optimise import Run
 from classifsae.errors import (
     ClassifSAEWarning,
@@ -26,12 +30,30 @@ from classifsae.errors import (
     StorageError,
     one_line,
 )
+from classifsae.hub.sharing import publish
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.registry import ClassRegistry, import_object
-from classifsae.storage import Json, Manifest, finish, manifest_of, read_tensors, write_tensors, write_text
+from classifsae.storage import (
+    Json,
+    Manifest,
+    finish,
+    manifest_of,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from classifsae.tensors import Float, Int, Tail, Tensor, batches
+
+if TYPE_CHECKING:
+    import pandas
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
+CARD = "card.json"
+README = "README.md"
+FORMAT = 1
+"""Of concepts on the disk; raised when older versions can no longer read them."""
 _CURVES = TypeAdapter(dict[str, list[float]])
 _CHUNK = 8192
 _TINY = 1e-9
@@ -82,7 +104,7 @@ class Coder(nn.Module, ABC):
 
 
 @final
-class Concepts(nn.Module):
+class Concepts(Shown, nn.Module):
     """The m concepts that were kept, and the class that each belongs to.
 
     Args:
@@ -92,6 +114,7 @@ class Concepts(nn.Module):
         activation: mean |activation| of each concept on all sentences.
         source: where the hidden states came from; scores refuse states from elsewhere.
         method: name of the method that learned them.
+        card: what is said of them where they are shared, such as names; None: nothing.
     """
 
     kept: Int[Tensor, " m"]
@@ -108,9 +131,11 @@ class Concepts(nn.Module):
         source: Source,
         method: str,
         curves: dict[str, list[float]] | None = None,
+        card: Card | None = None,
     ) -> None:
         super().__init__()
         self.coder, self.source, self.method, self.curves = coder, source, method, curves or {}
+        self.card = card
         self.register_buffer("kept", kept)
         self.register_buffer("class_activation", class_activation)
         self.register_buffer("activation", activation)
@@ -119,6 +144,49 @@ class Concepts(nn.Module):
 
     def __len__(self) -> int:
         return len(self.kept)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name per concept: those of the card, else its latent's number."""
+        known = self.card.names if self.card else ()
+        return known or tuple(f"concept {latent}" for latent in self.kept.tolist())
+
+    def listed(self) -> list[ConceptRow]:
+        """A row per concept: its name, its class and how active it is."""
+        shares, classes = self.class_shares, self.segment_of.tolist()
+        labels = (self.card.label_names if self.card else ()) or [str(c) for c in range(shares.shape[1])]
+        columns = (
+            self.kept.tolist(),
+            self.names,
+            classes,
+            shares.amax(dim=1).tolist(),
+            self.activation.tolist(),
+        )
+        return [ConceptRow(j, name, labels[c], *rest) for j, name, c, *rest in zip(*columns, strict=True)]
+
+    def sheet(self) -> Sheet:
+        """What is shown: every concept with its class."""
+        title = f"Concepts: {len(self)} by {self.method}, of states of width {self.width}"
+        facts = (f"model {self.source.model[:12]}, layer {self.source.layer}",)
+        return Sheet(title, facts, ConceptRow._fields, self.listed(), "to_pandas()")
+
+    def to_pandas(self, activations: Activations | None = None) -> "pandas.DataFrame":
+        """A row per concept; of activations, a row per id and a column per concept.
+
+        Args:
+            activations: of the same classifier: its sentences are the rows, by their ids.
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        if activations is None:
+            return data_frame([row._asdict() for row in self.listed()], index="concept")
+        codes = codes_of(self, activations).cpu().numpy()
+        return data_frame(codes, index=activations.ids, columns=self.names)
+
+    @property
+    def width(self) -> int:
+        """d, of the states they are of."""
+        return len(self.origin())
 
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
         """Activations of the kept concepts."""
@@ -165,12 +233,21 @@ class Concepts(nn.Module):
         n_classes = self.class_activation.shape[1]
         return [[j for j in order if segment_of[j] == c] for c in range(n_classes)]
 
-    def save(self, folder: Path, *, inputs: str = "", facts: dict[str, Json] | None = None) -> Manifest:
-        """Write the concepts as an artefact.
+    def save(self, folder: str | Path, *, inputs: str = "", facts: dict[str, Json] | None = None) -> Manifest:
+        """Write the concepts as an artefact; with their card, if they have one, as JSON and to be read.
 
         Raises:
             StorageError: the folder cannot be written.
         """
+        return self._save(Path(folder), where=Path(folder).name, inputs=inputs, facts=facts)
+
+    def _save(
+        self, folder: Path, *, where: str, inputs: str = "", facts: dict[str, Json] | None = None
+    ) -> Manifest:
+        if self.card is not None:
+            made: dict[str, Json] = {"format": FORMAT, "version": version("classifsae")}
+            write_json(folder / CARD, made | self.card.model_dump(mode="json"))
+            write_text(folder / README, self.card.markdown(self, where=where, version=version("classifsae")))
         write_tensors(folder / TENSORS, self.state_dict())
         write_text(folder / CURVES, _CURVES.dump_json(self.curves).decode())
         kind = type(self.coder)
@@ -180,7 +257,57 @@ class Concepts(nn.Module):
             settings=self.coder.settings,
             source=self.source,
         )
-        return finish(folder, inputs=inputs, record=record.model_dump() | (facts or {}))
+        facts = record.model_dump() | (facts or {})
+        return finish(folder, inputs=inputs, record=facts, besides=(README,))  # which people edit on the Hub
+
+    def with_card(
+        self,
+        *,
+        names: Sequence[str] = (),
+        label_names: Sequence[str] = (),
+        backbone: str = "",
+        dataset: str = "",
+        scores: Mapping[str, float | None] | None = None,
+    ) -> Self:
+        """The same concepts with what goes with them where they are shared.
+
+        Args:
+            names: one per concept.
+            label_names: of the classes.
+            backbone, dataset: what to call the classifier and the data set.
+            scores: by name, as ``Scores.record()`` gives them.
+        Raises:
+            MismatchError: not one name for each concept, or each class.
+        """
+        card = Card(
+            names=tuple(names),
+            label_names=tuple(label_names),
+            backbone=backbone,
+            dataset=dataset,
+            scores=dict(scores or {}),
+        )
+        m, c = self.class_activation.shape
+        card.require_fit(n_concepts=m, n_classes=c)
+        same = copy(self)
+        same.card = card
+        return same
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Put the concepts on the Hub, as one commit: safetensors, manifest, and a model card.
+
+        Args:
+            repository: owner/name; made if there is none.
+            private: of one that is made.
+        Returns:
+            Address of the commit.
+        Raises:
+            HubError: the Hub cannot be reached, or does not let this token write there.
+        """
+        bundle = self if self.card else self.with_card()
+        with TemporaryDirectory() as folder:
+            bundle._save(Path(folder), where=repository)
+            said = f"{len(self)} concepts by {self.method}"
+            return publish(Path(folder), repository, private=private, message=said)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -204,7 +331,23 @@ class Concepts(nn.Module):
             source=record.source,
             method=record.method,
             curves=_CURVES.validate_json((folder / CURVES).read_bytes()),
+            card=_card_in(folder),
         )
+
+
+def _card_in(folder: Path) -> Card | None:
+    """The card of saved concepts, if they have one.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    file = folder / CARD
+    if not file.is_file():
+        return None
+    try:
+        return Card.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise StorageError(f"{file} is damaged ({one_line(error)}); save the concepts again.") from error
 
 
 class ConceptsRecord(BaseModel, extra="ignore"):

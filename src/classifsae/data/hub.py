@@ -30,7 +30,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> Mapping[
             f"cannot load {name!r} from the Hub ({type(error).__name__}: {why}); "
             f"check the name and the network; there is no file or folder of this name here."
         ) from error
-    return {str(split): partial(_table, f"{name} ({split})", rows) for split, rows in splits.items()}
+    return {str(split): partial(table_of, f"{name} ({split})", rows) for split, rows in splits.items()}
 
 
 def _require_reachable(name: str) -> None:
@@ -46,7 +46,8 @@ def _require_reachable(name: str) -> None:
         raise OSError("the Hub cannot be reached")
 
 
-def _table(where: str, rows: "datasets.Dataset") -> Table:
+def table_of(where: str, rows: "datasets.Dataset") -> Table:
+    """The rows of one split."""
     import datasets
 
     classes = {n: tuple(f.names) for n, f in rows.features.items() if isinstance(f, datasets.ClassLabel)}

@@ -1,9 +1,10 @@
 """load_dataset: from a name, a file, a folder or a description to a training and a test part."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,24 +17,40 @@ from classifsae.data.labels import (
     split_off,
     subsample,
 )
+from classifsae.data.memory import WHOLE, tables_in_memory
 from classifsae.data.planted import PlantedOptions, generate
 from classifsae.data.repeats import repeated_texts
 from classifsae.data.rows import NUMBERED, LabelledRows, listed, read_rows
-from classifsae.data.sources import find_tables, resolve
+from classifsae.data.sources import Tables, choose, find_tables, resolve, safe
+from classifsae.data.table import Table
 from classifsae.data.texts import Dataset, Texts
 from classifsae.errors import ConfigError, DataError, setting
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas
 
 PLANTED = "planted"
 
 DatasetSource = str | Path | Mapping[str, object] | DatasetConfig
 
 
-def load_dataset(source: DatasetSource, **overrides: object) -> Dataset:
-    """Load a data set by preset, Hub name, file, folder or YAML description.
+def load_dataset(
+    source: "DatasetSource | pandas.DataFrame | datasets.Dataset | datasets.DatasetDict | None" = None,
+    *,
+    texts: Iterable[object] | None = None,
+    labels: Iterable[object] | None = None,
+    **overrides: object,
+) -> Dataset:
+    """Load a data set by preset, Hub name, file, folder or YAML description, or take one that is in memory.
 
     Args:
-        source: a name or path, or a ``DatasetConfig``, or a mapping of its fields.
-        **overrides: fields of ``DatasetConfig`` that replace those of the source.
+        source: a name or path, or a ``DatasetConfig``, or a mapping of its fields; a pandas data frame, a
+            ``datasets.Dataset``, or a mapping of splits to these, such as a ``DatasetDict``.
+        texts: instead of a source: n texts.
+        labels: their labels: names, or indices.
+        **overrides: fields of ``DatasetConfig`` that replace those of the source; ``name`` is free to choose
+            where the data is in memory.
     Returns:
         A training and a test part; every row keeps its id and its original text.
     Raises:
@@ -41,8 +58,15 @@ def load_dataset(source: DatasetSource, **overrides: object) -> Dataset:
         ConfigError: options that cannot be.
         DataError: files, columns, texts or labels that cannot be used.
     """
-    name, config = resolve(_config(source, overrides))
-    train, test = _planted(config) if config.name == PLANTED else _labelled(name, config)
+    tables = tables_in_memory(source, texts=texts, labels=labels)
+    if tables is not None:
+        config = check_config({"name": "data", **overrides})
+        name, parts = safe(config.name), _in_memory(tables, config)
+        train, test = _labelled(name, config, parts)
+    else:
+        name, config = resolve(_config(source, overrides))
+        is_planted = config.name == PLANTED
+        train, test = _planted(config) if is_planted else _labelled(name, config, find_tables(config))
     check_classes(train.labels, train.label_names, where=f"{name}, training part")
     check_classes(test.labels, test.label_names, where=f"{name}, test part")
     train = _limited(train, config.max_train, "max_train", config.seed)
@@ -51,22 +75,36 @@ def load_dataset(source: DatasetSource, **overrides: object) -> Dataset:
     return Dataset.of(name, train, kept, notes)
 
 
-def _config(source: DatasetSource, overrides: Mapping[str, object]) -> DatasetConfig:
+def _in_memory(tables: Mapping[str, Callable[[], Table]], config: DatasetConfig) -> tuple[Tables, Tables]:
+    """The tables of both parts; none for a test part that is to be split off."""
+    if list(tables) != [WHOLE]:
+        return choose(tables, config, where=f"the data {config.name!r}")
+    if config.train or config.test:
+        raise ConfigError(
+            "train and test name splits, and there is one table; give both, such as "
+            "{'train': frame, 'test': frame}, or neither."
+        )
+    return {WHOLE: tables[WHOLE]()}, {}
+
+
+def _config(source: object, overrides: Mapping[str, object]) -> DatasetConfig:
     if isinstance(source, DatasetConfig):
         fields = source.stated()
     else:
+        if not isinstance(source, str | Path | Mapping):
+            raise ConfigError(
+                f"cannot load a data set from {type(source).__name__}; give a name or path, a pandas data "
+                f"frame, a datasets.Dataset or DatasetDict, or texts= and labels=."
+            )
         fields = dict(source) if isinstance(source, Mapping) else {"name": str(source)}
     return check_config({**fields, **overrides})
 
 
-def _labelled(name: str, config: DatasetConfig) -> tuple[Texts, Texts]:
+def _labelled(name: str, config: DatasetConfig, parts: tuple[Tables, Tables]) -> tuple[Texts, Texts]:
     """Both parts with class indices, split if there is no test part."""
     if config.options is not None:
         raise ConfigError(f"options is for {PLANTED} only, not for {config.name}; remove it.")
-    train, test = (
-        [read_rows(table, config, split=split) for split, table in part.items()]
-        for part in find_tables(config)
-    )
+    train, test = ([read_rows(table, config, split=split) for split, table in part.items()] for part in parts)
     _require_distinct_ids([*train, *test])
     require_one_reading([*train, *test])
     label_names = config.label_names or infer_label_names([*train, *test])

@@ -57,17 +57,27 @@ def read_rows(table: Table, config: DatasetConfig, *, split: str) -> LabelledRow
     Raises:
         DataError: a column is missing, or a text or label is missing or of the wrong type.
     """
-    label = _column(table, "label", config.label_column)
+    text, label = columns_of(table, config)
     concepts = _optional(table, "concepts", config.concepts_column)
     declared = table.class_names.get(label)
     return LabelledRows(
         where=table.where,
-        texts=_read(table, _column(table, "text", config.text_column), _text, what="text"),
+        texts=_read(table, text, _text, what="text"),
         labels=_read(table, label, _label, what="label"),
         ids=_ids(table, config.id_column, split=split),
         concepts=None if concepts is None else _read(table, concepts, _concepts, what="concepts"),
         class_names=None if declared is None else tuple(map(cleaned, declared)),
     )
+
+
+def columns_of(table: Table, config: DatasetConfig) -> tuple[str, str]:
+    """The columns of texts and of labels, those named or those with usual names.
+
+    Raises:
+        DataError: there is no such column; proposes one.
+    """
+    text = _column(table, "text", config.text_column)
+    return text, _column(table, "label", config.label_column)
 
 
 def read_texts(table: Table) -> tuple[str, ...]:
@@ -76,7 +86,7 @@ def read_texts(table: Table) -> tuple[str, ...]:
     Raises:
         DataError: no column has a usual name of texts, or a text is missing or no string.
     """
-    column = _usual(table, "text")
+    column = usual_column(table, "text")
     if column is None:
         raise DataError(
             f"{table.where}: which column holds the text? Columns: {listed(table.names)}; name it 'text'."
@@ -92,7 +102,7 @@ def listed(values: Iterable[str | int], *, most: int = 20) -> str:
     return (", ".join(shown) + more) or "none"
 
 
-def _usual(table: Table, what: str) -> str | None:
+def usual_column(table: Table, what: str) -> str | None:
     """The first column with a usual name, in any case."""
     by_case = {name.strip().lower(): name for name in reversed(table.names)}
     return next((by_case[name] for name in USUAL_NAMES[what] if name in by_case), None)
@@ -104,7 +114,7 @@ def _column(table: Table, what: str, given: str | None) -> str:
     Raises:
         DataError: there is none; proposes the closest name, else one that is not usual for something else.
     """
-    found = _usual(table, what) if given is None else given
+    found = usual_column(table, what) if given is None else given
     if found in table.names:
         return found
     usual = {name for names in USUAL_NAMES.values() for name in names}
@@ -118,7 +128,7 @@ def _column(table: Table, what: str, given: str | None) -> str:
 
 
 def _optional(table: Table, what: str, given: str | None) -> str | None:
-    return _usual(table, what) if given is None else _column(table, what, given)
+    return usual_column(table, what) if given is None else _column(table, what, given)
 
 
 def _read(table: Table, column: str, convert: Callable[[object], T | None], *, what: str) -> tuple[T, ...]:

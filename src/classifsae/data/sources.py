@@ -41,7 +41,7 @@ def resolve(config: DatasetConfig) -> tuple[str, DatasetConfig]:
         if _is_yaml(described.name):
             raise ConfigError(f"{path}: name is another YAML file, {described.name}; name the data itself.")
         name, resolved = resolve(config.over(described))
-        return (name if _is_file(described.train) else _safe(path.stem)), resolved
+        return (name if _is_file(described.train) else safe(path.stem)), resolved
     preset = PRESETS.find(config.name)
     if preset is not None and not _is_path(config.name):
         return preset.stem, config.over(read_config(preset))
@@ -64,7 +64,7 @@ def find_tables(config: DatasetConfig) -> tuple[Tables, Tables]:
         return _from_folder(path, config)
     if _is_path(config.name):
         raise no_such_file(path)
-    return _choose(_from_hub(config), config, where=config.name)
+    return choose(_from_hub(config), config, where=config.name)
 
 
 def _from_files(path: Path, config: DatasetConfig) -> tuple[Tables, Tables]:
@@ -84,10 +84,10 @@ def _from_folder(folder: Path, config: DatasetConfig) -> tuple[Tables, Tables]:
         )
     if (config.train or "train").split("+")[0] in by_split:
         openers = {split: partial(read_table, path) for split, path in by_split.items()}
-        return _choose(openers, config, where=str(folder))
+        return choose(openers, config, where=str(folder))
     if any(folder.rglob("*.parquet")) or (folder / "README.md").is_file():
         tables = read_hub(str(folder), config=config.config, revision=None)
-        return _choose(tables, config, where=str(folder))
+        return choose(tables, config, where=str(folder))
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
     raise DataError(
         f"{folder} holds no file of the training split {config.train or 'train'!r} (such as train.csv; "
@@ -95,8 +95,12 @@ def _from_folder(folder: Path, config: DatasetConfig) -> tuple[Tables, Tables]:
     )
 
 
-def _choose(openers: Mapping[str, Opener], config: DatasetConfig, *, where: str) -> tuple[Tables, Tables]:
-    """Read the splits that were asked for; the test part is split off where ``train`` is the only split."""
+def choose(openers: Mapping[str, Opener], config: DatasetConfig, *, where: str) -> tuple[Tables, Tables]:
+    """Read the splits that were asked for; the test part is split off where ``train`` is the only split.
+
+    Raises:
+        DataError: there is no such split.
+    """
     train = config.train or "train"
     test = config.test or ("" if set(openers) == {train} else "test")
     chosen: list[Tables] = []
@@ -164,11 +168,12 @@ def _short_name(config: DatasetConfig) -> str:
     """A name for tables and folders: the file's or folder's, or the Hub's without its owner."""
     path = Path(config.name).expanduser()
     if _is_file(config.train):
-        return _safe(config.name)
+        return safe(config.name)
     real = Path(os.path.realpath(path))  # which takes a loop of links as it is
     stem = real.stem if path.is_file() else real.name
-    return _safe(stem if config.config is None else f"{stem}_{config.config}")
+    return safe(stem if config.config is None else f"{stem}_{config.config}")
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
+    """A name without what folders may not have in theirs."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"

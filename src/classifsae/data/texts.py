@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from classifsae.errors import ConfigError, DataError
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.storage import fingerprint
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
-class Texts:
+class Texts(Shown):
     """n labelled texts, untouched, in the order of their source.
 
     Attributes:
@@ -37,6 +41,15 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def sheet(self) -> Sheet:
+        """What is shown: how many texts each class has, and the first of them."""
+        rows = [
+            (name, self.labels.count(c), self.texts[self.labels.index(c)] if c in self.labels else None)
+            for c, name in enumerate(self.label_names)
+        ]
+        title = f"Texts: {len(self):,} of {len(self.label_names)} classes"
+        return Sheet(title, heads=("class", "texts", "the first"), rows=rows)
+
     @cached_property
     def identity(self) -> str:
         """Fingerprint of the rows: texts, labels, ids and label names."""
@@ -55,7 +68,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Shown):
     """A training and a test part with the same classes.
 
     Attributes:
@@ -75,6 +88,29 @@ class Dataset:
         """A data set whose parts carry the fingerprint of both."""
         identity = fingerprint(train.identity, test.identity)
         return cls(name, replace(train, dataset=identity), replace(test, dataset=identity), notes)
+
+    def sheet(self) -> Sheet:
+        """What is shown: sizes by class, an example of each, and the notes."""
+        train, test = self.train, self.test
+        rows = [
+            (name, train.labels.count(c), test.labels.count(c), train.texts[train.labels.index(c)])
+            for c, name in enumerate(self.label_names)
+        ]
+        title = f"Dataset {self.name}: {len(train):,} training and {len(test):,} test texts"
+        return Sheet(title, self.notes, ("class", "training", "test", "the first"), rows, "label_names")
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per text: its id, part, text and label.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = [
+            {"id": row_id, "part": part, "text": text, "label": self.label_names[label]}
+            for part, texts in (("train", self.train), ("test", self.test))
+            for row_id, text, label in zip(texts.ids, texts.texts, texts.labels, strict=True)
+        ]
+        return data_frame(rows, index="id")
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -19,10 +19,13 @@ from classifsae.explaining.contributions import contributions_of
 from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
 from classifsae.metrics.shapley import MOST_CONCEPTS
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.storage import Json
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
+    import pandas
+
     from classifsae.classifier.classifier import Classifier
 
 MOST_SETS = 1 << 12
@@ -180,7 +183,7 @@ class Appearance:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Shown):
     """What decides one text.
 
     Attributes:
@@ -205,6 +208,37 @@ class Explanation:
     flip: Flip
     appearance: Appearance | None
     words: tuple[WordEffect, ...] | None
+
+    def __repr__(self) -> str:
+        from classifsae.explaining.terminal import plain
+
+        return plain(self)
+
+    def sheet(self) -> Sheet:
+        """What is shown in a notebook: the answer, and every concept that fired."""
+        from classifsae.explaining.terminal import sheet
+
+        return sheet(self)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per concept that fired, by its number: activation, share, effect, what it adds to classes.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = [
+            {
+                "concept": fired.latent,
+                "name": fired.name,
+                "activation": fired.activation,
+                "share": fired.share,
+                "without": fired.without.label,
+                "change": fired.change,
+                **{f"adds to {label}": value for label, value in fired.contributions.items()},
+            }
+            for fired in self.concepts
+        ]
+        return data_frame(rows, index="concept")
 
     @property
     def by_absence(self) -> bool:
@@ -289,9 +323,9 @@ def explain(
 
 
 def names_of(concepts: Concepts, descriptions: Sequence[Description]) -> tuple[str, ...]:
-    """A name per concept, in their order: from its description, else its latent's number."""
+    """A name per concept, in their order: from its description, else its own."""
     known = {d.latent: d.name for d in descriptions}
-    return tuple(known.get(latent, f"concept {latent}") for latent in concepts.kept.tolist())
+    return tuple(known.get(*pair) for pair in zip(concepts.kept.tolist(), concepts.names, strict=True))
 
 
 @dataclass(frozen=True)

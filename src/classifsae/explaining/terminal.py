@@ -1,16 +1,19 @@
 """An explanation for the terminal: the text, the answer, the concepts behind it, and what would change it."""
 
 from collections.abc import Sequence
+from io import StringIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from classifsae.explaining.explainer import Carrier, Explanation, Fired, Prediction
+from classifsae.notebook import Sheet, short
 
 MINUS = "\N{MINUS SIGN}"
+_PLAIN_WIDTH = 100
 SHOWN_CONCEPTS, SHOWN_WORDS, SHOWN_CHARACTERS, SHOWN_CLASSES = 10, 3, 600, 5
 
 BOLD = 0.05
@@ -48,6 +51,33 @@ def printed(explanation: Explanation, *, legend: bool = False) -> RenderableType
         of_words = LEGEND_OF_WORDS if explanation.words is not None else ""
         parts += [Text(LEGEND + of_words, style="dim")]
     return Group(*parts, "")
+
+
+def plain(explanation: Explanation) -> str:
+    """An explanation as lines of text without colours, as ``repr`` gives it."""
+    console = Console(file=StringIO(), width=_PLAIN_WIDTH, color_system=None)
+    with console.capture() as captured:
+        console.print(printed(explanation), highlight=False)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def sheet(explanation: Explanation) -> Sheet:
+    """The same as the sheet of a notebook."""
+    listed, folded = _ordered(explanation)
+    rows = [
+        (
+            concept.name,
+            f"{concept.share:.0f} %",
+            ", ".join(_pulls(concept)) if concept.contributions else "",
+            _top(concept.without),
+            _listed(concept.carriers[:SHOWN_WORDS]) if explanation.words is not None else "",
+        )
+        for concept in listed
+    ]
+    facts = [*_answers(explanation), *_says_class(folded), *([Text(_flip(explanation))] if rows else [])]
+    heads = ("concept", "share", "for, against", "without it", "words")
+    title = short(explanation.text, most=SHOWN_CHARACTERS)
+    return Sheet(title, tuple(fact.plain for fact in facts), heads, rows, "to_pandas()")
 
 
 def _ordered(explanation: Explanation) -> tuple[list[Fired], list[Fired]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from classifsae.errors import DataError, StorageError
+from classifsae.notebook import Shown
 from classifsae.storage import Manifest, finish, manifest_of, read_tensors, write_tensors
 from classifsae.tensors import Float, Int, Tensor
 
@@ -14,7 +15,7 @@ _UNIT = 1e-3
 
 
 @dataclass(frozen=True)
-class Sentences:
+class Sentences(Shown):
     """n texts with their embeddings, one row each, in data-set order.
 
     Attributes:

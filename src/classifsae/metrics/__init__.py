@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
@@ -14,11 +14,15 @@ from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics._resampling import sampling_errors, stability_over_samples
 from classifsae.metrics._stability import stability, stability_over
-from classifsae.metrics.base import METRICS, Metric, Result, Score
+from classifsae.metrics.base import METRICS, Metric, Result, Score, number
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.tensors import OnStep, Tail
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "METRICS",
@@ -65,7 +69,7 @@ def shortcomings(flat: Mapping[str, float | None], lost: Sequence[str]) -> tuple
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Shown):
     """All scores of one method on one test set.
 
     Attributes:
@@ -119,6 +123,26 @@ class Scores:
     def flat(self) -> list[Score]:
         """Every number of every metric."""
         return [score for result in self.results.values() for score in result.scores()]
+
+    def sheet(self) -> Sheet:
+        """What is shown: the numbers with what they say."""
+        rows = [(s.name, s.value, s.quantity.unit, s.quantity.says) for s in self.flat()]
+        title = f"Scores: {len(rows)} by {', '.join(self.results)}"
+        return Sheet(title, heads=("score", "value", "unit", "says"), rows=rows, more="to_pandas()")
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per score, with its value, unit, range, which way is better, and what it says.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = [{"score": s.name, "value": s.value, **asdict(s.quantity)} for s in self.flat()]
+        return data_frame(rows, index="score")
+
+    def record(self) -> dict[str, int | float | None]:
+        """Every number by name, None where it is undefined, and the standard errors that were asked for."""
+        numbers: dict[str, int | float | None] = {score.name: number(score.value) for score in self.flat()}
+        return numbers | {f"{name}_error": error for name, error in self.errors.items()}
 
 
 def score(

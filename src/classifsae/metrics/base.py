@@ -12,6 +12,7 @@ from classifsae.bottleneck import Evaluation
 from classifsae.errors import ConfigError
 from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
+from classifsae.notebook import Sheet, Shown
 from classifsae.registry import ClassRegistry
 from classifsae.storage import Json
 
@@ -71,7 +72,7 @@ class OfConcept:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """The outcome of one metric: a dataclass whose numbers are ``Annotated[float, Quantity(...)]``.
 
     A field ``Annotated[Mapping[int, float], Quantity(...)]`` gives one number per key; every other
@@ -86,6 +87,11 @@ class Result:
                 yield from (Score(f"{name}_{key}", number, quantity) for key, number in value.items())
             else:
                 yield Score(name, value, quantity)
+
+    def sheet(self) -> Sheet:
+        """What is shown: the numbers with what they say."""
+        rows = [(s.name, s.value, s.quantity.unit, s.quantity.says) for s in self.scores()]
+        return Sheet(type(self).__name__, heads=("score", "value", "unit", "says"), rows=rows)
 
     def as_json(self) -> dict[str, Json]:
         """Everything: each number with its unit, range and meaning, and the details."""

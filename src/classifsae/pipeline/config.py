@@ -35,7 +35,7 @@ from classifsae.data.sources import anchored, resolve
 from classifsae.errors import ClassifSAEError, ConfigError, one_line, setting
 from classifsae.meaning.llm import NameOptions
 from classifsae.meaning.words import WordOptions
-from classifsae.registry import canonical, known_name
+from classifsae.registry import PresetRegistry, canonical, known_name
 from classifsae.yaml_files import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ T = TypeVar("T")
 NAMED = {"backbone": "model", "dataset": "name"}
 """Options that may be a name or a mapping, and the field of the mapping that holds the name."""
 
+EXPERIMENTS = PresetRegistry("experiment", "experiments")
 _EXAMPLE = setting("seeds", [1, 2, 3])
 PLACES = ("{dataset}", "{backbone}")
 """What a path of a run may hold: places for the names of its data set and backbone."""
@@ -276,7 +277,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
     """Read an experiment file and change it by ``key=value`` settings.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or the name of one that comes with the package, such as "demo".
         settings: such as ``seeds=[1,2]`` or ``methods.sae.top_k=20``; values are YAML. Naming a
             ``dataset`` or ``backbone`` keeps the other fields of their mappings. A value, unless it is
             a mapping, stands whatever the file's exceptions say.
@@ -285,8 +286,17 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
     Raises:
         ConfigError: anything that is wrong with it, all of it in one message.
     """
-    tree = read_tree(path)
-    changes = dict(map(_change, settings))
+    return experiments_of(read_tree(path), dict(map(_change, settings)), where=str(path))
+
+
+def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment, ...]:
+    """The experiments of a tree of options that is changed, as :func:`load_experiment` says.
+
+    Args:
+        where: what messages call it.
+    Raises:
+        ConfigError: anything that is wrong with it, all of it in one message.
+    """
     for key, value in changes.items():
         assign(tree, key, value)
     points = list(expand(tree))
@@ -296,7 +306,7 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> tuple[Experimen
         raise ConfigError(
             "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
         )
-    return tuple(_checked(point, where=str(path)) for point in points)
+    return tuple(_checked(point, where=where) for point in points)
 
 
 def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:
@@ -332,21 +342,28 @@ def _final(changes: Tree, tree: Tree) -> list[tuple[str, JsonValue]]:
 
 
 def read_tree(path: Path, *, seen: tuple[Path, ...] = ()) -> Tree:
-    """The file with what it extends underneath.
+    """The file, or the experiment of this name where there is no such file, with what it extends underneath.
 
     Raises:
         ConfigError: it cannot be read, is not a mapping, or extends itself.
     """
-    path = path.expanduser().resolve()
+    path = _file_of(path.expanduser()).resolve()
     if path in seen:
         raise ConfigError(f"{path.name} extends itself through {' > '.join(p.name for p in seen)}.")
-    tree = read_yaml(path, what="the experiment file")
+    cure = f"a YAML file, or one of {', '.join(EXPERIMENTS.names())}"
+    tree = read_yaml(path, what="the experiment file", cure=cure)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must be a mapping of options, such as 'dataset: planted'.")
     base = tree.pop("extends", None)
     if base is None:
         return tree
     return merge(read_tree(path.parent / str(base), seen=(*seen, path)), tree)
+
+
+def _file_of(path: Path) -> Path:
+    """The path, or the file of the packaged experiment that a name without an extension stands for."""
+    preset = None if path.suffix or path.is_file() else EXPERIMENTS.find(path.name)
+    return path if preset is None else preset
 
 
 def merge(base: Tree, top: Tree) -> Tree:

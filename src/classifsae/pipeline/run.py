@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import TypeAdapter
 
@@ -22,6 +22,7 @@ from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, D
 from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
+from classifsae.notebook import Sheet, Shown, data_frame
 from classifsae.pipeline.checks import (
     check_encoder,
     check_for_names,
@@ -59,9 +60,14 @@ from classifsae.pipeline.stages import (
     typical,
 )
 from classifsae.reporting.figures.figures import fonts_of
-from classifsae.reporting.tables.table import markdown
+from classifsae.reporting.tables.table import markdown, sheet
 from classifsae.storage import Manifest, clear, manifest_of
 from classifsae.tensors import OnStep
+
+if TYPE_CHECKING:
+    import pandas
+
+    from classifsae.concepts import Concepts
 
 _RECORD = TypeAdapter(Record)
 _NOTES = TypeAdapter(list[str])
@@ -81,7 +87,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Shown):
     """What a run leaves behind.
 
     Attributes:
@@ -99,6 +105,30 @@ class Outcome:
     n_kept: int
     notes: list[str]
     failures: list[str]
+
+    def sheet(self) -> Sheet:
+        """What is shown: the scores of every method, as in the run's table."""
+        title = f"Run {self.folder}: {self.n_done} stages done, {self.n_kept} up to date"
+        return sheet(self.records, title=title, notes=self.notes)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per method and seed, with all scores.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return data_frame(self.records)
+
+    def concepts(self, method: str | None = None, seed: int | None = None) -> "Concepts":
+        """The concepts of one method and seed, with names and scores, as :func:`concepts_of` finds them.
+
+        Raises:
+            StorageError: the run stopped before it had concepts.
+            ConfigError: there are no such concepts.
+        """
+        from classifsae.pipeline.share import concepts_of
+
+        return concepts_of(self.folder, method=method, seed=seed)
 
 
 def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None = None) -> Outcome:

@@ -8,6 +8,7 @@ runs/<dataset>/<backbone>/
     simulatability/  effects/  mistakes/           each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
+    given/<kind>/<name>/                           texts, or a classifier, that were in memory
 
 No other module joins paths of a run. What is inside the folder of a stage belongs to the artefact there, such
 as ``Concepts``, which reads and writes it.
@@ -126,6 +127,10 @@ class RunFolder:
     def of(cls, experiment: Experiment) -> Self:
         """The folder of an experiment, by the names of its data set and backbone; reads no data."""
         return cls(experiment.folder(resolve(experiment.dataset)[0], experiment.backbone.name))
+
+    def given(self, kind: Literal["texts", "classifier"], name: str) -> Path:
+        """Texts or a classifier of this name that were in memory."""
+        return self.path / "given" / kind / name
 
     def activations(self, split: Split) -> Path:
         """Activations of one split."""

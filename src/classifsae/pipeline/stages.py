@@ -331,8 +331,6 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
     n_halves = work.experiment.n_halves
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.metrics.base import number
-
         scores = cs.score(
             work.concepts(which),
             work.tail,
@@ -343,9 +341,7 @@ def score(work: Work, which: FitName, *, concepts: str, test: str, sentences: st
             on_step=on_step,
         )
         work.folder.write_scores(which, {n: result.as_json() for n, result in scores.results.items()})
-        flat = {score.name: number(score.value) for score in scores.flat()}
-        flat |= {f"{name}_error": error for name, error in scores.errors.items()}
-        facts = ScoreFacts(flat=flat, lost=tuple(scores.lost_classes))
+        facts = ScoreFacts(flat=scores.record(), lost=tuple(scores.lost_classes))
         finish(folder, inputs=inputs, record=facts.model_dump(mode="json"))
 
     errors = (n_halves,) if n_halves else ()
@@ -555,7 +551,6 @@ def simulate(work: Work, which: FitName, *, concepts: str, names: str, test: str
     def make(inputs: str, on_step: "OnStep | None") -> None:
         from classifsae.meaning.legend import Legend
         from classifsae.meaning.names import load_names
-        from classifsae.metrics.base import number
         from classifsae.metrics.simulatability import SimulatabilityResult
 
         found, held = work.concepts(which), work.held_out
@@ -582,10 +577,8 @@ def simulate(work: Work, which: FitName, *, concepts: str, names: str, test: str
             n_halves=0 if work.reader else experiment.n_halves,
             on_step=on_step,
         )
-        flat: dict[str, Json] = {score.name: number(score.value) for score in scores.flat()}
-        flat |= {f"{name}_error": error for name, error in scores.errors.items()}
         facts = NameFacts(
-            scores=flat,
+            scores=scores.record(),
             by_metric={name: result.as_json() for name, result in scores.results.items()},
             failure=next(r.failure for r in scores.results.values() if isinstance(r, SimulatabilityResult)),
         )

@@ -13,6 +13,7 @@ from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
+from classifsae.notebook import Sheet, Shown
 from classifsae.reporting.figures.figures import figures as pictures
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import Fit, build
@@ -21,7 +22,7 @@ from classifsae.reporting.page.content import About, RunReport
 from classifsae.reporting.page.page import page
 from classifsae.reporting.tables.formats import save_tables
 from classifsae.reporting.tables.runs import RunGroup
-from classifsae.reporting.tables.table import Record, caption
+from classifsae.reporting.tables.table import Record, caption, sheet
 from classifsae.storage import write_bytes, write_text
 from classifsae.tensors import OnStep, Tail
 
@@ -29,7 +30,7 @@ PAGE, FIGURES = "index.html", "figures"
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """A report that is ready to be written.
 
     Attributes:
@@ -37,6 +38,10 @@ class Report:
     """
 
     content: RunReport
+
+    def sheet(self) -> Sheet:
+        """What is shown: the table of the methods."""
+        return sheet(self.content.records, title="Report, to be written: save(folder)")
 
     def save(self, folder: str | Path, *, figures: bool = False, on_step: OnStep | None = None) -> Path:
         """Write ``index.html`` and ``table.*``; returns the page's path.

@@ -5,7 +5,7 @@ import yaml
 
 from classifsae.errors import ConfigError
 from classifsae.metrics.coherence import Coherence
-from classifsae.pipeline.config import Experiment, assign, expand, load_experiment, merge
+from classifsae.pipeline.config import EXPERIMENTS, Experiment, assign, expand, load_experiment, merge
 
 BASE = {"backbone": "minilm", "dataset": "planted", "methods": {"classifsae": {}, "sae": {"top_k": 4}}}
 
@@ -235,3 +235,28 @@ def test_the_language_of_words_goes_to_every_metric_that_reads_them(tmp_path: Pa
     assert coherence.words.language == point.words.language == "none"
     with pytest.raises(ConfigError, match=r"words.language: .*must be none or one of ar, .* got 'xx'"):
         load(tmp_path, "words.language=xx")
+
+
+def test_a_name_is_a_packaged_experiment_where_there_is_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (packaged,) = load_experiment(Path("demo"))
+    assert packaged.dataset.name == "planted"
+    Path("own").write_text(yaml.safe_dump(BASE | {"n_concepts": 7}))
+    assert load_experiment(Path("own"))[0].n_concepts == 7
+    (extended,) = load(tmp_path, extends="demo")
+    assert "kmeans" in extended.methods
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names())
+def test_every_packaged_experiment_loads_and_says_what_it_is(name: str):
+    assert load_experiment(Path(name), ["backbone=minilm", "dataset=planted"] if name == "own" else [])[
+        0
+    ].methods
+    assert EXPERIMENTS.about(name)
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"give the path of a YAML file, or one of .*demo"):
+        load_experiment(tmp_path / "demoo")

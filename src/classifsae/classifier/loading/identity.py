@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from classifsae.classifier.loading.loaded import FACTS
 from classifsae.hub.files import folder_with, locate
 from classifsae.storage import fingerprint, hash_file
 
@@ -12,12 +13,13 @@ _READ = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
 
 class _Stated(BaseModel, extra="ignore"):
-    """What a configuration says: that of a model of its classes, that of peft's adapter of its model."""
+    """What a configuration says: that of a model, or ``classifier.json``, of classes; peft's of a model."""
 
     id2label: dict[int, str] = {}
     num_labels: int = 2
     architectures: tuple[str, ...] = ()
     base_model_name_or_path: str | None = None
+    label_names: tuple[str, ...] = ()
 
 
 def identity_of_files(model: str) -> str | None:
@@ -53,6 +55,8 @@ def stated_labels(model: str, revision: str | None) -> tuple[str, ...] | None:
     folder = folder_with(model, "config.json", revision=revision)
     if folder is None:
         return None
+    if saved := _stated(folder / FACTS).label_names:
+        return saved
     stated = _stated(folder / "config.json")
     if not stated.id2label and any(
         name.endswith("ForSequenceClassification") for name in stated.architectures

@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
@@ -22,7 +23,12 @@ from classifsae.classifier.loading.configuration import (
     set_labels,
 )
 from classifsae.classifier.loading.loaded import Loaded
-from classifsae.classifier.loading.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+from classifsae.classifier.loading.tokenizer import (
+    check_vocabulary,
+    load_tokenizer,
+    settings_in,
+    train_tokenizer,
+)
 from classifsae.classifier.reading.reader import answer_words, template_of
 from classifsae.data.prompt import TEXT, fill
 from classifsae.data.texts import Texts
@@ -50,6 +56,33 @@ def load_trained(config: BackboneConfig, device: torch.device) -> Loaded:
             f"(and {len(missing) - 1} more); fine-tune it first (tuning: full)."
         )
     return loaded
+
+
+def in_memory(model: object, tokenizer: object, *, kind: Kind | None, name: str) -> Loaded:
+    """A trained classifier that was loaded by transformers already.
+
+    Args:
+        kind: None: that of the model's class.
+        name: what messages call it.
+    Raises:
+        ConfigError: it is no such model, is wrapped in another, or has no fast tokenizer.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise ConfigError(
+            f"{name} is a {type(model).__name__}, no model of transformers; give a sequence classifier or "
+            f"causal language model (one of peft after merge_and_unload())."
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(f"{name}: the tokenizer is a {type(tokenizer).__name__}; give a fast tokenizer.")
+    made_as = type(model).__name__
+    if kind is None and not made_as.endswith(("ForSequenceClassification", "ForCausalLM", "LMHeadModel")):
+        raise ConfigError(f"{name} is a {made_as}; give a sequence classifier or a causal language model.")
+    found = kind or ("encoder" if made_as.endswith("ForSequenceClassification") else "decoder")
+    check_task(model.config, name=name)
+    check_vocabulary(model, tokenizer, name=name)
+    labels = class_names(model.config, name=name) if found == "encoder" else ()
+    settings = settings_in(model.config.to_diff_dict(), tokenizer)
+    return Loaded(model, tokenizer, found, labels, settings=settings)
 
 
 def load_untrained(config: BackboneConfig, label_names: Sequence[str], device: torch.device) -> Loaded:

@@ -70,6 +70,11 @@ def settings_of(config: BackboneConfig, tokenizer: PreTrainedTokenizerFast, adap
     written, _ = PreTrainedConfig.get_config_dict(
         location, revision=config.revision, local_files_only=only_local(location)
     )
+    return settings_in(written, tokenizer, adapter)
+
+
+def settings_in(written: dict[str, Json], tokenizer: PreTrainedTokenizerFast, adapter: Json = None) -> str:
+    """The same of a configuration as it would stand in its file."""
     pipeline: dict[str, Json] = json.loads(tokenizer.backend_tokenizer.to_str())
     return fingerprint(
         without(written, "transformers_version", "_name_or_path"),

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from classifsae.notebook import Sheet
 from classifsae.reporting.tables.columns import Column, columns_of
 from classifsae.storage import Json
 
@@ -249,6 +250,14 @@ class TerminalTable:
 def terminal(records: Sequence[Record], *, notes: Sequence[str], title: str = "") -> TerminalTable:
     """The table for a terminal, with its caption above and notes below; what does not fit is named."""
     return TerminalTable(records, notes, title or caption(records))
+
+
+def sheet(records: Sequence[Record], *, title: str, notes: Sequence[str] = ()) -> Sheet:
+    """The table as the sheet of a notebook."""
+    columns = columns_of(records)
+    heads = ("method", *(f"{column.title} {column.arrow}".strip() for column in columns))
+    body = [(row.method, *map(str, row.cells)) for row in rows(records, columns)]
+    return Sheet(title, tuple(notes), heads, body)
 
 
 def markdown(records: Sequence[Record], *, notes: Sequence[str]) -> str:

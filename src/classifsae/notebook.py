@@ -1,0 +1,151 @@
+"""How objects show themselves in one screen, as text and in a notebook, and as data frames."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields
+from html import escape
+from typing import TYPE_CHECKING
+
+from classifsae.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas
+    from numpy.typing import NDArray
+
+MOST_ROWS, MOST_FACTS, MOST_CHARACTERS = 20, 12, 60
+_MOST_ITEMS = 3
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is shown of an object: a title, some lines, a table of its beginning.
+
+    Attributes:
+        title: what it is, in a line.
+        facts: a line each.
+        heads: of the columns.
+        rows: all of them; the first are shown.
+        more: how to have the others.
+    """
+
+    title: str
+    facts: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    rows: Sequence[Sequence[Value]] = ()
+    more: str = ""
+
+    def text(self) -> str:
+        """As lines, the columns below each other."""
+        lines = [self.title, *(f"  {fact}" for fact in self._facts())]
+        if self.rows:
+            table = [self.heads, *self._cells()]
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            lines += [
+                "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                for row in table
+            ]
+        return "\n".join([*lines, *(f"  {line}" for line in self._rest())])
+
+    def html(self) -> str:
+        """As HTML; every text is escaped."""
+        parts = [f"<p><strong>{escape(self.title)}</strong></p>"]
+        parts += [f"<p>{escape(fact)}</p>" for fact in self._facts()]
+        if self.rows:
+            head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.heads)
+            body = "".join(
+                f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._cells()
+            )
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts += [f"<p><small>{escape(line)}</small></p>" for line in self._rest()]
+        return f"<div>{''.join(parts)}</div>"
+
+    def _facts(self) -> list[str]:
+        left = len(self.facts) - MOST_FACTS
+        return [*self.facts[:MOST_FACTS], *([f"and {left} more"] if left > 0 else [])]
+
+    def _cells(self) -> list[list[str]]:
+        return [[shown(value) for value in row] for row in self.rows[:MOST_ROWS]]
+
+    def _rest(self) -> list[str]:
+        left = len(self.rows) - MOST_ROWS
+        return [f"and {left} more{f': {self.more}' if self.more else ''}"] if left > 0 else []
+
+
+class Shown:
+    """An object that shows itself as a sheet."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls):  # what dataclasses would otherwise write
+            cls.__repr__ = Shown.__repr__  # type: ignore[method-assign]
+
+    def sheet(self) -> Sheet:
+        """What is shown: by default the fields of a dataclass, each in a few words."""
+        names = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        facts = tuple(f"{name}: {brief(getattr(self, name))}" for name in names)
+        return Sheet(type(self).__name__, facts)
+
+    def __repr__(self) -> str:
+        return self.sheet().text()
+
+    def _repr_html_(self) -> str:
+        return self.sheet().html()
+
+
+def shown(value: Value) -> str:
+    """A value in a cell: four digits of a number, the beginning of a text, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | str):
+        return short(str(value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def short(text: str, *, most: int = MOST_CHARACTERS) -> str:
+    """A text on one line, its beginning if it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def brief(value: object) -> str:
+    """Any value in a few words, such as how many there are and of what shape."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return shown(value)
+    shape = getattr(value, "shape", None)  # of tensors and arrays, whose libraries are not imported for this
+    if shape is not None:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    if isinstance(value, Mapping | Sequence | AbstractSet):
+        if len(value) > _MOST_ITEMS or not all(isinstance(item, str | int | float) for item in value):
+            return f"{len(value):,}"
+        return ", ".join(map(brief, value)) or "none"
+    return short(repr(value).partition("\n")[0])
+
+
+def data_frame(
+    rows: "Sequence[Mapping[str, object]] | NDArray[np.float32]",
+    *,
+    index: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> "pandas.DataFrame":
+    """A data frame of these rows.
+
+    Args:
+        rows: mappings, or an array.
+        index: name of the column that names the rows, or their names.
+        columns: names, of an array.
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    try:
+        from pandas import DataFrame
+    except ImportError as error:
+        raise ConfigError('data frames need pandas; pip install "classifsae[pandas]".') from error
+    if columns is None and isinstance(index, str) and not len(rows):
+        columns = [index]
+    frame = DataFrame(rows, columns=None if columns is None else list(columns))
+    if isinstance(index, str):
+        return frame.set_index(index)
+    return frame if index is None else frame.set_axis(list(index))

@@ -1,0 +1,120 @@
+"""Shared concepts: what is written beside them, and what is refused when they are read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from classifsae.activations import Activations
+from classifsae.concepts import Concepts, load_concepts
+from classifsae.concepts.kmeans import KMeans
+from classifsae.errors import ConfigError, MismatchError, StorageError
+from classifsae.storage import MANIFEST
+
+CARD = {
+    "names": ["oil", "a|b", "war", "chip"],
+    "label_names": ["x", "y", "z"],
+    "backbone": "minilm",
+    "dataset": "news",
+    "scores": {"recovery_accuracy": 0.98765, "stability": None},
+}
+
+
+@pytest.fixture(scope="module")
+def plain(train: Activations, tail: nn.Linear) -> Concepts:
+    return KMeans(n_concepts=4).fit(train, tail)
+
+
+@pytest.fixture
+def folder(plain: Concepts, tmp_path: Path) -> Path:
+    plain.with_card(**CARD).save(tmp_path / "shared")
+    return tmp_path / "shared"
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_numbers_names_and_scores_survive_the_disk(plain: Concepts, folder: Path, train: Activations):
+    back = load_concepts(folder)
+    assert torch.equal(back.encode(train.hidden), plain.encode(train.hidden))
+    assert back.names == tuple(CARD["names"])
+    assert back.card.scores == CARD["scores"]
+    assert back.source == plain.source
+
+
+def test_concepts_without_a_card_are_as_before_and_can_be_loaded(plain: Concepts, tmp_path: Path):
+    plain.save(tmp_path / "plain")
+    assert {file.name for file in (tmp_path / "plain").iterdir()} == {
+        "concepts.safetensors", "curves.json", "manifest.json"
+    }  # fmt: skip
+    assert load_concepts(tmp_path / "plain").names == tuple(f"concept {j}" for j in plain.kept.tolist())
+
+
+def test_the_model_card_has_a_row_for_every_concept_and_score(plain: Concepts, folder: Path):
+    lines = (folder / "README.md").read_text().splitlines()
+    assert lines[0] == "---"
+    assert "# 4 concepts of minilm on news" in lines
+    (row,) = [line for line in lines if "a\\|b" in line]
+    latent, _, label, share, activation = (
+        cell.strip() for cell in row.replace("\\|", "").strip("|").split("|")
+    )
+    assert int(latent) == int(plain.kept[1])
+    assert label == "xyz"[plain.segment_of[1]]
+    assert share == f"{100 * plain.class_shares[1].max():.0f} %"
+    assert activation == f"{plain.activation[1].item():.3g}"
+    assert "| recovery_accuracy | 0.9877 |" in lines
+    assert "| stability |  |" in lines
+
+
+def test_a_card_has_a_name_for_each(plain: Concepts):
+    with pytest.raises(MismatchError, match="1 names are given for 4; give one for each"):
+        plain.with_card(names=["one"])
+    with pytest.raises(MismatchError, match="2 label_names are given for 3"):
+        plain.with_card(label_names=["a", "b"])
+    assert plain.card is None
+
+
+def test_a_readme_may_be_edited_and_nothing_else(folder: Path):
+    (folder / "README.md").write_text("Ours.")
+    assert len(load_concepts(folder)) == 4
+    tensors = folder / "concepts.safetensors"
+    raw = bytearray(tensors.read_bytes())
+    raw[-1] ^= 1
+    tensors.write_bytes(raw)
+    with pytest.raises(MismatchError, match="has the SHA-256"):
+        load_concepts(folder)
+    tensors.unlink()
+    with pytest.raises(StorageError, match="holds no concepts, or not all of their files"):
+        load_concepts(folder)
+
+
+def test_another_version_says_what_to_do(folder: Path):
+    change(folder / "card.json", format=2, version="9.1.0")
+    said = r'of format 2, and this reads 1; .*: pip install "classifsae==9.1.0", or have them saved again'
+    with pytest.raises(StorageError, match=said):
+        load_concepts(folder)
+
+
+def test_settings_of_another_version_say_what_to_do(folder: Path):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["record"]["settings"] = {"sharpness": 3}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=r"cannot be read \(.*sharpness.*pip install"):
+        load_concepts(folder)
+
+
+def test_code_of_others_is_not_imported(folder: Path):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["record"]["coder"] = "antigravity:Coder"
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"need 'antigravity:Coder', which is not part of ClassifSAE"):
+        load_concepts(folder)
+
+
+@pytest.mark.parametrize("where", ["./nowhere", "/no/such/folder", "nowhere"])
+def test_a_folder_that_is_not_there_is_not_looked_up_on_the_hub(where: str):
+    with pytest.raises(StorageError, match="there is no folder"):
+        load_concepts(where)
