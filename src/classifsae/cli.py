@@ -48,6 +48,15 @@ Index = Annotated[
     int | None,
     typer.Option(help="Number of one run of a sweep, as listed by 'show'.", show_default=False),
 ]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs of a sweep side by side, each with its share of cores.")]
+OnlyFit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METHOD/SEED",
+        help="Fit and score this one alone, such as ica/42, while others are fitted beside it.",
+        show_default=False,
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
 TextFile = Annotated[
@@ -112,11 +121,20 @@ TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
 
 @app.command()
 def run(
-    experiment: ExperimentFile, settings: Settings = None, index: Index = None, figures: Figures = False
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    index: Index = None,
+    figures: Figures = False,
+    jobs: Jobs = 1,
 ) -> None:
     """Run all stages; stages that are up to date are skipped."""
-    drawn = ["report.figures=true"] if figures else []
-    _run(experiment, [*(settings or ()), *drawn], index, until="report")
+    settings = [*(settings or ()), *(["report.figures=true"] if figures else [])]
+    if jobs > 1 and len(points := _points(experiment, settings, index)) > 1:
+        from classifsae.launch.local import side_by_side
+
+        side_by_side(experiment, settings, points, n_jobs=jobs, say=_say)
+    else:
+        _run(experiment, settings, index, until="report")
 
 
 @app.command()
@@ -138,9 +156,14 @@ def fit(experiment: ExperimentFile, settings: Settings = None, index: Index = No
 
 
 @app.command()
-def score(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
+def score(
+    experiment: ExperimentFile, settings: Settings = None, index: Index = None, only: OnlyFit = None
+) -> None:
     """Run all stages up to the scores."""
-    _run(experiment, settings, index, until="score")
+    if only is None:
+        _run(experiment, settings, index, until="score")
+    else:
+        _run_fit(_points(experiment, settings, index), only)
 
 
 @app.command()
@@ -452,6 +475,22 @@ def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "S
         _print_outcome(outcome, reported=until == "report")
         if outcome.failures:
             raise DataError(" ".join(outcome.failures))
+
+
+def _run_fit(points: "Sequence[Experiment]", only: str) -> None:
+    """Fit and score one method and seed of one run; that it cannot be fitted is said, and keeps no other."""
+    label, found, seed = only.rpartition("/")
+    if not found or not seed.isdigit():
+        raise ConfigError(f"--only is {only!r}; give a method and a seed, such as ica/42.")
+    if len(points) > 1:
+        raise ConfigError(f"--only is for one run, and there are {len(points)}; choose one with --index.")
+    from classifsae.pipeline.run import run_fit
+    from classifsae.pipeline.run_folder import FitName
+
+    outcome = run_fit(points[0], FitName(label, int(seed)), watch=Bars())
+    _print_outcome(outcome, reported=False)
+    for failure in outcome.failures:
+        _say(failure)
 
 
 def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
