@@ -32,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Open up a text classifier: concepts that reproduce, change and explain its decisions.",
 )
+launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
+app.add_typer(launching, name="launch")
 console, errors = Console(), Console(stderr=True)
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
@@ -56,6 +58,15 @@ OnlyFit = Annotated[
         help="Fit and score this one alone, such as ica/42, while others are fitted beside it.",
         show_default=False,
     ),
+]
+LaunchPath = Annotated[
+    Path, typer.Argument(metavar="LAUNCH", help="Folder of the launch.", show_default=False)
+]
+ProfileFile = Annotated[
+    Path | None, typer.Option(help="YAML file of these options, and of setup: [shell lines].")
+]
+LaunchFolder = Annotated[
+    Path | None, typer.Option("--to", help="Folder of scripts and logs (default: runs/launch/EXPERIMENT).")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
@@ -319,6 +330,84 @@ def doctor(
     console.print(machine_report())
     if chosen:
         console.print(sweep_report(chosen) if len(chosen) > 1 else experiment_report(chosen[0]))
+
+
+@launching.command("slurm")
+def launch_slurm(
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    *,
+    index: Index = None,
+    profile: ProfileFile = None,
+    partition: str | None = None,
+    account: str | None = None,
+    qos: str | None = None,
+    constraint: str | None = None,
+    time: Annotated[str | None, typer.Option(help="Of each job, such as 4:00:00.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="Of each job: a number, or auto.")] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="Of one GPU, in GB.")] = None,
+    cpus: Annotated[int | None, typer.Option(help="Cores of each job.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Of each job, such as 32G (default: an estimate).")
+    ] = None,
+    to: LaunchFolder = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the scripts; Slurm need not be here.")] = False,
+) -> None:
+    """Submit an experiment to Slurm: per run a capture, then its methods side by side, then the report."""
+    from classifsae.launch import slurm
+    from classifsae.launch.profile import read_profile
+    from classifsae.launch.terminal import plan_lines, summary
+
+    points, title = _points(experiment, settings, index), experiment.stem
+    folder = (to or Path("runs") / "launch" / title).absolute()
+    asked: dict[str, object] = {"gpus": gpus, "gpu_memory": gpu_memory, "cpus": cpus, "memory": memory}
+    asked |= {"partition": partition, "account": account, "qos": qos, "constraint": constraint, "time": time}
+    chosen = read_profile(profile, **asked)
+    if dry_run:
+        for line in plan_lines(slurm.planned(points, chosen, folder=folder, title=title), folder):
+            console.out(line, highlight=False)
+        return
+    launch = slurm.submit(points, chosen, folder=folder, title=title, say=_say)
+    _say(f"Submitted {summary(launch.jobs)} How far they are: classifsae launch status {folder}")
+
+
+@launching.command("status")
+def launch_status(launch: LaunchPath) -> None:
+    """Say how far the jobs are, and why some failed."""
+    from classifsae.launch.slurm import Launch
+    from classifsae.launch.terminal import failures, states_table
+
+    found = Launch.read(launch)
+    states = found.states()
+    console.print(states_table(found, states), highlight=False)
+    for line in failures(found, states):
+        _say(line)
+
+
+@launching.command("cancel")
+def launch_cancel(launch: LaunchPath) -> None:
+    """Take all jobs out of the queue; what they finished stays."""
+    from classifsae.launch.slurm import Launch
+
+    Launch.read(launch).cancel()
+    _say("Cancelled. The same launch goes on from here.")
+
+
+@launching.command("logs")
+def launch_logs(
+    launch: LaunchPath,
+    task: Annotated[str | None, typer.Argument(help="Such as 1-capture.", show_default=False)] = None,
+) -> None:
+    """Print the log of a task, or list the tasks."""
+    from classifsae.launch.slurm import Launch
+
+    found = Launch.read(launch)
+    states = {one.name: one for of_job in found.states() for one in of_job} if task is None else {}
+    for one in states.values():
+        _say(f"{one.name:<16} {one.does:<24} {one.state} {one.detail}".rstrip())
+    if task is not None:
+        for line in found.lines(task):
+            _say(line)
 
 
 @app.command("list")
