@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
+from classifsae.stopping import Stopped, listen
 
 if TYPE_CHECKING:
     from classifsae.auditing.remedy import Remedy
@@ -420,8 +421,9 @@ def list_names(
 
 
 def main() -> None:
-    """Entry point: exit status 0 done, 2 the input is wrong, 1 anything else."""
+    """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
+    listen()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
@@ -431,9 +433,9 @@ def main() -> None:
             raise
         _complain(str(error))
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        _complain("stopped; run the same command again to go on from here.")
-        raise SystemExit(130) from None
+    except Stopped as stopped:
+        _complain(f"stopped by {stopped}; run the same command again to go on from here.")
+        raise SystemExit(128 + stopped.number) from None
     except Exception as error:
         if debug:
             raise

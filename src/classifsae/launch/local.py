@@ -93,6 +93,7 @@ class _Jobs:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            process_group=0,  # Ctrl-C goes to this process, which asks the others once
         ) as process:
             self.running.add(process)
             for line in process.stdout or ():
