@@ -590,7 +590,7 @@ def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
     from classifsae.reporting.tables.table import terminal
 
     folder = RunFolder(outcome.folder)
-    if outcome.n_done == 0:
+    if outcome.n_done == 0 and not outcome.failures:
         _say(f"Nothing to do: all {outcome.n_kept} stages of {folder.path} are up to date.")
     if outcome.records:
         console.print(terminal(outcome.records, notes=outcome.notes))

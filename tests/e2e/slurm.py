@@ -69,7 +69,13 @@ class Slurm:
     def start(self) -> None:
         """Start all daemons, and wait for the node."""
         munge = self.root / "munge"
-        files = {"key-file": "key", "socket": "sock", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        files = {
+            "key-file": "key",
+            "socket": "sock",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         options = [f"--{name}={munge / file}" for name, file in files.items()]
         self.call("munged", *options, "--num-threads=2", "--force")
         self.start_controller()

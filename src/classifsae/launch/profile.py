@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from classifsae.doctor import needs
 from classifsae.errors import ConfigError, one_line
-from classifsae.pipeline.config import Experiment, read_tree
+from classifsae.pipeline.config import Experiment
 
 _SPARE = 1.2
 """Memory asked for, by memory that is needed by estimate."""
@@ -56,13 +57,28 @@ def read_profile(file: Path | None, **changes: object) -> Profile:
     Raises:
         ConfigError: the file cannot be read, or an option is wrong.
     """
-    tree: dict[str, object] = {} if file is None else dict(read_tree(file))
+    tree = {} if file is None else _as_written(file)
     tree |= {name: value for name, value in changes.items() if value is not None}
     try:
         return Profile.model_validate(tree)
     except ValidationError as error:
         where = "launch" if file is None else str(file)
         raise ConfigError(f"{where}: {one_line(error, known=Profile.model_fields)}") from error
+
+
+def _as_written(file: Path) -> dict[str, object]:
+    """The options of a file, all as texts: YAML would read 4:00:00 as a number."""
+    try:
+        tree = yaml.load(file.expanduser().read_text("utf-8-sig"), Loader=yaml.BaseLoader)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the profile {file}: {error.strerror}; give the path of a YAML file."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} must be a mapping of options, such as 'partition: gpu'.")
+    return tree
 
 
 class Request(BaseModel, frozen=True):
