@@ -21,6 +21,7 @@ from rich.table import Column
 
 from classifsae import __version__
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
+from classifsae.stopping import Stopped, listen
 
 if TYPE_CHECKING:
     from classifsae.auditing.remedy import Remedy
@@ -33,6 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
+app.add_typer(launching, name="launch")
 console, errors = Console(), Console(stderr=True)
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
@@ -51,6 +54,24 @@ Settings = Annotated[
 Index = Annotated[
     int | None,
     typer.Option(help="Number of one run of a sweep, as listed by 'show'.", show_default=False),
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs of a sweep side by side, each with its share of cores.")]
+OnlyFit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METHOD/SEED",
+        help="Fit and score this one alone, such as ica/42, while others are fitted beside it.",
+        show_default=False,
+    ),
+]
+LaunchPath = Annotated[
+    Path, typer.Argument(metavar="LAUNCH", help="Folder of the launch.", show_default=False)
+]
+ProfileFile = Annotated[
+    Path | None, typer.Option(help="YAML file of these options, and of setup: [shell lines].")
+]
+LaunchFolder = Annotated[
+    Path | None, typer.Option("--to", help="Folder of scripts and logs (default: runs/launch/EXPERIMENT).")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
@@ -168,11 +189,20 @@ def init(data: Source, given: ModelAndSettings = None, *, to: NewFile = None) ->
 
 @app.command()
 def run(
-    experiment: ExperimentFile, settings: Settings = None, index: Index = None, figures: Figures = False
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    index: Index = None,
+    figures: Figures = False,
+    jobs: Jobs = 1,
 ) -> None:
     """Run all stages; stages that are up to date are skipped."""
-    drawn = ["report.figures=true"] if figures else []
-    _run(experiment, [*(settings or ()), *drawn], index, until="report")
+    settings = [*(settings or ()), *(["report.figures=true"] if figures else [])]
+    if jobs > 1 and len(points := _points(experiment, settings, index)) > 1:
+        from classifsae.launch.local import side_by_side
+
+        side_by_side(experiment, settings, points, n_jobs=jobs, say=_say)
+    else:
+        _run(experiment, settings, index, until="report")
 
 
 @app.command()
@@ -194,9 +224,14 @@ def fit(experiment: ExperimentFile, settings: Settings = None, index: Index = No
 
 
 @app.command()
-def score(experiment: ExperimentFile, settings: Settings = None, index: Index = None) -> None:
+def score(
+    experiment: ExperimentFile, settings: Settings = None, index: Index = None, only: OnlyFit = None
+) -> None:
     """Run all stages up to the scores."""
-    _run(experiment, settings, index, until="score")
+    if only is None:
+        _run(experiment, settings, index, until="score")
+    else:
+        _run_fit(_points(experiment, settings, index), only)
 
 
 @app.command()
@@ -373,6 +408,84 @@ def doctor(
         console.print(sweep_report(chosen) if len(chosen) > 1 else experiment_report(chosen[0]))
 
 
+@launching.command("slurm")
+def launch_slurm(
+    experiment: ExperimentFile,
+    settings: Settings = None,
+    *,
+    index: Index = None,
+    profile: ProfileFile = None,
+    partition: str | None = None,
+    account: str | None = None,
+    qos: str | None = None,
+    constraint: str | None = None,
+    time: Annotated[str | None, typer.Option(help="Of each job, such as 4:00:00.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="Of each job: a number, or auto.")] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="Of one GPU, in GB.")] = None,
+    cpus: Annotated[int | None, typer.Option(help="Cores of each job.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Of each job, such as 32G (default: an estimate).")
+    ] = None,
+    to: LaunchFolder = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the scripts; Slurm need not be here.")] = False,
+) -> None:
+    """Submit an experiment to Slurm: per run a capture, then its methods side by side, then the report."""
+    from classifsae.launch import slurm
+    from classifsae.launch.profile import read_profile
+    from classifsae.launch.terminal import plan_lines, summary
+
+    points, title = _points(experiment, settings, index), experiment.stem
+    folder = (to or Path("runs") / "launch" / title).absolute()
+    asked: dict[str, object] = {"gpus": gpus, "gpu_memory": gpu_memory, "cpus": cpus, "memory": memory}
+    asked |= {"partition": partition, "account": account, "qos": qos, "constraint": constraint, "time": time}
+    chosen = read_profile(profile, **asked)
+    if dry_run:
+        for line in plan_lines(slurm.planned(points, chosen, folder=folder, title=title), folder):
+            console.out(line, highlight=False)
+        return
+    launch = slurm.submit(points, chosen, folder=folder, title=title, say=_say)
+    _say(f"Submitted {summary(launch.jobs)} How far they are: classifsae launch status {folder}")
+
+
+@launching.command("status")
+def launch_status(launch: LaunchPath) -> None:
+    """Say how far the jobs are, and why some failed."""
+    from classifsae.launch.slurm import Launch
+    from classifsae.launch.terminal import failures, states_table
+
+    found = Launch.read(launch)
+    states = found.states()
+    console.print(states_table(found, states), highlight=False)
+    for line in failures(found, states):
+        _say(line)
+
+
+@launching.command("cancel")
+def launch_cancel(launch: LaunchPath) -> None:
+    """Take all jobs out of the queue; what they finished stays."""
+    from classifsae.launch.slurm import Launch
+
+    Launch.read(launch).cancel()
+    _say("Cancelled. The same launch goes on from here.")
+
+
+@launching.command("logs")
+def launch_logs(
+    launch: LaunchPath,
+    task: Annotated[str | None, typer.Argument(help="Such as 1-capture.", show_default=False)] = None,
+) -> None:
+    """Print the log of a task, or list the tasks."""
+    from classifsae.launch.slurm import Launch
+
+    found = Launch.read(launch)
+    states = {one.name: one for of_job in found.states() for one in of_job} if task is None else {}
+    for one in states.values():
+        _say(f"{one.name:<16} {one.does:<24} {one.state} {one.detail}".rstrip())
+    if task is not None:
+        for line in found.lines(task):
+            _say(line)
+
+
 @app.command("list")
 def list_names(
     kind: Annotated[
@@ -386,8 +499,9 @@ def list_names(
 
 
 def main() -> None:
-    """Entry point: exit status 0 done, 2 the input is wrong, 1 anything else."""
+    """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
+    listen()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
@@ -397,9 +511,9 @@ def main() -> None:
             raise
         _complain(str(error))
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        _complain("stopped; run the same command again to go on from here.")
-        raise SystemExit(130) from None
+    except Stopped as stopped:
+        _complain(f"stopped by {stopped}; run the same command again to go on from here.")
+        raise SystemExit(128 + stopped.number) from None
     except Exception as error:
         if debug:
             raise
@@ -532,13 +646,29 @@ def _run(path: Path, settings: list[str] | None, index: int | None, *, until: "S
             raise DataError(" ".join(outcome.failures))
 
 
+def _run_fit(points: "Sequence[Experiment]", only: str) -> None:
+    """Fit and score one method and seed of one run; that it cannot be fitted is said, and keeps no other."""
+    label, found, seed = only.rpartition("/")
+    if not found or not seed.isdigit():
+        raise ConfigError(f"--only is {only!r}; give a method and a seed, such as ica/42.")
+    if len(points) > 1:
+        raise ConfigError(f"--only is for one run, and there are {len(points)}; choose one with --index.")
+    from classifsae.pipeline.run import run_fit
+    from classifsae.pipeline.run_folder import FitName
+
+    outcome = run_fit(points[0], FitName(label, int(seed)), watch=Bars())
+    _print_outcome(outcome, reported=False)
+    for failure in outcome.failures:
+        _say(failure)
+
+
 def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
     from classifsae.pipeline.run_folder import RunFolder
     from classifsae.reporting.save import PAGE
     from classifsae.reporting.tables.table import terminal
 
     folder = RunFolder(outcome.folder)
-    if outcome.n_done == 0:
+    if outcome.n_done == 0 and not outcome.failures:
         _say(f"Nothing to do: all {outcome.n_kept} stages of {folder.path} are up to date.")
     if outcome.records:
         console.print(terminal(outcome.records, notes=outcome.notes))

@@ -8,6 +8,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -17,6 +18,7 @@ from torch import nn
 
 from classifsae.activations import Guidance
 from classifsae.errors import DataError
+from classifsae.stopping import is_asked, saves_first, stop_if_asked
 from classifsae.storage import read_tensors, write_tensors
 from classifsae.tensors import Float, Int, OnStep, Tensor
 
@@ -142,17 +144,18 @@ def optimise(objective: Objective, order: Order, schedule: Schedule, run: Run) -
     """
     optimiser = torch.optim.Adam(objective.parameters(), lr=schedule.learning_rate, fused=True)
     saver = _Saver(objective, optimiser, run)
-    for step in range(saver.restore(), schedule.n_steps):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step)
-        values = _step(objective, optimiser, order.rows(step), step, schedule.clip)
-        if schedule.records(step):
-            numbers = _checked({k: float(v) for k, v in values.items()} | objective.numbers(), step)
-            for name, number in numbers.items():
-                run.curves.setdefault(name, []).append(number)
-            if run.on_step:
-                run.on_step(step + 1, schedule.n_steps, numbers)
-        saver.save_now_and_then(step + 1)
+    with nullcontext() if run.checkpoint is None else saves_first():
+        for step in range(saver.restore(), schedule.n_steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate(step)
+            values = _step(objective, optimiser, order.rows(step), step, schedule.clip)
+            if schedule.records(step):
+                numbers = _checked({k: float(v) for k, v in values.items()} | objective.numbers(), step)
+                for name, number in numbers.items():
+                    run.curves.setdefault(name, []).append(number)
+                if run.on_step:
+                    run.on_step(step + 1, schedule.n_steps, numbers)
+            saver.save_now_and_then(step + 1)
     objective.before_step()  # once more, so that what is kept obeys the constraints too
 
 
@@ -191,13 +194,18 @@ class _Saver:
         self._pause, self._last = _CHECKPOINT_SECONDS, time.monotonic()
 
     def save_now_and_then(self, step: int) -> None:
-        """Save when the last time is long enough ago, and long compared with what saving costs."""
-        if self._run.checkpoint is None or time.monotonic() - self._last < self._pause:
+        """Save when the last time is long enough ago, and long compared with what saving costs.
+
+        Raises:
+            Stopped: that was asked, and the state is saved.
+        """
+        if self._run.checkpoint is None or not (is_asked() or time.monotonic() - self._last >= self._pause):
             return
         begin = time.monotonic()
         write_tensors(self._run.checkpoint, self._state(step))
         self._last = time.monotonic()
         self._pause = max(_CHECKPOINT_SECONDS, _PAUSE_PER_SAVE * (self._last - begin))
+        stop_if_asked()
 
     def restore(self) -> int:
         """Put the saved state in place; returns the step to go on with."""

@@ -139,6 +139,44 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     Raises:
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
+    work = _checked_work(experiment, until)
+    folder = work.folder
+    with folder.held():
+        gone = folder.require_same_subject(work.experiment)
+        folder.check_own_names(work.experiment)
+        folder.write_experiment(work.experiment)
+        return _Run(work, until, watch, gone).through()
+
+
+def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = None) -> Outcome:
+    """Fit and score one method and seed, while others may be fitted beside it in the same folder.
+
+    Classifier, activations and what else is shared is made first, by one process for all. Summary, table and
+    report are left to ``run``, which finds the scores there.
+
+    Raises:
+        ConfigError: the experiment has no such method and seed.
+        ClassifSAEError: any input that is wrong.
+    """
+    if which not in (known := fits_of(experiment)):
+        there = ", ".join(f"{one.label}/{one.seed}" for one in known)
+        raise ConfigError(f"there is no {which} in this experiment; give one of {there}.")
+    only = {"methods": {which.label: experiment.methods[which.label]}, "seeds": (which.seed,)}
+    part = _Run(_checked_work(experiment.model_copy(update=only), "score"), "score", watch)
+    folder = part.work.folder
+
+    def shared() -> _Shared:
+        part.gone = folder.require_same_subject(part.work.experiment)
+        if not folder.options.is_file():
+            folder.write_experiment(experiment.anchored())
+        return part.shared()
+
+    with folder.beside(which, shared) as found:
+        return part.one(found)
+
+
+def _checked_work(experiment: Experiment, until: Stop) -> Work:
+    """What the stages work on, once all is checked that can be before the folder is touched."""
     experiment, device = experiment.anchored(), usable_device(experiment)
     if until in ("describe", "report") or (until == "score" and experiment.needs_names):
         check_for_names(experiment)
@@ -149,11 +187,7 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
         check_questions(experiment, data)
     if until not in ("finetune", "capture") and experiment.is_guided:
         check_encoder(experiment)
-    with folder.held():
-        gone = folder.require_same_subject(experiment)
-        folder.check_own_names(experiment)
-        folder.write_experiment(experiment)
-        return _Run(Work(experiment, data, folder, device), until, watch, gone).through()
+    return Work(experiment, data, folder, device)
 
 
 def with_figures(folder: Path, *, watch: Watch | None = None) -> Outcome:
@@ -166,6 +200,16 @@ def with_figures(folder: Path, *, watch: Watch | None = None) -> Outcome:
     here = str(folder).replace("{", "{{").replace("}", "}}")
     options = {"report": ReportOptions(figures=True), "run_dir": here}
     return run(experiment.model_copy(update=options), watch=watch)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Identities of what every method of a run needs; None for what none does."""
+
+    train: str
+    test: str
+    guidance: str | None
+    sentences: str | None
 
 
 @dataclass(eq=False)
@@ -194,7 +238,7 @@ class _Run:
         if self.until == "capture":
             return self.outcome()
 
-        concepts = self.fitted(train=train, test=test)
+        concepts = self.fitted(train=train, test=test, guidance=self.guided(train=train))
         if self.until == "fit":
             return self.outcome()
 
@@ -249,6 +293,27 @@ class _Run:
             )
         )
         return self.outcome(records)
+
+    def shared(self) -> "_Shared":
+        """What every method of the run needs."""
+        trained = self.trained()
+        train, test = self.captured("train", trained=trained), self.captured("test", trained=trained)
+        guidance = self.guided(train=train)
+        sentences = self.done(embed(self.work)).identity if self.needs_sentences else None
+        return _Shared(train, test, guidance, sentences)
+
+    def one(self, shared: "_Shared") -> Outcome:
+        """The concepts and scores of the one method and seed there is; why it cannot be fitted, if so."""
+        train, test = shared.train, shared.test
+        try:
+            concepts = self.fitted(train=train, test=test, guidance=shared.guidance)
+        except (ConfigError, DataError):
+            if not self.failures:
+                raise
+            return self.outcome()
+        for which, own in concepts.items():
+            self.done(score(self.work, which, concepts=own, test=test, sentences=shared.sentences))
+        return self.outcome()
 
     def outcome(self, records: Sequence[Record] = ()) -> Outcome:
         """What there is when the run ends here."""
@@ -314,15 +379,17 @@ class _Run:
         if self.until not in ("finetune", "capture"):
             check_methods(self.work.experiment, self.work.data, width=width)
 
-    def fitted(self, *, train: str, test: str) -> dict[FitName, str]:
+    def guided(self, *, train: str) -> str | None:
+        """Identity of what the training texts say, if a method is guided by it."""
+        return self.done(guide(self.work, train=train)).identity if self.work.experiment.is_guided else None
+
+    def fitted(self, *, train: str, test: str, guidance: str | None) -> dict[FitName, str]:
         """Identity of the concepts of each method and seed that could be fitted.
 
         Raises:
             ConfigError, DataError: none could, and why the first could not.
         """
-        work, guidance = self.work, None
-        if work.experiment.is_guided:
-            guidance = self.done(guide(work, train=train)).identity
+        work = self.work
         stages = {
             which: fit(work, which, train=train, test=test, guidance=guidance)
             for which in fits_of(work.experiment)

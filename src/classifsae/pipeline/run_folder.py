@@ -17,10 +17,10 @@ as ``Concepts``, which reads and writes it.
 import logging
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -39,8 +39,12 @@ if TYPE_CHECKING:
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 Record = dict[str, Json]
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
+_GATE, _PLACES = ".lock", ".locks"
+"""Held by a run, and by whoever goes in to one method; a lock for each method that is worked on."""
+_POLL_SECONDS = 0.5
 _LETTERS = 12
 """Of the identity of concepts, in a file of names."""
 
@@ -233,19 +237,48 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other runs out of the folder; a lock ends with its process, however that ends.
+        """Keep others out of the folder, once all who are at work there have ended.
+
+        A lock ends with its process, however that ends.
 
         Raises:
-            StorageError: another run is at work there, or the folder cannot be written.
+            StorageError: the folder cannot be written.
         """
-        lock = FileLock(self.path / ".lock")
+        with self._locked(self.path / _GATE):
+            for place in sorted((self.path / _PLACES).glob("*")):  # nobody new can come in now
+                with self._locked(place):
+                    pass
+            yield
+
+    @contextmanager
+    def beside(self, fit: FitName, shared: Callable[[], T]) -> Iterator[T]:
+        """Work on one method and seed while others work on theirs.
+
+        Args:
+            fit: which, that nobody else works on now.
+            shared: makes what all need, with all others kept out.
+        Yields:
+            What ``shared`` returned.
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        with ExitStack() as stack:
+            with self._locked(self.path / _GATE):
+                found = shared()
+                stack.enter_context(self._locked(self.path / _PLACES / f"{fit.label}-{fit.seed}"))
+            yield found
+
+    @contextmanager
+    def _locked(self, file: Path) -> Iterator[None]:
+        """Hold a lock; says so if it has to wait for it."""
+        lock = FileLock(file)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=False)
-        except Timeout as error:
-            raise StorageError(
-                f"another run is at work in {self.path}; wait until it has ended, or give another run_dir."
-            ) from error
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                _LOG.warning("another run is at work in %s; waiting until it has ended.", self.path)
+                lock.acquire(poll_interval=_POLL_SECONDS)
         except NotImplementedError:
             _LOG.warning("the disk of %s has no locks; do not start a second run there", self.path)
         except OSError as error:

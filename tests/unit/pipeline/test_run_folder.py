@@ -4,11 +4,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
 
-from classifsae.errors import ConfigError, StorageError
+from classifsae.errors import ConfigError
 from classifsae.pipeline.config import Experiment, load_experiment
 from classifsae.pipeline.run_folder import FitName, RunFolder
 from classifsae.storage import finish, write_text
@@ -20,12 +21,39 @@ def experiment(**changes: object) -> Experiment:
     return Experiment.model_validate(BASE | changes).anchored()
 
 
-def test_a_second_run_in_a_folder_is_told_that_another_is_at_work(tmp_path: Path):
-    refused = pytest.raises(StorageError, match="another run is at work in")
-    with RunFolder(tmp_path).held(), refused, RunFolder(tmp_path).held():
-        pass
+def test_a_second_run_in_a_folder_says_so_and_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    done = []
+
+    def second() -> None:
+        with RunFolder(tmp_path).held():
+            done.append("second")
+
+    other = Thread(target=second)
     with RunFolder(tmp_path).held():
-        pass
+        other.start()
+        while not caplog.messages:
+            other.join(0.01)
+        done.append("first")
+    other.join()
+    assert done == ["first", "second"]
+    assert caplog.messages == [f"another run is at work in {tmp_path}; waiting until it has ended."]
+
+
+def test_methods_are_worked_on_side_by_side_and_a_run_waits_for_all_of_them(tmp_path: Path):
+    done, folder = [], RunFolder(tmp_path)
+
+    def whole() -> None:
+        with RunFolder(tmp_path).held():
+            done.append("run")
+
+    other = Thread(target=whole)
+    with folder.beside(FitName("ica", 1), lambda: "shared") as found:
+        with RunFolder(tmp_path).beside(FitName("sae", 1), lambda: None):
+            assert found == "shared"
+        other.start()
+        done.append("ica")
+    other.join()
+    assert done == ["ica", "run"]
 
 
 def test_a_lock_does_not_survive_the_process_that_held_it(tmp_path: Path):

@@ -18,6 +18,7 @@ from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
+from classifsae.stopping import saves_first
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
@@ -113,7 +114,8 @@ def _tuned(
             inputs=inputs,
             steps=steps,
         )
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints, inputs))
+        with nullcontext() if steps.checkpoint_seconds is None else saves_first():
+            trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints, inputs))
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
     return Classifier(loaded, config, train.label_names)

@@ -22,6 +22,7 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
+from classifsae.stopping import is_asked, stop_if_asked
 from classifsae.storage import clear, finish, manifest_of, read_tensors, write_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
@@ -150,13 +151,15 @@ class Steps(TrainerCallback):
         if self.on_step is not None:
             self.on_step(state.global_step, state.max_steps, {"loss": loss})
         if self.checkpoint_seconds is not None:
-            control.should_save = time.monotonic() - self.saved_at >= self.checkpoint_seconds
+            is_time = time.monotonic() - self.saved_at >= self.checkpoint_seconds
+            control.should_save = is_time or is_asked()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Count the time anew."""
+        """Count the time anew; stop here if that was asked."""
         self.saved_at = time.monotonic()
+        stop_if_asked()
 
 
 def last_whole_checkpoint(folder: Path, inputs: str) -> str | None:

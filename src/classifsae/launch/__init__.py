@@ -1,0 +1,1 @@
+"""Where an experiment runs: several processes here, or the jobs of a cluster."""
