@@ -73,15 +73,19 @@ ProfileFile = Annotated[
 LaunchFolder = Annotated[
     Path | None, typer.Option("--to", help="Folder of scripts and logs (default: runs/launch/EXPERIMENT).")
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
 TextFile = Annotated[
     str | None,
     typer.Option(
-        "--file", help="File of texts: .txt (one per line), .csv, .jsonl, .parquet, or - for standard input."
+        "--file",
+        help="File of texts: .txt (one a line), .csv, .tsv, .jsonl, .json, .parquet, or - for standard input.",
     ),
 ]
-MethodLabel = Annotated[str | None, typer.Option(help="Method label (default: classifsae, if fitted).")]
+MethodLabel = Annotated[
+    str | None,
+    typer.Option(help="Method label (default: consensus if fitted, then classifsae, then the first)."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of the concepts (default: the first in the run).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 TermsFile = Annotated[Path | None, typer.Option(help="File of words that must not matter, one per line.")]

@@ -494,9 +494,15 @@ def _in_words(row: PatternEffect) -> str:
     how = "swapped" if row.kind == "pair" else "taken out"
     said = [f"{subject} on {row.pattern!r}: {row.n_texts} test texts have it"]
     if row.out is not None:
-        said.append(f"{how}, it changes {row.out.value:.0%} of their {whose}")
+        said.append(f"{how}, it changes {row.out.value:.0%} of their {whose}{_beside(row.out_control)}")
     if row.into is not None:
-        to = "" if row.class_name == ANY else f" to {row.class_name}"
-        said.append(f"put into other texts, it changes {row.into.value:.0%} of the decisions{to}")
-    said.append(f"accuracy is {row.accuracy_without:.3f} without it and {row.accuracy:.3f} with it")
+        become = "change" if row.class_name == ANY else f"become {row.class_name}"
+        said.append(f"put in, {row.into.value:.0%} of other texts {become}{_beside(row.into_control)}")
+    said.append(
+        f"accuracy is {row.accuracy:.3f}, and {row.accuracy_without:.3f} with it taken out of all texts"
+    )
     return "; ".join(said) + "."
+
+
+def _beside(control: Rate | None) -> str:
+    return f" (random words: {control.value:.0%})" if control else ""

@@ -199,7 +199,8 @@ def _compared(name: str, train: Texts, test: Texts, *, drop_seen: bool) -> tuple
         kept, what = test.take(sorted(set(range(len(test))) - seen)), "They were left out."
         check_classes(kept.labels, kept.label_names, where=f"{name}, what is left of the test part")
     examples = listed((repeat.text for repeat in repeats), most=3)
+    stand = "stands" if len(repeats) == 1 else "stand"
     return kept, (
-        f"{len(repeats)} of {len(test)} test texts stand in the training part too{otherwise}: {examples}. "
+        f"{len(repeats)} of {len(test)} test texts {stand} in the training part too{otherwise}: {examples}. "
         f"{what}",
     )

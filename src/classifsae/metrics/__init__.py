@@ -64,7 +64,9 @@ def shortcomings(flat: Mapping[str, float | None], lost: Sequence[str]) -> tuple
         share = f"{100 * recovery:.1f} %"
         found.append(f"the concepts alone recover only {share} of the classifier's decisions.")
     if n_alive is not None and n_firing is not None and n_firing < n_alive:
-        found.append(f"{n_alive - n_firing:.0f} of {n_alive:.0f} concepts fire on no test sentence.")
+        n_silent = n_alive - n_firing
+        fire = "fires" if n_silent == 1 else "fire"
+        found.append(f"{n_silent:.0f} of {n_alive:.0f} concepts {fire} on no test sentence.")
     return tuple(found)
 
 

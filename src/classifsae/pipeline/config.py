@@ -367,7 +367,7 @@ def _file_of(path: Path) -> Path:
 
 
 def merge(base: Tree, top: Tree) -> Tree:
-    """``top`` over ``base``: mappings merge, lists and scalars replace."""
+    """``top`` over ``base``: mappings merge, lists and scalars replace; a list of methods chooses."""
     merged = deepcopy(base)
     for key, value in top.items():
         below = merged.get(key)
@@ -376,8 +376,15 @@ def merge(base: Tree, top: Tree) -> Tree:
         if isinstance(value, dict) and isinstance(below, dict):
             merged[key] = merge(below, value)
         else:
-            merged[key] = deepcopy(value)
+            merged[key] = _chosen(key, value, below)
     return merged
+
+
+def _chosen(key: str, value: JsonValue, below: JsonValue) -> JsonValue:
+    """A new value; methods or metrics that a list names keep the options that they had."""
+    if key in ("methods", "metrics") and isinstance(value, list) and isinstance(below, dict):
+        return {str(name): deepcopy(below.get(str(name))) for name in value}
+    return deepcopy(value)
 
 
 def assign(tree: Tree, key: str, value: JsonValue) -> None:
@@ -401,7 +408,7 @@ def assign(tree: Tree, key: str, value: JsonValue) -> None:
     if last in NAMED and not above and isinstance(old, dict) and isinstance(value, str):
         old[NAMED[last]] = value
         return
-    here[last] = value
+    here[last] = value if above else _chosen(last, value, old)
 
 
 def expand(tree: Tree) -> Iterator[Tree]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pydantic import TypeAdapter
 
 from classifsae.activations import Activations
+from classifsae.auditing.ask import Answers
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.auditing.stored import load_findings
 from classifsae.concepts.base import preference
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from classifsae.concepts import Concepts
 
 _RECORD = TypeAdapter(Record)
-_NOTES = TypeAdapter(list[str])
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
 
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
@@ -542,7 +542,9 @@ class _Run:
             return None
         names = [one.name for one in work.folder.described(first) or ()]
         manifest = self.done(asked(work, train=train, test=test, concepts=identity, names=names))
-        self.notes += _NOTES.validate_python(manifest.record["notes"])
+        found = load_findings(Answers, work.folder.asked) or Answers(())
+        self.notes += [f"{answer.name}: {answer.finding}" for answer in found.answers]
+        self.notes += [f"ask.{name}: {why}" for name, why in found.unanswered]
         return manifest.identity
 
     def in_text(self, concepts: dict[FitName, str], *, train: str, test: str) -> dict[FitName, str]:

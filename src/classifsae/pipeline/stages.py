@@ -486,8 +486,7 @@ def asked(work: Work, *, train: str, test: str, concepts: str, names: Sequence[s
         from classifsae.pipeline.ask import all_answers
 
         result = all_answers(work, list(questions.values()), on_step=on_step)
-        facts: dict[str, Json] = {"notes": [f"ask.{name}: {why}" for name, why in result.unanswered]}
-        save_findings(result, folder, inputs=inputs, facts=facts)
+        save_findings(result, folder, inputs=inputs)
 
     used = {"max_texts", "n_phrases", "texts_per_concept", "seed"}
     decided_by: list[Json] = [options.model_dump(mode="json", include=used) if options else None, [*names]]

@@ -77,6 +77,15 @@ def test_a_file_that_extends_itself_is_refused(tmp_path: Path):
         load_experiment(tmp_path / "a.yaml")
 
 
+def test_a_list_of_methods_keeps_the_options_of_those_it_names():
+    base = {"methods": {"sae": {"top_k": 3}, "ica": {}, "random": None}, "seeds": [1]}
+    assert merge(base, {"methods": ["sae", "random", "kmeans"]})["methods"] == {
+        "sae": {"top_k": 3}, "random": None, "kmeans": None
+    }  # fmt: skip
+    assign(base, "methods", ["sae"])
+    assert base["methods"] == {"sae": {"top_k": 3}}
+
+
 def test_merging_replaces_lists_and_scalars_and_leaves_its_inputs_alone():
     base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
     assert merge(base, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
