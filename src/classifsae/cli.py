@@ -79,7 +79,7 @@ TextFile = Annotated[
     str | None,
     typer.Option(
         "--file",
-        help="File of texts: .txt (one a line), .csv, .tsv, .jsonl, .json, .parquet, or - for standard input.",
+        help="File of texts: .txt (one a line), .csv, .tsv, .jsonl, .json, .parquet; - for standard input.",
     ),
 ]
 MethodLabel = Annotated[
