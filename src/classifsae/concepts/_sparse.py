@@ -125,7 +125,9 @@ class _EncoderGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, weights: Tensor, bias: Tensor, taken: _Taken) -> tuple[Tensor, Tensor]:
-        ctx.taken = taken  # type: ignore[attr-defined]
+        # Views: a node that holds its own outputs is never freed, nor is all that they hold.
+        codes = replace(taken.codes, values=taken.codes.values.detach())
+        ctx.taken = replace(taken, codes=codes, extra=taken.extra.detach())  # type: ignore[attr-defined]
         return taken.codes.values, taken.extra
 
     @staticmethod

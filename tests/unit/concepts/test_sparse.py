@@ -1,5 +1,7 @@
 """The sparse training step against dense products and plain autograd."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,15 @@ def test_a_killed_fit_ends_bit_for_bit_as_if_it_had_not_been(
     resumed = recipe.learn(train, tail, Run(checkpoint=checkpoint))
     for name, weights in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], weights), name
+
+
+def test_a_step_leaves_nothing_in_memory():
+    inputs, weights = torch.randn(6, 4), torch.randn(4, 8, requires_grad=True)
+    kept = weakref.ref(inputs)
+    codes, extra = encode_sparse(
+        inputs, weights, torch.zeros(8, requires_grad=True), top_k=2, also=torch.tensor([1])
+    )
+    (codes.times(torch.randn(8, 4, requires_grad=True)).sum() + extra.sum()).backward()
+    del inputs, codes, extra
+    gc.collect()
+    assert kept() is None
