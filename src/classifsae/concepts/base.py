@@ -5,7 +5,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, final
@@ -235,6 +235,7 @@ class ConceptMethod(BaseModel, ABC):
         role: of the method in a table of scores.
         guided: whether it learns from the training texts too, where they are given.
         remedy: which options keep more of its concepts alive, as the end of a sentence.
+        published: options of the published protocol where a default differs from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -242,6 +243,7 @@ class ConceptMethod(BaseModel, ABC):
     role: ClassVar[Role] = "method"
     guided: ClassVar[bool] = False
     remedy: ClassVar[str] = "lower n_concepts"
+    published: ClassVar[Mapping[str, Json]] = {}
 
     n_concepts: PositiveInt | None = 20
     seed: NonNegativeInt = 42
