@@ -31,7 +31,7 @@ DEAD_AFTER = 100
 """A latent that has not fired in this many steps is dead, and ghost gradients work on it."""
 
 _PUBLISHED_RATE, _RATE = 5e-5, 1e-3
-_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 100, 400, 20_000
+_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 100, 800, 20_000
 """What the data may cost at most: the last is what the published 10,000,000 vectors make."""
 
 

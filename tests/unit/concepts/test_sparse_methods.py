@@ -44,7 +44,7 @@ def test_a_budget_that_is_not_given_follows_from_the_data(
     n_epochs = round(2000 / len(train))
     assert (given.spent.n_vectors, given.spent.n_held_out) == (n_epochs * len(train), 0)
     assert by_data.spent.n_held_out == len(train) // 10
-    assert by_data.spent.n_steps <= by_data.spent.n_steps_at_most == 400
+    assert by_data.spent.n_steps <= by_data.spent.n_steps_at_most == 800
     assert "dead" in by_data.curves
     assert len(by_data.curves[loop.HELD_OUT_LOSS]) <= 21
 
