@@ -3,6 +3,7 @@
 Source: Le Bail et al. 2025 (arXiv:2506.23951), after Gao et al. 2024 (arXiv:2406.04093).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -13,7 +14,14 @@ from torch import nn
 from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveFloat, PositiveInt
 from classifsae.concepts._losses import ghost, reconstruction, unit_rows, without_row_component_
-from classifsae.concepts._optimise import Objective, Schedule, ShuffledEpochs, generator
+from classifsae.concepts._optimise import (
+    EarlyStop,
+    Objective,
+    Schedule,
+    ShuffledEpochs,
+    generator,
+    n_held_out,
+)
 from classifsae.concepts._sparse import SparseCodes, encode_sparse
 from classifsae.concepts.base import Coder, ConceptMethod
 from classifsae.errors import ConfigError
@@ -22,6 +30,10 @@ from classifsae.tensors import Bool, Float, Int, Tensor
 
 DEAD_AFTER = 100
 """A latent that has not fired in this many steps is dead, and ghost gradients work on it."""
+
+_PUBLISHED_RATE, _RATE = 5e-5, 1e-3
+_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 100, 800, 20_000
+"""What the data may cost at most: the last is what the published 10,000,000 vectors make."""
 
 
 class SparseCoder(Coder):
@@ -156,6 +168,14 @@ class SparseObjective(Objective):
         self.coder.W_dec.div_(self.coder.W_dec.norm(dim=1, keepdim=True))
 
     @torch.no_grad()
+    def held_out_loss(self, rows: Int[Tensor, " v"], step: int) -> float:
+        """The loss but for the dead latents' term; no latent counts as having fired."""
+        silent_steps = self.silent_steps
+        terms = self.losses(rows, step)
+        self.silent_steps = silent_steps
+        return float(sum(self.weights[name] * term for name, term in terms.items() if name != "ghost"))
+
+    @torch.no_grad()
     def after_backward(self) -> None:
         """Remove from the decoder's gradient what would only stretch its rows."""
         gradient = self.coder.W_dec.grad
@@ -173,20 +193,23 @@ class SparseMethod(ConceptMethod):
     Attributes:
         n_latents: p; 2 d if not given.
         top_k: k, activations per sentence.
-        n_vectors: sentence vectors seen in all; rounded to whole epochs, at least one.
+        n_vectors: sentence vectors seen in all; rounded to whole epochs, at least one. None: as many as the
+            data need, the loss on a tenth of the sentences, which are not learned from, being the judge.
         batch_size: vectors per step.
-        learning_rate: Adam's at the first step.
+        learning_rate: Adam's at the first step; None: 5e-5, as published, for a given ``n_vectors``, 1e-3
+            otherwise.
         final_learning_rate: Adam's at the last step, reached by a half cosine.
     """
 
     remedy: ClassVar[str] = "raise top_k or train longer (n_vectors)"
+    published: ClassVar[Mapping[str, Json]] = {"n_vectors": 10_000_000}
 
     n_concepts: Count = 20
     n_latents: PositiveInt | None = None
     top_k: PositiveInt = 10
-    n_vectors: PositiveInt = 10_000_000
+    n_vectors: PositiveInt | None = None
     batch_size: PositiveInt = 500
-    learning_rate: PositiveFloat = 5e-5
+    learning_rate: PositiveFloat | None = None
     final_learning_rate: PositiveFloat = 5e-7
 
     @model_validator(mode="after")
@@ -218,14 +241,23 @@ class SparseMethod(ConceptMethod):
 
     def plan(self, train: Activations) -> tuple[ShuffledEpochs, Schedule]:
         """Order of the batches and schedule of the rate."""
+        by_data = self.n_vectors is None
         order = ShuffledEpochs(
-            len(train), batch_size=self.batch_size, seed=self.seed, device=train.hidden.device
+            len(train),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            device=train.hidden.device,
+            n_held_out=n_held_out(len(train)) if by_data else 0,
         )
-        n_epochs = max(1, round(self.n_vectors / len(train)))
+        if self.n_vectors is None:
+            n_steps = min(max(_FEWEST_STEPS, _EPOCHS * order.per_epoch), _MOST_STEPS)
+        else:
+            n_steps = max(1, round(self.n_vectors / len(train))) * order.per_epoch
         schedule = Schedule(
-            n_steps=n_epochs * order.per_epoch,
-            learning_rate=self.learning_rate,
+            n_steps=n_steps,
+            learning_rate=self.learning_rate or (_RATE if by_data else _PUBLISHED_RATE),
             final_learning_rate=self.final_learning_rate,
             clip=1.0,
+            early_stop=EarlyStop.in_second_half(order.held_out, n_steps),
         )
         return order, schedule

@@ -5,7 +5,9 @@ Le Bail et al. 2025 (arXiv:2506.23951).
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -14,12 +16,15 @@ from torch.nn.functional import normalize
 from classifsae.activations import Activations
 from classifsae.bounds import Count, NonNegativeFloat, PositiveFloat, PositiveInt
 from classifsae.concepts._losses import crowding, imitation, resemblance
-from classifsae.concepts._optimise import Schedule, ShuffledEpochs, generator
+from classifsae.concepts._optimise import EarlyStop, Schedule, ShuffledEpochs, generator, n_held_out
 from classifsae.concepts.base import Coder, ConceptMethod, rescale
+from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
 _TINY = 1e-3
 _HALF = 0.5
+_EPOCHS, _STEPS = (10, 100), 5000
+"""What the data may cost: so many passes at least and at most, and so many steps in between."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ class ConceptLayerMethod(ConceptMethod):
 
     Attributes:
         hidden_width: of the decoder between R1 and R2.
-        n_epochs: passes over the training sentences; there is no early stopping.
+        n_epochs: passes over the training sentences. None: as many as the data need, 100 at most, the loss
+            on a tenth of the sentences, which are not learned from, being the judge.
         batch_size: sentences per step; the last, smaller batch of an epoch is used too.
         learning_rate: Adam's, constant.
         similarity_weight: r1, of R_sim.
@@ -160,9 +166,11 @@ class ConceptLayerMethod(ConceptMethod):
             with False, and so on states of a norm that its own evaluation never shows to the tail.
     """
 
+    published: ClassVar[Mapping[str, Json]] = {"n_epochs": 100}
+
     n_concepts: Count = 20
     hidden_width: PositiveInt = 512
-    n_epochs: PositiveInt = 100
+    n_epochs: PositiveInt | None = None
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 3e-4
     similarity_weight: NonNegativeFloat = 0.1
@@ -189,7 +197,13 @@ class ConceptLayerMethod(ConceptMethod):
     def plan(self, train: Activations) -> tuple[ShuffledEpochs, Schedule]:
         """Order of the batches and the constant rate."""
         order = ShuffledEpochs(
-            len(train), batch_size=self.batch_size, seed=self.seed, device=train.hidden.device
+            len(train),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            device=train.hidden.device,
+            n_held_out=n_held_out(len(train)) if self.n_epochs is None else 0,
         )
-        rate = self.learning_rate
-        return order, Schedule(self.n_epochs * order.per_epoch, learning_rate=rate, final_learning_rate=rate)
+        n_epochs = self.n_epochs or min(max(_EPOCHS[0], _STEPS // order.per_epoch), _EPOCHS[1])
+        n_steps, rate = n_epochs * order.per_epoch, self.learning_rate
+        stop = EarlyStop.in_second_half(order.held_out, n_steps)
+        return order, Schedule(n_steps, learning_rate=rate, final_learning_rate=rate, early_stop=stop)

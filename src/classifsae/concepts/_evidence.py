@@ -16,7 +16,7 @@ from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
 _TEMPER = 0.05
 _ROWS_PER_AXIS, _FEWEST_AXES = 10, 10
 _RIDGE_IN, _RIDGE_OUT = 200.0, 1.0
-_BATCH = 512
+BATCH = 512
 _SHARPNESS, _NAMING, _L1, _WEIGHT_DECAY = 4.0, 2.0, 0.02, 1e-3
 _RATE_IN, _RATE_READ, _RATE_OUT = 2e-3, 2e-2, 1e-3
 
@@ -145,7 +145,7 @@ class Descent:
         adam = torch.optim.Adam([{"params": tensors, "lr": rate} for tensors, rate in groups])
         schedule = CosineAnnealingLR(adam, self.n_steps)
         for _ in range(self.n_steps):
-            rows = torch.randint(self.n_rows, (_BATCH,), generator=self.draws)
+            rows = torch.randint(self.n_rows, (BATCH,), generator=self.draws)
             adam.zero_grad()
             value = loss(rows.to(groups[0][0][0].device))
             value.backward()

@@ -7,13 +7,14 @@ if nothing had happened: the state is the parameters, the optimiser's moments an
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from classifsae.activations import Guidance
@@ -27,6 +28,30 @@ Curves: TypeAlias = dict[str, list[float]]
 _CHECKPOINT_SECONDS = 30.0
 _PAUSE_PER_SAVE = 20  # at most a twentieth of the time goes into saving
 
+HELD_OUT_LOSS = "held-out loss"
+"""Name of the curve of the loss on sentences that a fit does not learn from."""
+
+
+class Spent(BaseModel):
+    """What a fit cost.
+
+    Attributes:
+        n_steps: optimiser steps that were made; 0 for a method that makes none.
+        n_vectors: sentence vectors that they saw, repeats counted.
+        n_steps_at_most: steps that the schedule allowed.
+        n_held_out: sentences that decided when to stop; 0: nothing did.
+    """
+
+    n_steps: int = 0
+    n_vectors: int = 0
+    n_steps_at_most: int = 0
+    n_held_out: int = 0
+
+    @property
+    def why_it_stopped(self) -> str:
+        """As the end of a sentence."""
+        return "no further gain" if self.n_steps < self.n_steps_at_most else "all it may"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -38,6 +63,7 @@ class Run:
         inputs: fingerprint of what the fit depends on; a checkpoint of other inputs is not used.
         curves: filled with the recorded loss terms.
         guidance: what the training texts say, for methods that are guided by it.
+        spent: filled with what the fit cost.
     """
 
     on_step: OnStep | None = None
@@ -45,6 +71,40 @@ class Run:
     inputs: str = ""
     curves: Curves = field(default_factory=dict)
     guidance: Guidance | None = None
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """Ends a fit whose loss on held-out sentences no longer falls.
+
+    Attributes:
+        rows: the sentences, none of which is learned from.
+        every: steps between two looks at the loss.
+        first: the first step that may be the last.
+        patience: looks in a row that must bring no gain.
+        least: gain that counts, as a share of all that the loss has fallen.
+    """
+
+    rows: Int[Tensor, " v"]
+    every: int
+    first: int
+    patience: int = 3
+    least: float = 0.01
+
+    @classmethod
+    def in_second_half(cls, rows: Int[Tensor, " v"], n_steps: int) -> "EarlyStop | None":
+        """With forty looks in all steps; None without rows to look at."""
+        return cls(rows, max(1, n_steps // 40), n_steps // 2) if len(rows) else None
+
+    def looks(self, n_done: int) -> bool:
+        """Whether the loss is looked at after so many steps."""
+        return n_done >= self.first and n_done % self.every == 0
+
+    def is_over(self, losses: Sequence[float]) -> bool:
+        """Whether these losses, one per look, have stopped falling."""
+        before, late = losses[: -self.patience], losses[-self.patience :]
+        return bool(before) and min(before) - min(late) <= self.least * (max(losses) - min(losses))
 
 
 @dataclass(frozen=True)
@@ -57,6 +117,7 @@ class Schedule:
         final_learning_rate: rate that a half cosine reaches at the end; equal to the first for a constant.
         clip: largest gradient norm, or None for no clipping.
         record_every: distance of recorded steps; by default about 1,000 are recorded in all.
+        early_stop: what may end it before; None: nothing.
     """
 
     n_steps: int
@@ -64,6 +125,7 @@ class Schedule:
     final_learning_rate: float
     clip: float | None = None
     record_every: int = 0
+    early_stop: EarlyStop | None = None
 
     def rate(self, step: int) -> float:
         """Learning rate of a step counted from 0: a half cosine without warm-up."""
@@ -83,6 +145,10 @@ class Order(Protocol):
         """Row numbers of a batch."""
 
 
+_HELD_OUT = 1 << 40
+"""Sets the draw of the held-out rows apart from that of any epoch."""
+
+
 class ShuffledEpochs:
     """Every row once per epoch in a fresh seeded order; the last, partial batch of an epoch is used.
 
@@ -91,11 +157,18 @@ class ShuffledEpochs:
         batch_size: rows per batch.
         seed: of the order.
         device: where row numbers are needed.
+        n_held_out: rows that are in no batch, drawn by the seed.
     """
 
-    def __init__(self, n_rows: int, *, batch_size: int, seed: int, device: torch.device) -> None:
-        self.per_epoch = math.ceil(n_rows / batch_size)
-        self._n_rows, self._batch_size, self._seed, self._device = n_rows, batch_size, seed, device
+    def __init__(
+        self, n_rows: int, *, batch_size: int, seed: int, device: torch.device, n_held_out: int = 0
+    ) -> None:
+        drawn = torch.randperm(n_rows, generator=generator(seed, _HELD_OUT)) if n_held_out else None
+        self.held_out = torch.empty(0, dtype=torch.int64) if drawn is None else drawn[:n_held_out].to(device)
+        self._learned = None if drawn is None else drawn[n_held_out:]
+        self.per_epoch = math.ceil((n_rows - n_held_out) / batch_size)
+        self._n_rows, self._batch_size = n_rows - n_held_out, batch_size
+        self._seed, self._device = seed, device
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def rows(self, step: int) -> Int[Tensor, " b"]:
@@ -103,8 +176,14 @@ class ShuffledEpochs:
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = torch.randperm(self._n_rows, generator=generator(self._seed, epoch))
+            order = order if self._learned is None else self._learned[order]
             self._epoch, self._order = epoch, order.to(self._device)
         return self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
+
+
+def n_held_out(n_sentences: int) -> int:
+    """Sentences that are not learned from where the data decide the budget: a tenth, at most 500."""
+    return min(n_sentences // 10, 500)
 
 
 def generator(seed: int, *counters: int) -> torch.Generator:
@@ -131,6 +210,11 @@ class Objective(nn.Module, ABC):
     def after_backward(self) -> None:
         """Adjust gradients before they are clipped."""
 
+    @torch.no_grad()
+    def held_out_loss(self, rows: Int[Tensor, " v"], step: int) -> float:
+        """The loss on rows that are not learned from; leaves everything as it is."""
+        return float(sum(self.weights[name] * term for name, term in self.losses(rows, step).items()))
+
     def numbers(self) -> dict[str, float]:
         """Further numbers worth a curve."""
         return {}
@@ -143,18 +227,27 @@ def optimise(objective: Objective, order: Order, schedule: Schedule, run: Run) -
         DataError: the loss is no longer a number; says which term.
     """
     optimiser = torch.optim.Adam(objective.parameters(), lr=schedule.learning_rate, fused=True)
-    saver = _Saver(objective, optimiser, run)
+    saver, spent, early_stop = _Saver(objective, optimiser, run), run.spent, schedule.early_stop
+    spent.n_steps_at_most = schedule.n_steps
+    spent.n_held_out = len(early_stop.rows) if early_stop else 0
     with nullcontext() if run.checkpoint is None else saves_first():
         for step in range(saver.restore(), schedule.n_steps):
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate(step)
-            values = _step(objective, optimiser, order.rows(step), step, schedule.clip)
+            rows = order.rows(step)
+            values = _step(objective, optimiser, rows, step, schedule.clip)
+            spent.n_steps, spent.n_vectors = step + 1, spent.n_vectors + len(rows)
             if schedule.records(step):
                 numbers = _checked({k: float(v) for k, v in values.items()} | objective.numbers(), step)
                 for name, number in numbers.items():
                     run.curves.setdefault(name, []).append(number)
                 if run.on_step:
                     run.on_step(step + 1, schedule.n_steps, numbers)
+            if early_stop and early_stop.looks(step + 1):
+                losses = run.curves.setdefault(HELD_OUT_LOSS, [])
+                losses.append(objective.held_out_loss(early_stop.rows, step))
+                if early_stop.is_over(losses):
+                    break
             saver.save_now_and_then(step + 1)
     objective.before_step()  # once more, so that what is kept obeys the constraints too
 
@@ -214,7 +307,7 @@ class _Saver:
             return 0
         # Copies, as the file that the tensors are mapped from is written again while the fit goes on.
         state = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
-        if not torch.equal(state["inputs"], self._inputs()):
+        if "n_vectors" not in state or not torch.equal(state["inputs"], self._inputs()):
             return 0
         self._objective.load_state_dict(_under("objective/", state))
         for name, parameter in self._objective.named_parameters():
@@ -222,6 +315,7 @@ class _Saver:
             self._optimiser.state[parameter] = {k: _placed(t, parameter) for k, t in moments.items()}
         for name, curve in _under("curve/", state).items():
             self._run.curves[name] = curve.tolist()
+        self._run.spent.n_steps, self._run.spent.n_vectors = int(state["step"]), int(state["n_vectors"])
         return int(state["step"])
 
     def _state(self, step: int) -> dict[str, Tensor]:
@@ -231,7 +325,8 @@ class _Saver:
                 state[f"adam/{name}/{key}"] = value
         for name, curve in self._run.curves.items():
             state[f"curve/{name}"] = torch.tensor(curve, dtype=torch.float64)
-        return state | {"step": torch.tensor(step), "inputs": self._inputs()}
+        n_vectors = torch.tensor(self._run.spent.n_vectors)
+        return state | {"step": torch.tensor(step), "n_vectors": n_vectors, "inputs": self._inputs()}
 
     def _inputs(self) -> Tensor:
         return torch.tensor(list(self._run.inputs.encode()) or [0], dtype=torch.uint8)

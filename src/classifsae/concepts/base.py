@@ -379,6 +379,7 @@ class ConceptMethod(BaseModel, ABC):
         role: of the method in a table of scores.
         guided: whether it learns from the training texts too, where they are given.
         remedy: which options keep more of its concepts alive, as the end of a sentence.
+        published: options of the published protocol where a default differs from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -386,6 +387,7 @@ class ConceptMethod(BaseModel, ABC):
     role: ClassVar[Role] = "method"
     guided: ClassVar[bool] = False
     remedy: ClassVar[str] = "lower n_concepts"
+    published: ClassVar[Mapping[str, Json]] = {}
 
     n_concepts: Count | None = 20
     seed: Seed = 42

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, one_hot
 from classifsae.activations import Activations, Guidance
 from classifsae.bounds import Count, NonNegativeFloat, PositiveInt
 from classifsae.concepts._evidence import (
+    BATCH,
     Descent,
     EvidenceCoder,
     learn_decoder,
@@ -94,6 +95,8 @@ class Consensus(ConceptMethod):
             fidelity=self.fidelity,
             descent=Descent.seeded(self.seed, len(train), self.n_steps, progress.losses("encoder")),
         )
+        n_steps = self.n_steps + self.n_steps // 2
+        run.spent.n_steps, run.spent.n_vectors, run.spent.n_steps_at_most = n_steps, n_steps * BATCH, n_steps
         decoder, mean = learn_decoder(
             sparse(hidden @ weights + bias, self.least),
             hidden,

@@ -147,7 +147,7 @@ class HIConcept(ConceptLayerMethod):
                 "distance": self.distance_weight,
             },
             keep_probability=self.keep_probability,
-            flip_from=-(-self.n_epochs // 2) * order.per_epoch,
+            flip_from=-(-schedule.n_steps // order.per_epoch // 2) * order.per_epoch,
             seed=self.seed,
         )
         optimise(objective, order, schedule, run)

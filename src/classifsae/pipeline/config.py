@@ -213,6 +213,8 @@ class Experiment(BaseModel):
         if "seed" in options:
             raise ConfigError("seed is set for all methods together, by seeds: [1, 2, 3].")
         method = METHODS.load(self._method(label))
+        if self.protocol == "published":
+            options = {**method.published, **options}
         if method.model_fields["n_concepts"].default is not None:
             options.setdefault("n_concepts", self.n_concepts)
         return method(**options, seed=seed)

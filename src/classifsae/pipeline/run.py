@@ -17,6 +17,7 @@ from classifsae.activations import Activations
 from classifsae.auditing.ask import Answers
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.auditing.stored import load_findings
+from classifsae.concepts import Spent
 from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
@@ -414,6 +415,10 @@ class _Run:
         if not found:
             raise errors[0]
         self.notes += self.failures
+        self.notes += filter(
+            None,
+            [spent_note({which: Spent.model_validate(work.folder.spent(which) or {}) for which in found})],
+        )
         return found
 
     def checked(self, *, train: str, test: str) -> list[str]:
@@ -499,6 +504,7 @@ class _Run:
                     method=which.label,
                     seed=which.seed,
                     scores=work.folder.read_scores(which) | self.scores_of_names.get(which, {}),
+                    spent=work.folder.spent(which),
                 )
                 for which in fits
             ),
@@ -583,6 +589,16 @@ class _Run:
     def note(self, which: FitName, *said: str) -> None:
         """Note what a reader should know of the concepts of one method and seed."""
         self.notes += [f"{which}: {one}" for one in said if one]
+
+
+def spent_note(spent: Mapping[FitName, Spent]) -> str:
+    """What the fits cost that ask the data when to stop; "" without any."""
+    said = [
+        f"{which} {one.n_vectors:,} vectors ({one.why_it_stopped})"
+        for which, one in spent.items()
+        if one.n_held_out
+    ]
+    return f"Learned from: {', '.join(said)}." if said else ""
 
 
 def failed_note(manifest: Manifest, folder: Path) -> str:

@@ -66,11 +66,12 @@ class SummaryEntry(BaseModel):
 
 
 class FitScores(BaseModel, frozen=True):
-    """All scores of one method and seed, by metric."""
+    """All scores of one method and seed, by metric, and what the fit cost."""
 
     method: str
     seed: int
     scores: dict[str, Json]
+    spent: Json = None
 
 
 class RunScores(BaseModel, extra="ignore", frozen=True):
@@ -406,6 +407,11 @@ class RunFolder:
         """What tells the concepts of one method and seed from others, in a few letters; "" for none."""
         manifest = manifest_of(self.concepts(fit))
         return "" if manifest is None else manifest.identity[:_LETTERS]
+
+    def spent(self, fit: FitName) -> Json:
+        """What the fit of one method and seed cost; None for one that did not say."""
+        manifest = manifest_of(self.concepts(fit))
+        return None if manifest is None else manifest.record.get("spent")
 
     def described(self, fit: FitName) -> "tuple[Description, ...] | None":
         """The concepts of one method and seed in words, under the names that are shown.

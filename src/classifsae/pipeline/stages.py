@@ -295,15 +295,17 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
         from classifsae.concepts import Run
 
         checkpoint = folder / "checkpoint.safetensors"
+        run = Run(on_step=on_step, checkpoint=checkpoint, inputs=inputs)
         concepts = recipe.fit(
             work.activations("train"),
             work.tail,
-            run=Run(on_step=on_step, checkpoint=checkpoint, inputs=inputs),
+            run=run,
             guidance=None if guidance is None else cs.Guidance.load(work.folder.guidance),
             published_choice=work.activations("test") if published else None,
         )
         checkpoint.unlink(missing_ok=True)
-        concepts.save(folder, inputs=inputs, facts={"label": which.label, "recipe": options})
+        facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
+        concepts.save(folder, inputs=inputs, facts=facts)
 
     by_texts = () if guidance is None else (guidance,)
     depends_on = (recipe.method_name(), options, train, test if published else None, *by_texts)

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from classifsae.concepts import _optimise
-from classifsae.concepts._optimise import Objective, Run, Schedule, ShuffledEpochs, generator, optimise
+from classifsae.concepts._optimise import (
+    EarlyStop,
+    Objective,
+    Run,
+    Schedule,
+    ShuffledEpochs,
+    generator,
+    optimise,
+)
 from classifsae.errors import DataError
 
 CPU = torch.device("cpu")
@@ -35,6 +43,14 @@ def fit(run: Run, *, n_steps: int = 30, scale: float = 1.0) -> Line:
     return objective
 
 
+def fit_until_no_gain(run: Run) -> Line:
+    objective = Line()
+    order = ShuffledEpochs(20, batch_size=8, seed=3, device=CPU, n_held_out=4)
+    early_stop = EarlyStop.in_second_half(order.held_out, 200)
+    optimise(objective, order, Schedule(200, 0.1, 0.01, clip=1.0, early_stop=early_stop), run)
+    return objective
+
+
 class KilledError(Exception):
     pass
 
@@ -61,6 +77,46 @@ def test_a_killed_fit_ends_bit_for_bit_as_if_it_had_not_been(
     assert torch.equal(resumed.slope, expected.slope)
     assert torch.equal(resumed.seen, expected.seen)
     assert again.curves == whole.curves
+
+
+@pytest.mark.parametrize("killed_at", [40, 106, 114])
+def test_a_killed_fit_that_stops_early_ends_bit_for_bit_as_if_it_had_not_been(
+    killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = Run()
+    expected = fit_until_no_gain(whole)
+    assert 114 <= whole.spent.n_steps < whole.spent.n_steps_at_most == 200
+    assert whole.spent.n_held_out == 4
+    assert whole.spent.why_it_stopped == "no further gain"
+    monkeypatch.setattr(_optimise, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_optimise, "_PAUSE_PER_SAVE", 0.0)
+
+    def kill(done: int, total: int, values: object) -> None:
+        if done == killed_at:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit_until_no_gain(Run(on_step=kill, checkpoint=tmp_path / "c.safetensors", inputs="a"))
+    again = Run(checkpoint=tmp_path / "c.safetensors", inputs="a")
+    resumed = fit_until_no_gain(again)
+    assert torch.equal(resumed.slope, expected.slope)
+    assert again.spent == whole.spent
+    assert again.curves == whole.curves
+
+
+def test_a_fit_is_over_when_three_looks_in_a_row_bring_less_than_a_hundredth_of_the_fall():
+    early_stop = EarlyStop(torch.arange(2), every=5, first=10)
+    assert [early_stop.looks(n) for n in (5, 9, 10, 12, 15)] == [False, False, True, False, True]
+    assert not early_stop.is_over([10.0, 5.0, 4.0])
+    assert not early_stop.is_over([10.0, 2.0, 3.0, 3.0, 1.9])
+    assert early_stop.is_over([10.0, 2.0, 3.0, 3.0, 1.95])
+
+
+def test_held_out_rows_are_in_no_batch_and_all_others_once_per_epoch():
+    order = ShuffledEpochs(10, batch_size=4, seed=0, device=CPU, n_held_out=3)
+    assert order.per_epoch == 2
+    seen = torch.cat([order.rows(step) for step in range(2)]).tolist()
+    assert sorted(seen + order.held_out.tolist()) == list(range(10))
 
 
 def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

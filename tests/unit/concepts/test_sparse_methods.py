@@ -34,6 +34,28 @@ def test_latents_by_the_width_of_the_states_are_checked_before_anything_is_learn
         method(n_concepts=33).check(n_sentences=120, width=16)
 
 
+@pytest.mark.parametrize("method", [SAE, ClassifSAE])
+def test_a_budget_that_is_not_given_follows_from_the_data(
+    method: type[SAE] | type[ClassifSAE], train: Activations, tail: nn.Linear
+):
+    given, by_data = loop.Run(), loop.Run()
+    method(**QUICK).learn(train, tail, given)
+    method(**QUICK | {"n_vectors": None}).learn(train, tail, by_data)
+    n_epochs = round(2000 / len(train))
+    assert (given.spent.n_vectors, given.spent.n_held_out) == (n_epochs * len(train), 0)
+    assert by_data.spent.n_held_out == len(train) // 10
+    assert by_data.spent.n_steps <= by_data.spent.n_steps_at_most == 800
+    assert "dead" in by_data.curves
+    assert len(by_data.curves[loop.HELD_OUT_LOSS]) <= 21
+
+
+def test_a_look_at_held_out_sentences_leaves_everything_as_it_is(train: Activations):
+    objective = module.SAEObjective(SAE(**QUICK).start(train), hidden=train.hidden)
+    objective.held_out_loss(torch.arange(10), 0)
+    assert objective.silent_steps.tolist() == [0] * 24
+    assert all(parameter.grad is None for parameter in objective.parameters())
+
+
 def test_a_probe_on_too_few_sentences_for_its_folds_is_refused():
     with pytest.raises(ConfigError, match=r"sae: n_probe: .*greater than 3, got 3"):
         SAE(n_probe=3)
