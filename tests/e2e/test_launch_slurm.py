@@ -20,6 +20,7 @@ from e2e.slurm import Slurm, missing
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 PROFILE = Profile(cpus=1, memory="900M")
 CHEAP = {
+    "n_concepts": 3,
     "methods": {"ica": {}, "random": {"top_k": 3}},
     "seeds": [1],
     "metrics": ["completeness"],
