@@ -73,8 +73,8 @@ def test_faithfulness_is_a_score_of_the_method_that_was_measured_in_text(finishe
     folder, outcome = finished
     effects = load_findings(ConceptEffects, RunFolder(folder).effects(FitName("sae", 1)))
     (record,) = outcome.records
-    assert record["sign_agreement"] == effects.sign_agreement is not None
-    assert json.loads((folder / "summary.json").read_text())[0]["faithfulness"] == effects.faithfulness
+    assert {name: record[name] for name in effects.flat()} == effects.flat()
+    assert json.loads((folder / "summary.json").read_text())[0].items() >= effects.flat().items()
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_good_scores_have_no_notes_and_silent_concepts_have_one(
     silent = dataclasses.replace(evaluate(concepts, tail, test))
     silent.codes[:, 3] = 0
     causal = Causality().measure(silent)
-    assert Scores({"causality": causal}).notes() == ("1 of 16 concepts fire on no test sentence.",)
+    assert Scores({"causality": causal}).notes() == ("1 of 16 concepts fires on no test sentence.",)
 
 
 def test_scores_that_were_not_asked_for_are_an_error_that_says_so(
