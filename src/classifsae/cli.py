@@ -351,8 +351,8 @@ def edit(
         edited, said = editing.without_concepts(run, _numbers(concepts or ""), method=method, seed=seed)
         _say(said)
     edited.save(to)
-    how = "" if edited.is_plain else " (for cs.Classifier.load; transformers alone would load it unchanged)"
-    _say(f"Classifier: {to}{how}")
+    how = "for cs.Classifier.load; transformers alone would load it unchanged"
+    _say(f"Classifier: {to} ({'a plain transformers model' if edited.is_plain else how})")
     if augment is not None and remove is not None:
         n_texts = editing.augment(run, remove, augment, how=augment_by)
         _say(f"{n_texts:,} training texts for training again: {augment}")

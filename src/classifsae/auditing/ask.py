@@ -476,6 +476,8 @@ def judged(answer: Answer) -> Answer:
 
 def _told(answer: Answer) -> str:
     area, within = answer.auroc, answer.auroc_within
+    if area.low <= 0.5:
+        return f"The states do not tell it: AUROC {area.value:.2f}, no better than chance."
     if within is None:
         return (
             f"The states tell it (AUROC {area.value:.2f}) by the class alone: no class has texts with it "

@@ -477,7 +477,9 @@ def judged(row: PatternEffect, *, asked: bool) -> PatternEffect:
     """
     hanging = row.share * row.out.value if row.out else 0.0
     rates = (row.out, row.out_control), (row.into, row.into_control)
-    if not any(rate is not None and rate.is_above(control) for rate, control in rates):
+    if asked and row.out is None:
+        why = "no test text has it, so it was not measured"
+    elif not any(rate is not None and rate.is_above(control) for rate, control in rates):
         why = "it changes no more decisions than random words do"
     elif not asked and hanging < SHARE:
         why = f"{hanging:.1%} of the decisions for {row.class_name} hang on it, fewer than {SHARE:.0%}"

@@ -10,6 +10,7 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
+from classifsae.explaining.explainer import names_of
 from classifsae.pipeline.audit import work_of
 from classifsae.pipeline.explain import chosen_fit
 from classifsae.pipeline.run_folder import SPLITS
@@ -50,15 +51,24 @@ def without_concepts(
     """
     work = work_of(folder)
     which = chosen_fit(work.folder, work.experiment, method, seed)
-    edited = work.classifier.without(Concepts.load(work.folder.concepts(which)), latents)
+    found = Concepts.load(work.folder.concepts(which))
+    edited = work.classifier.without(found, latents)
     test = work.activations("test")
     after = edited.tail(test.hidden.float()).argmax(dim=1)
     before, labels = test.predictions, test.labels
     accuracy = [float((decisions == labels).double().mean()) for decisions in (before, after)]
     changed = int((before != after).sum())
+    recalls = (
+        f"{name} {float((after[own] == c).double().mean()):.3f}, before "
+        f"{float((before[own] == c).double().mean()):.3f}"
+        for c, name in enumerate(edited.label_names)
+        if (own := labels == c).any()
+    )
+    called = dict(zip(found.kept.tolist(), names_of(found, work.folder.described(which) or ()), strict=True))
+    taken = ", ".join(f"{latent} ({called[latent]})" for latent in latents)
     return edited, (
-        f"Without concept {', '.join(map(str, latents))} of {which}, {changed} of {len(test)} test decisions "
-        f"change; accuracy {accuracy[1]:.3f}, before {accuracy[0]:.3f}."
+        f"Without concept {taken} of {which}, {changed} of {len(test)} test decisions change; accuracy "
+        f"{accuracy[1]:.3f}, before {accuracy[0]:.3f}. Recall: {'; '.join(recalls)}."
     )
 
 

@@ -209,3 +209,10 @@ def test_terms_and_pairs_come_from_files(tmp_path: Path):
     (tmp_path / "pairs.csv").write_text("he\n")
     with pytest.raises(ValidationError, match="line 1"):
         AuditOptions.model_validate({"pairs": str(tmp_path / "pairs.csv")})
+
+
+def test_a_term_that_no_test_text_has_is_not_judged(shortcut: World):
+    row = rows_of(shortcut, terms=("nowhere",))
+    (term,) = (one for one in row if one.pattern == "nowhere")
+    assert (term.n_texts, term.is_shortcut) == (0, False)
+    assert term.finding == "Not a shortcut: no test text has it, so it was not measured."
