@@ -63,7 +63,10 @@ def before_and_after(cured: Remedy) -> RenderableType:
         f"{trial.way}: {trial.effect.changed:.3f} changed, accuracy {trial.effect.accuracy:.3f}"
         for trial in cured.trials
     )
-    said = f"On the test split as it is, {cured.n_changed} decisions change. Way: {cured.way}. Tried on a validation part of the training split: {tried}."
+    said = (
+        f"On the test split as it is, {cured.n_changed} decisions change. Way: {cured.way}. Tried on a "
+        f"validation part of the training split: {tried}."
+    )
     return Group(Text(cured.finding, style="bold"), table, Text(said, style="dim"))
 
 
