@@ -49,10 +49,12 @@ def test_examples_are_asked_about(
 
 
 def test_a_column_is_asked_about_value_by_value(
-    fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    status, printed = call(monkeypatch, capsys, "ask", str(fitted), "--column", "label")
+    file = tmp_path / "answers.json"
+    status, printed = call(monkeypatch, capsys, "ask", str(fitted), "--column", "label", "--json", str(file))
     assert status == 0, printed
+    assert [(one["n_marked"], one["is_known"]) for one in json.loads(file.read_text())] == [(10, True)] * 3
     for name in ("sports", "money", "space"):
         assert f" {name} " in printed
 

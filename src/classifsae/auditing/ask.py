@@ -100,12 +100,13 @@ class Answer(Shown):
         auroc: of the probe on texts it was not learned from.
         auroc_within: the same among texts of one class, true and predicted; None where no class has both.
         c: inverse strength of the probe's regularisation, chosen by cross-validation.
-        n_marked, n_test: test texts that have the concept, as the probe says, and in all.
+        n_marked, n_test: test texts that have the concept, and in all.
         removed: the classifier without the probe's direction.
         beyond_class: without the direction in which texts of one class differ.
         text: the classifier's decisions on changed texts.
         overlaps: found concepts with more texts in common than chance would have, the largest first.
         is_words: whether words were asked about, so that those taken out and put in are the concept.
+        is_known: whether ``n_marked`` test texts are known to have it; else the probe says so.
         is_used: whether the classifier uses it by the rule in ``finding``.
         finding: the result in words.
     """
@@ -123,6 +124,7 @@ class Answer(Shown):
     text: TextEffects
     overlaps: tuple[Overlap, ...]
     is_words: bool = False
+    is_known: bool = False
     is_used: bool = False
     finding: str = ""
 
@@ -343,13 +345,21 @@ class Asked:
     options: AuditOptions
     on_step: OnStep | None
 
-    def about(self, name: str, has: Bool[Tensor, " n"], *, terms: Sequence[str] = ()) -> Answer:
+    def about(
+        self,
+        name: str,
+        has: Bool[Tensor, " n"],
+        *,
+        terms: Sequence[str] = (),
+        known: Bool[Tensor, " q"] | None = None,
+    ) -> Answer:
         """The answer about one concept.
 
         Args:
             name: of the concept.
             has: which texts of the pool have it.
             terms: its words, if these are what it is; else they are found.
+            known: which test texts have it; None: those that the probe marks.
         Raises:
             DataError: fewer than ten have it, or do not.
         """
@@ -360,7 +370,8 @@ class Asked:
             pool, members = pool.take(rows), has[rows]
         probe = Probe.fit(pool.hidden, members, seed=seed)
         n_classes, test = self.test_activations.n_classes, self.test_activations
-        marked = probe.marks(test.hidden)
+        is_known = known is not None and bool(known.any())
+        marked = known if known is not None and is_known else probe.marks(test.hidden)
         directions = (
             whole(pool.hidden, probe.weights, n_classes),
             within_class(pool.hidden, probe.weights, members, pool.labels, n_classes),
@@ -381,6 +392,7 @@ class Asked:
             text=self.in_text(probe, has, marked, terms),
             overlaps=self.found.overlaps(marked),
             is_words=bool(terms),
+            is_known=is_known,
         )
         return judged(answer)
 

@@ -16,7 +16,7 @@ from classifsae.auditing.terminal import beside_control
 from classifsae.storage import write_text
 
 LEGEND = (
-    "direction: taken out of the states of all test texts, or of its own, that the probe marks; in class: "
+    "direction: taken out of the states of all test texts, or of its own; in class: "
     "only what tells it among texts of one class. words: taken out of texts, or put into others. "
     "changed %: decisions, with the 95 % interval; random %: with random directions that move the states as "
     "far (mean, and 97.5 % quantile), or with as many random words. accuracy: before and after, and the 95 % "
@@ -42,10 +42,11 @@ def printed(answer: Answer) -> RenderableType:
     told = f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}) on texts held out"
     if within is not None:
         told += f"; {within.value:.3f} ({within.low:.3f} to {within.high:.3f}) within a class"
+    by = "" if answer.is_known else ", as the probe says"
     lines = [
         Text(f"{answer.name}: {answer.finding}", style="bold"),
         Text(f"{answer.n_with:,} training texts have it, {answer.n_without:,} do not. {told}."),
-        Text(f"The probe marks {marked:,} of {answer.n_test:,} test texts."),
+        Text(f"{marked:,} of {answer.n_test:,} test texts have it{by}."),
     ]
     return Group(*lines, _changes(answer), *_words(answer), *_overlaps(answer), Text(LEGEND, style="dim"))
 

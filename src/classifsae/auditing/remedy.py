@@ -8,13 +8,13 @@ import torch
 from torch.nn.functional import nll_loss
 
 from classifsae.activations import Activations
-from classifsae.auditing.answers import Edited, edited, read_changed
+from classifsae.auditing.answers import Edited, Rate, edited, read_changed
 from classifsae.auditing.edits import Edit, phrase
 from classifsae.classifier.opening.affine import AffineMap
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.notebook import Shown
-from classifsae.tensors import Float, Int, OnStep, Tail, Tensor
+from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
 
 if TYPE_CHECKING:
     from classifsae.classifier.classifier import Classifier
@@ -37,15 +37,17 @@ class Pairs:
     Attributes:
         without, with_it: hidden states.
         labels: ground truth.
+        had_it: whether the text as it is has the pattern; else it was put in.
     """
 
     without: Float[Tensor, "q d"]
     with_it: Float[Tensor, "q d"]
     labels: Int[Tensor, " q"]
+    had_it: Bool[Tensor, " q"]
 
     def take(self, rows: Tensor) -> "Pairs":
         """Some of the pairs."""
-        return Pairs(self.without[rows], self.with_it[rows], self.labels[rows])
+        return Pairs(self.without[rows], self.with_it[rows], self.labels[rows], self.had_it[rows])
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,14 @@ class Effect:
     Attributes:
         changed: share of the decisions that differ with the pattern and without it, in [0, 1].
         accuracy: on the texts without the pattern.
+        out, into: share of the decisions that change when it is taken out of the texts that have it, and put
+            into others. None for no texts.
     """
 
     changed: float
     accuracy: float
+    out: Rate | None = None
+    into: Rate | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,8 @@ def pairs_of(
         return hidden[list(group.rows)]
 
     labels = activations.labels.cpu()[[*out.rows, *into.rows]]
-    return Pairs(torch.cat([without, own(into)]), torch.cat([own(out), with_it]), labels)
+    had_it = torch.arange(len(labels)) < len(out.rows)
+    return Pairs(torch.cat([without, own(into)]), torch.cat([own(out), with_it]), labels, had_it)
 
 
 def effect_of(tail: Tail, change: AffineMap | None, pairs: Pairs) -> Effect:
@@ -212,8 +219,12 @@ def effect_of(tail: Tail, change: AffineMap | None, pairs: Pairs) -> Effect:
     with torch.no_grad():
         states = pairs.without, pairs.with_it
         without, with_it = (tail(change(h).float() if change else h).argmax(dim=1).cpu() for h in states)
+    changed = without != with_it
     return Effect(
-        float((without != with_it).double().mean()), float((without == pairs.labels).double().mean())
+        float(changed.double().mean()),
+        float((without == pairs.labels).double().mean()),
+        Rate.of(changed[pairs.had_it]),
+        Rate.of(changed[~pairs.had_it]),
     )
 
 

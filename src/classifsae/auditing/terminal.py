@@ -59,6 +59,11 @@ def before_and_after(cured: Remedy) -> RenderableType:
     ]
     for name, before, after in rows:
         table.add_row(Text(name), f"{before:.3f}", f"{after:.3f}")
+    for name, was, left in (
+        ("decisions that change when it is taken out", cured.before.out, cured.after.out),
+        ("decisions that change when it is put in", cured.before.into, cured.after.into),
+    ):
+        table.add_row(Text(name), _with_interval(was), _with_interval(left))
     tried = "; ".join(
         f"{trial.way}: {trial.effect.changed:.3f} changed, accuracy {trial.effect.accuracy:.3f}"
         for trial in cured.trials
@@ -68,6 +73,10 @@ def before_and_after(cured: Remedy) -> RenderableType:
         f"validation part of the training split: {tried}."
     )
     return Group(Text(cured.finding, style="bold"), table, Text(said, style="dim"))
+
+
+def _with_interval(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.value:.3f} ({rate.low:.2f}-{rate.high:.2f})"
 
 
 def beside_control(rate: Rate | None, control: Rate | None) -> str:

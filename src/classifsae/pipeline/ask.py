@@ -15,7 +15,7 @@ from classifsae.data.load import PLANTED
 from classifsae.errors import ConfigError, DataError, UnknownNameError, one_line
 from classifsae.explaining.explainer import names_of
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import FitName, RunFolder, fits_of
+from classifsae.pipeline.run_folder import SPLITS, FitName, RunFolder, Split, fits_of
 from classifsae.pipeline.stages import Work
 from classifsae.storage import manifest_of
 from classifsae.tensors import Bool, OnStep, Tensor
@@ -67,11 +67,12 @@ def answers_to(work: Work, question: Question, *, on_step: OnStep | None = None)
         ConfigError: no such column.
     """
     if question.column is not None:
-        known = _column(work.experiment, work.data, question.column)
-        documents = work.activations("train").documents
-        rows = known if documents is None else tuple(known[document] for document in documents.tolist())
-        members = list(_values(rows, question.column))  # before anything long
-        return list(_answers(_asked(work), members, on_step))
+        of_train, of_test = (
+            _per_row(work, split, known)
+            for split, known in zip(SPLITS, _column(work.experiment, work.data, question.column), strict=True)
+        )
+        values = list(_values(of_train, question.column))  # before anything long
+        return list(_answers(_asked(work), values, of_train, of_test, on_step))
     concepts, names = _first_concepts(work)
     train, test = work.activations("train"), work.activations("test")
     return [
@@ -112,12 +113,26 @@ def all_answers(work: Work, questions: Sequence[Question], *, on_step: OnStep | 
 
 
 def _answers(
-    asked: Asked, members: Sequence[tuple[str, Bool[Tensor, " n"]]], on_step: OnStep | None
+    asked: Asked,
+    values: Sequence[tuple[str, str]],
+    train: Sequence[tuple[str, ...]],
+    test: Sequence[tuple[str, ...]],
+    on_step: OnStep | None,
 ) -> Iterator[Answer]:
-    for number, (name, has) in enumerate(members, start=1):
-        yield asked.about(name, has)
+    for number, (name, value) in enumerate(values, start=1):
+        yield asked.about(name, _having(value, train), known=_having(value, test))
         if on_step:
-            on_step(number, len(members), {})
+            on_step(number, len(values), {})
+
+
+def _having(value: str, known: Sequence[tuple[str, ...]]) -> Bool[Tensor, " n"]:
+    return torch.tensor([value in names for names in known])
+
+
+def _per_row(work: Work, split: Split, known: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """What is known of the text behind each row of the activations."""
+    documents = work.activations(split).documents
+    return known if documents is None else tuple(known[document] for document in documents.tolist())
 
 
 def _asked(work: Work) -> Asked:
@@ -157,15 +172,15 @@ def require_answerable(experiment: Experiment, data: Dataset) -> None:
     for key, question in experiment.ask.items():
         try:
             if question.column is not None:
-                list(_values(_column(experiment, data, question.column), question.column))
+                list(_values(_column(experiment, data, question.column)[0], question.column))
             elif question.words is not None:
                 require_enough(with_words(data.train.texts, question.words))
         except (ConfigError, DataError) as error:
             raise ConfigError(f"ask.{key}: {error}") from error
 
 
-def _values(known: Sequence[tuple[str, ...]], column: str) -> Iterator[tuple[str, Bool[Tensor, " n"]]]:
-    """Each value of a column that enough training texts have and lack, and which have it.
+def _values(known: Sequence[tuple[str, ...]], column: str) -> Iterator[tuple[str, str]]:
+    """Each value of a column that enough training texts have and lack: what it is called, and the value.
 
     Of a column of booleans only whether it is true is asked.
 
@@ -177,10 +192,10 @@ def _values(known: Sequence[tuple[str, ...]], column: str) -> Iterator[tuple[str
         values = [value for value in values if value.lower() in _YES]
     found = False
     for value in values:
-        has = torch.tensor([value in names for names in known])
+        has = _having(value, known)
         if min(int(has.sum()), int((~has).sum())) >= FEWEST:
             found = True
-            yield (column if value.lower() in _YES else value), has
+            yield (column if value.lower() in _YES else value), value
     if not found:
         raise DataError(
             f"no value of column {column!r} has {FEWEST} training texts with it and as many without; choose "
@@ -188,17 +203,19 @@ def _values(known: Sequence[tuple[str, ...]], column: str) -> Iterator[tuple[str
         )
 
 
-def _column(experiment: Experiment, data: Dataset, column: str) -> tuple[tuple[str, ...], ...]:
-    """The values of a column for each training text.
+def _column(
+    experiment: Experiment, data: Dataset, column: str
+) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
+    """The values of a column for each training text, and for each test text.
 
     Raises:
         ConfigError: no such column.
     """
-    known = data.train.concepts
-    if column == (experiment.dataset.concepts_column or "concepts") and known is not None:
-        return known
-    if experiment.dataset.name == PLANTED:
-        raise UnknownNameError("column", column, ["concepts"] if known else [])
-    found = load_dataset(experiment.dataset, concepts_column=column).train.concepts
-    assert found is not None  # or the column was refused
-    return found
+    found = data
+    if column != (experiment.dataset.concepts_column or "concepts") or data.train.concepts is None:
+        if experiment.dataset.name == PLANTED:
+            raise UnknownNameError("column", column, ["concepts"] if data.train.concepts else [])
+        found = load_dataset(experiment.dataset, concepts_column=column)
+    train, test = found.train.concepts, found.test.concepts
+    assert train is not None  # or the column was refused
+    return train, test if test is not None else ((),) * len(found.test)

@@ -21,7 +21,7 @@ def pairs(*, along_class: float = 0.0) -> Pairs:
     with_it = without + torch.randn(N, WIDTH, generator=generator) * 0.05
     with_it[:, 1] += 3
     with_it[:, 0] += along_class
-    return Pairs(without, with_it, labels)
+    return Pairs(without, with_it, labels, torch.arange(len(labels)) % 2 == 0)
 
 
 def tail(*, weight: float) -> nn.Linear:
@@ -78,3 +78,14 @@ def test_a_remedy_that_is_not_enough_says_so():
     )
     assert found.reduction == pytest.approx(0.5)
     assert "not enough" in found.finding
+
+
+def test_effects_out_and_in_by_hand():
+    without, with_it = (
+        torch.tensor([[1.0], [1.0], [-1.0], [1.0]]),
+        torch.tensor([[-1.0], [1.0], [1.0], [1.0]]),
+    )
+    pairs = Pairs(without, with_it, torch.tensor([1, 1, 0, 1]), torch.tensor([True, True, False, False]))
+    effect = effect_of(lambda h: torch.cat([-h, h], dim=1), None, pairs)
+    assert (effect.changed, effect.accuracy, effect.out.value, effect.into.value) == (0.5, 1.0, 0.5, 0.5)
+    assert (effect.out.n, effect.into.n) == (2, 2)
