@@ -293,7 +293,7 @@ def audit(
 
     options = options_of(terms=terms, pairs=pairs, patterns=patterns or [])
     with Bars().stage("audit") as on_step:
-        result = audit_of(run, options=options, on_step=on_step)
+        result = audit_of(run, options=options, say=_say, on_step=on_step)
     console.print(printed(result), highlight=False)
     for file, as_csv in ((to_csv, True), (to_json, False)):
         if file is not None:
@@ -318,7 +318,7 @@ def ask(
 
     question = question_of(name=name, examples=examples, without=without, words=words, column=column)
     with Bars().stage("ask") as on_step:
-        answers = answers_to(work_of(run), question, on_step=on_step)
+        answers = answers_to(work_of(run), question, say=_say, on_step=on_step)
     console.print(printed_answers(answers), highlight=False)
     if to_json is not None:
         save_answers(answers, to_json)

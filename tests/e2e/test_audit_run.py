@@ -107,6 +107,15 @@ def test_the_audit_of_a_run_is_printed_and_exported(finished, tmp_path, monkeypa
     assert len(files[0].read_text().splitlines()) > 1
 
 
+def test_an_explanation_names_the_shortcut_that_the_text_has(finished, monkeypatch, capsys):
+    text = "goal match no 3. Sent from my tablet."
+    status, said = call(monkeypatch, capsys, "explain", str(finished[0]), text)
+    assert status == 0
+    assert "Has 'Sent from my tablet', on which decisions for space hang; without it:" in " ".join(
+        said.split()
+    )
+
+
 def test_words_that_must_not_matter_are_asked_about(finished, tmp_path, monkeypatch, capsys):
     (tmp_path / "terms.txt").write_text("tablet\nzebra\n")
     (tmp_path / "pairs.csv").write_text("stock,bank\n")
@@ -116,6 +125,7 @@ def test_words_that_must_not_matter_are_asked_about(finished, tmp_path, monkeypa
     assert "tablet" in said
     assert "zebra" in said
     assert "stock / bank" in said
+    assert "The classifier reads at most" in said
 
 
 def test_the_shortcut_is_taken_out_and_the_new_classifier_can_be_opened(

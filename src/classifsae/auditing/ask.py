@@ -14,7 +14,15 @@ from classifsae.auditing.ablation import Ablation, Accuracy, ablate, random_dire
 from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, read_changed, rows_of
 from classifsae.auditing.candidates import PhraseCounts, count_phrases
 from classifsae.auditing.edits import Words, phrase, words_pattern
-from classifsae.auditing.effects import CARRIES, N_TRIED, Carrier, CarryingPhrase, Plan, phrases_of
+from classifsae.auditing.effects import (
+    CARRIES,
+    N_CANDIDATES,
+    N_TRIED,
+    Carrier,
+    CarryingPhrase,
+    Plan,
+    phrases_of,
+)
 from classifsae.auditing.options import AuditOptions
 from classifsae.auditing.probe import Area, Probe, require_enough
 from classifsae.concepts.base import Concepts, codes_of
@@ -129,6 +137,11 @@ class Answer(Shown):
     finding: str = ""
 
     @property
+    def accuracy(self) -> Accuracy:
+        """On its test texts, with its words and without, or without its direction where no text has them."""
+        return self.text.accuracy or self.removed.accuracy_marked or self.removed.accuracy
+
+    @property
     def is_told(self) -> bool:
         """Whether the states tell it among texts of one class, better than chance."""
         return self.auroc_within is not None and self.auroc_within.low > 0.5
@@ -206,6 +219,11 @@ def ask(
     found = Found.of(concepts, names, test_activations)
     asked = Asked(model, pool, test, test_activations, found, options or AuditOptions(), on_step)
     return asked.about(name, members, terms=terms)
+
+
+def most_read(options: AuditOptions) -> int:
+    """Changed texts that the classifier reads at most for one concept, beside examples that are new to it."""
+    return N_CANDIDATES * N_TRIED + 4 * options.max_texts
 
 
 def with_words(texts: Sequence[str], words: Sequence[str]) -> Bool[Tensor, " n"]:
@@ -525,8 +543,7 @@ def _beside(rate: Rate, control: Rate | None) -> str:
 
 
 def _helps(answer: Answer) -> str:
-    whose, accuracy = "without its words", answer.text.accuracy
-    if accuracy is None:
-        whose, accuracy = "without its direction", answer.removed.accuracy_marked or answer.removed.accuracy
+    whose, accuracy = "words" if answer.text.accuracy else "direction", answer.accuracy
     how = "It helps" if accuracy.high < 0 else "It hurts" if accuracy.low > 0 else "No clear help or harm"
-    return f"{how}: accuracy on its texts is {accuracy.before:.3f}, and {whose} {accuracy.after:.3f}."
+    on_its_texts = f"accuracy on its texts is {accuracy.before:.3f}"
+    return f"{how}: {on_its_texts}, and without its {whose} {accuracy.after:.3f}."

@@ -27,7 +27,9 @@ LEGEND_OF_COLUMN = (
     "AUROC: of the probe on held-out training texts; in class: among texts of one class. inside %: "
     "decisions on its test texts that change along what tells it within its class; out %, in %: when its "
     "words are taken out of its texts, or put into others; in brackets with random directions or words. "
-    "overlap: found concept with most texts in common (Jaccard index)."
+    "accuracy: its change on its texts without its words (or direction, where there are none); below 0, the "
+    "concept helps; *: the 95 % interval is off 0. overlap: found concept with most texts in common (Jaccard "
+    "index)."
 )
 
 
@@ -67,7 +69,7 @@ def _changes(answer: Answer) -> Table:
 
 
 def _removal(removal: Removal) -> tuple[str, str, str]:
-    control = f"{100 * removal.control:.1f} ({100 * removal.control_high:.1f})"
+    control = f"{100 * removal.control:.0f} ({100 * removal.control_high:.0f})"
     return str(removal.changed.n), _rate(removal.changed), control
 
 
@@ -101,7 +103,7 @@ def _overlaps(answer: Answer) -> list[Text]:
 def _table_of(answers: Sequence[Answer]) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("concept", overflow="fold", ratio=2)
-    for head in ("AUROC", "in class", "inside %", "out %", "in %"):
+    for head in ("AUROC", "in class", "inside %", "out %", "in %", "accuracy"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("used", no_wrap=True)
     table.add_column("overlap", overflow="fold", ratio=3)
@@ -115,10 +117,17 @@ def _table_of(answers: Sequence[Answer]) -> RenderableType:
             f"{100 * inside.changed.value:.0f} ({100 * inside.control:.0f})" if inside else "-",
             beside_control(answer.text.out, answer.text.out_control),
             beside_control(answer.text.into, answer.text.into_control),
-            "yes" if answer.is_used else "-",
+            _change(answer.accuracy),
+            "yes" if answer.is_used else "no",
             Text(f"{best.name} {best.jaccard:.2f}" if best else "-"),
         )
     return Group(table, Text(LEGEND_OF_COLUMN, style="dim"))
+
+
+def _change(accuracy: Accuracy) -> str:
+    """Such as "-0.031*", with a star where the interval is off zero."""
+    clear = "*" if accuracy.low > 0 or accuracy.high < 0 else ""
+    return f"{accuracy.change:+.3f}{clear}"
 
 
 def save_answers(answers: Sequence[Answer], file: Path) -> None:

@@ -17,6 +17,20 @@ _LEAD = re.compile(r"\s*[,;:(\-\N{EN DASH}\N{EM DASH}]\s*$|\s+$|$")
 _TRAIL = re.compile(r"\s*[,;:)./\-\N{EN DASH}\N{EM DASH}]*")
 _LOOSE = " ,;:(-\N{EN DASH}\N{EM DASH}"
 _PAIRS = ("()", "[]", '""', "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}")
+SIGNS: dict[str, str] = {
+    "a number": r"(?<![\w.,])\d[\d.,:/-]*",
+    "a number at the start": r"\A\W*\d[\d.,:/-]*",
+    "an exclamation mark": r"!+",
+    "a question mark": r"\?+",
+    "an ellipsis": r"\.{3,}|\u2026",
+    "quotation marks": r"[\"\u201c\u201d\u00ab\u00bb]",
+    "brackets": r"[()\[\]]",
+    "a web address": r"https?://\S+|www\.\S+",
+    "a mention": r"(?<!\w)@\w+",
+    "a hashtag": r"(?<!\w)#\w+",
+}
+"""What is looked for beside phrases, as regular expressions."""
+
 _N_READ = 100
 """Occurrences by which it is decided where a pattern mostly stands."""
 
@@ -166,6 +180,24 @@ class Swap:
     def into(self, text: str) -> str | None:
         """None: a pair is swapped, not put in."""
         return None
+
+
+def edit_of(name: str, kind: str, regex: str | None = None) -> Edit:
+    """The edit of a name and kind, to take the pattern out.
+
+    Args:
+        name, kind: as the edit has them.
+        regex: the regular expression of a "pattern".
+    """
+    if kind == "letter case":
+        return Capitals()
+    if kind == "length":
+        return Longer(int(re.findall(r"\d+", name)[0]))
+    if kind == "pair":
+        return Swap(*name.split(" / "))
+    if kind in ("sign", "pattern"):
+        return Words(name, kind, re.compile(regex or SIGNS[name]))
+    return Words(name, kind, words_pattern(name))
 
 
 def words_pattern(words: str) -> re.Pattern[str]:

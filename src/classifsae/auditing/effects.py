@@ -33,7 +33,7 @@ MOVED = 0.01
 N_TRIED = 8
 """Texts by which it is judged whether a phrase carries a concept."""
 
-_N_CANDIDATES, _FEW = 10, 5
+N_CANDIDATES, _FEW = 10, 5
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def phrases_of(
     for j, weights in enumerate(counts.associated(sets)):
         rows = rows_of(sets[j])
         own = [texts[row] for row in rows]
-        for written in counts.strongest(weights, at_most=_N_CANDIDATES):
+        for written in counts.strongest(weights, at_most=N_CANDIDATES):
             words = phrase(written, own)
             group = edited(texts, rows, words.without, at_most=N_TRIED)
             if len(group.rows) > 1:

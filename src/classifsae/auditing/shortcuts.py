@@ -15,6 +15,7 @@ from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips,
 from classifsae.auditing.candidates import count_phrases
 from classifsae.auditing.controls import random_in, random_out
 from classifsae.auditing.edits import (
+    SIGNS,
     Capitals,
     Edit,
     Longer,
@@ -22,6 +23,7 @@ from classifsae.auditing.edits import (
     Words,
     as_standing,
     cut_of,
+    edit_of,
     phrase,
     words_pattern,
 )
@@ -42,20 +44,6 @@ SPREAD = 0.75
 
 SAME = 0.9
 """Two patterns of a class whose texts overlap by this much (Jaccard index) are one."""
-
-SIGNS: dict[str, str] = {
-    "a number": r"(?<![\w.,])\d[\d.,:/-]*",
-    "a number at the start": r"\A\W*\d[\d.,:/-]*",
-    "an exclamation mark": r"!+",
-    "a question mark": r"\?+",
-    "an ellipsis": r"\.{3,}|\u2026",
-    "quotation marks": r"[\"\u201c\u201d\u00ab\u00bb]",
-    "brackets": r"[()\[\]]",
-    "a web address": r"https?://\S+|www\.\S+",
-    "a mention": r"(?<!\w)@\w+",
-    "a hashtag": r"(?<!\w)#\w+",
-}
-"""What is looked for beside phrases, as regular expressions."""
 
 ANY = "any class"
 """The class of a pattern that was asked for: its effects on all decisions are measured."""
@@ -110,6 +98,7 @@ class PatternEffect:
         is_shortcut: whether it is one by the rule in ``finding``.
         finding: the result in words.
         examples: texts whose decision changes.
+        regex: the regular expression of a pattern that was asked for.
     """
 
     pattern: str
@@ -130,6 +119,11 @@ class PatternEffect:
     is_shortcut: bool = False
     finding: str = ""
     examples: tuple[ChangedText, ...] = ()
+    regex: str | None = None
+
+    def without(self, text: str) -> str | None:
+        """The text without the pattern; None where it has none, or where nothing would be left."""
+        return edit_of(self.pattern, self.kind, self.regex).without(text)
 
     def as_row(self) -> dict[str, Json]:
         """One flat row, for a table."""
@@ -206,6 +200,15 @@ def audit(
     """
     splits = _Split(train.texts, train_activations), _Split(test.texts, test_activations)
     return _Audit(model, *splits, options or AuditOptions(), on_step).result()
+
+
+def most_read(options: AuditOptions, n_classes: int) -> int:
+    """Changed texts that the classifier reads at most: to try patterns, and to measure the strongest."""
+    n_tried = n_classes * max(4, _N_TRIED // n_classes) + len(SIGNS) + 2
+    n_measured = options.n_measured + len(options.terms) + len(options.patterns) + len(options.pairs)
+    return 2 * _N_SCREENED * n_tried + n_measured * (
+        3 * options.max_texts + 2 * ((options.max_texts + 1) // 2)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,6 +346,7 @@ class _Audit:
             accuracy_without=self.accuracy_without(has, ((plan.out, out), (plan.elsewhere, elsewhere))),
             from_content=self.from_content(one),
             examples=(*self.examples("out", plan.out, out), *self.examples("in", plan.into, into)),
+            regex=self.options.patterns.get(one.edit.name) if one.edit.kind == "pattern" else None,
         )
         return judged(row, asked=one.c is None)
 

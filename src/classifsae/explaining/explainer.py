@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import torch
 
@@ -182,6 +182,36 @@ class Appearance:
     n_tried: int
 
 
+class Shortcut(Protocol):
+    """A pattern on which decisions are known to hang, as ``audit`` finds them."""
+
+    @property
+    def pattern(self) -> str:
+        """As it is written."""
+
+    @property
+    def class_name(self) -> str:
+        """The class that hangs on it, or "any class"."""
+
+    def without(self, text: str) -> str | None:
+        """The text without it; None where it has none."""
+
+
+@dataclass(frozen=True)
+class ShortcutInText:
+    """A shortcut that the text has.
+
+    Attributes:
+        pattern: as it is written.
+        class_name: the class whose decisions hang on it, or "any class".
+        without: the classifier's own prediction for the text without it.
+    """
+
+    pattern: str
+    class_name: str
+    without: Prediction
+
+
 @dataclass(frozen=True)
 class Explanation(Shown):
     """What decides one text.
@@ -197,6 +227,7 @@ class Explanation(Shown):
         appearance: what would have to appear to change it, where no removal does; None where one does, or
             where nothing is known of other sentences.
         words: every word that is read, in order; None where words were not asked for or there is only one.
+        shortcuts: those of the known ones that the text has.
     """
 
     text: str
@@ -208,6 +239,7 @@ class Explanation(Shown):
     flip: Flip
     appearance: Appearance | None
     words: tuple[WordEffect, ...] | None
+    shortcuts: tuple[ShortcutInText, ...] = ()
 
     def __repr__(self) -> str:
         from classifsae.explaining.terminal import plain
@@ -263,6 +295,7 @@ def explain(
     *,
     descriptions: Sequence[Description] = (),
     typical: Sequence[Typical] = (),
+    shortcuts: Sequence[Shortcut] = (),
     words: bool = True,
 ) -> Explanation: ...
 @overload
@@ -273,6 +306,7 @@ def explain(
     *,
     descriptions: Sequence[Description] = (),
     typical: Sequence[Typical] = (),
+    shortcuts: Sequence[Shortcut] = (),
     words: bool = True,
 ) -> list[Explanation]: ...
 def explain(
@@ -282,6 +316,7 @@ def explain(
     *,
     descriptions: Sequence[Description] = (),
     typical: Sequence[Typical] = (),
+    shortcuts: Sequence[Shortcut] = (),
     words: bool = True,
 ) -> Explanation | list[Explanation]:
     """Say what decides a text: label, concepts that fired, the answer without each, and their words.
@@ -293,6 +328,8 @@ def explain(
         descriptions: of the concepts, for their names.
         typical: of each concept, by ``typical_of``: says what would have to appear, and which concepts are
             class indicators.
+        shortcuts: patterns on which decisions hang, such as those of ``audit(...)``: those that the text has
+            are named, with the answer without each.
         words: leave out each word in turn; one more text for the classifier per word.
     Returns:
         One explanation for one text, a list for several.
@@ -317,7 +354,12 @@ def explain(
                 f"give the classifier whose activations they were fitted on."
             )
     explainer = Explainer(
-        model, concepts, names_of(concepts, descriptions), words=words, typical=tuple(typical)
+        model,
+        concepts,
+        names_of(concepts, descriptions),
+        words=words,
+        typical=tuple(typical),
+        shortcuts=tuple(shortcuts),
     )
     return explainer.explain(texts) if isinstance(texts, str) else [explainer.explain(t) for t in texts]
 
@@ -338,6 +380,7 @@ class Explainer:
         names: one per concept.
         words: leave out each word in turn.
         typical: of each concept, where other sentences are known.
+        shortcuts: patterns on which decisions are known to hang.
     """
 
     model: "Classifier"
@@ -345,6 +388,7 @@ class Explainer:
     names: tuple[str, ...]
     words: bool = True
     typical: tuple[Typical, ...] = ()
+    shortcuts: tuple[Shortcut, ...] = ()
 
     def explain(self, text: str) -> Explanation:
         """Explain one text.
@@ -356,9 +400,11 @@ class Explainer:
         span = self.model.span(text)
         words = word_spans(text, span) if self.words else []
         words = words if len(words) > 1 else []
-        states = self.model.read([text, *(without_word(text, *word) for word in words)])
+        has = [(one, left) for one in self.shortcuts if (left := one.without(text)) is not None]
+        less = [without_word(text, *word) for word in words]
+        states = self.model.read([text, *less, *(left for _, left in has)])
         check_finite(states.hidden, (text[:40],) * len(states.hidden))
-        hidden = states.hidden.to(self.concepts.activation)
+        hidden = states.hidden[: 1 + len(words)].to(self.concepts.activation)
         codes = self.concepts.encode(hidden)
         sentence = _Sentence(self._evaluation(hidden[:1], codes[:1]), self.model.label_names)
         answers = states.logits.to(hidden).double().softmax(dim=1)
@@ -373,6 +419,10 @@ class Explainer:
             flip=flip,
             appearance=self._appearance(sentence) if self.typical and flip.without is None else None,
             words=self._words(text, words, answers) if words else None,
+            shortcuts=tuple(
+                ShortcutInText(one.pattern, one.class_name, sentence.prediction(after))
+                for (one, _), after in zip(has, answers[1 + len(words) :], strict=True)
+            ),
         )
 
     def _evaluation(self, hidden: Float[Tensor, "1 d"], codes: Float[Tensor, "1 m"]) -> Evaluation:
@@ -441,6 +491,7 @@ class Explainer:
     def _words(
         self, text: str, words: list[tuple[int, int]], answers: Float[Tensor, "b c"]
     ) -> tuple[WordEffect, ...]:
+        answers = answers[: 1 + len(words)]
         labels, label = answers.argmax(dim=1).tolist(), int(answers[0].argmax())
         changes = (answers[1:, label] - answers[0, label]).tolist()
         names = self.model.label_names

@@ -43,7 +43,11 @@ def printed(explanation: Explanation, *, legend: bool = False) -> RenderableType
     """
     listed, folded = _ordered(explanation)
     shown = listed[:SHOWN_CONCEPTS]
-    parts: list[RenderableType] = [_text(explanation, shown), *_answers(explanation)]
+    parts: list[RenderableType] = [
+        _text(explanation, shown),
+        *_answers(explanation),
+        *_shortcuts(explanation),
+    ]
     if shown:
         parts += [_table(explanation, shown), *_rest(listed), *_says_class(folded), Text(_flip(explanation))]
     parts += _appearance(explanation)
@@ -74,7 +78,12 @@ def sheet(explanation: Explanation) -> Sheet:
         )
         for concept in listed
     ]
-    facts = [*_answers(explanation), *_says_class(folded), *([Text(_flip(explanation))] if rows else [])]
+    facts = [
+        *_answers(explanation),
+        *_shortcuts(explanation),
+        *_says_class(folded),
+        *([Text(_flip(explanation))] if rows else []),
+    ]
     heads = ("concept", "share", "for, against", "without it", "words")
     title = short(explanation.text, most=SHOWN_CHARACTERS)
     return Sheet(title, tuple(fact.plain for fact in facts), heads, rows, "to_pandas()")
@@ -123,6 +132,17 @@ def _answers(explanation: Explanation) -> list[Text]:
     return [*lines, Text(f"{said}: {_ranked(rebuilt)}"), none]
 
 
+def _shortcuts(explanation: Explanation) -> list[Text]:
+    """The known shortcuts that the text has, in bold where the label is another without one."""
+    lines = []
+    for found in explanation.shortcuts:
+        which = f"Has {found.pattern!r}, on which decisions for {found.class_name} hang"
+        said = f"{which}; without it: {_ranked(found.without)}"
+        is_other = found.without.label != explanation.classifier.label
+        lines.append(Text(said, style="bold" if is_other else ""))
+    return lines
+
+
 def _ranked(prediction: Prediction) -> str:
     """``Business 0.91 (World 0.05, SciTech 0.03)``."""
     ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
@@ -162,7 +182,7 @@ def _pulls(concept: Fired) -> list[str]:
     """The class that a concept speaks for most, and that which it speaks against most, of more than two."""
     ranked = sorted(concept.contributions.items(), key=lambda pair: -pair[1])
     ends = [ranked[0], ranked[-1]] if len(ranked) > 2 else ranked[:1]
-    return [f"{label} {value:+.1f}".replace("-", MINUS) for label, value in ends]
+    return [f"{label} {round(value, 1) + 0.0:+.1f}".replace("-", MINUS) for label, value in ends]
 
 
 _AROUND = ".,;:!?\"'()[]"

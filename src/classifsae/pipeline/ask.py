@@ -1,19 +1,20 @@
 """What ``classifsae ask`` opens: questions about concepts of one's own, asked of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ValidationError
 
-from classifsae.auditing.ask import Answer, Answers, Asked, Examples, Found, ask, with_words
+from classifsae.auditing.ask import Answer, Answers, Asked, Examples, Found, ask, most_read, with_words
 from classifsae.auditing.options import AuditOptions, Question
 from classifsae.auditing.probe import FEWEST, require_enough
 from classifsae.data import Dataset, load_dataset
 from classifsae.data.load import PLANTED
 from classifsae.errors import ConfigError, DataError, UnknownNameError, one_line
 from classifsae.explaining.explainer import names_of
+from classifsae.pipeline.audit import cost
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, RunFolder, Split, fits_of
 from classifsae.pipeline.stages import Work
@@ -55,12 +56,19 @@ def question_of(
         raise ConfigError(f"{one_line(error).rstrip('.')}.") from error
 
 
-def answers_to(work: Work, question: Question, *, on_step: OnStep | None = None) -> list[Answer]:
+def answers_to(
+    work: Work,
+    question: Question,
+    *,
+    say: Callable[[str], None] | None = None,
+    on_step: OnStep | None = None,
+) -> list[Answer]:
     """Ask a run.
 
     Args:
         work: the run.
         question: one, or one per value of a column.
+        say: told what it will cost.
         on_step: told how many texts the classifier has read, or how many values are done.
     Raises:
         DataError: too few texts have the concept, or do not.
@@ -72,9 +80,17 @@ def answers_to(work: Work, question: Question, *, on_step: OnStep | None = None)
             for split, known in zip(SPLITS, _column(work.experiment, work.data, question.column), strict=True)
         )
         values = list(_values(of_train, question.column))  # before anything long
-        return list(_answers(_asked(work), values, of_train, of_test, on_step))
+        asked = _asked(work)
+        if say:
+            say(cost(len(values) * most_read(asked.options)))
+        return list(_answers(asked, values, of_train, of_test, on_step))
     concepts, names = _first_concepts(work)
     train, test = work.activations("train"), work.activations("test")
+    if question.words is not None:
+        require_enough(with_words(work.rows("train").texts, question.words))  # before anything is said
+    if say:
+        n_examples = len(question.examples or ()) + len(question.without or ())
+        say(cost(n_examples + most_read(work.experiment.audit or AuditOptions())))
     return [
         ask(
             work.classifier,

@@ -1,12 +1,12 @@
 """What ``classifsae audit`` opens: the audit that a run holds, or one with other options."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from classifsae.auditing.options import AuditOptions
-from classifsae.auditing.shortcuts import AuditResult, audit
+from classifsae.auditing.shortcuts import AuditResult, audit, most_read
 from classifsae.auditing.stored import load_findings
 from classifsae.data import load_dataset
 from classifsae.errors import ConfigError, StorageError, one_line
@@ -49,14 +49,24 @@ def options_of(*, terms: Path | None, pairs: Path | None, patterns: Sequence[str
         raise ConfigError(one_line(error)) from error
 
 
+def cost(n_texts: int) -> str:
+    """What is said before the classifier reads changed texts."""
+    return f"The classifier reads at most {n_texts:,} changed texts."
+
+
 def audit_of(
-    folder: Path, *, options: AuditOptions | None = None, on_step: OnStep | None = None
+    folder: Path,
+    *,
+    options: AuditOptions | None = None,
+    say: Callable[[str], None],
+    on_step: OnStep | None = None,
 ) -> AuditResult:
     """The patterns on which the decisions of a run's classifier hang.
 
     Args:
         folder: of the run.
         options: of an audit that is made now; None: that of the run, made now only if the run has none.
+        say: told what an audit that is made now will cost.
         on_step: told how many changed texts the classifier has read.
     Raises:
         StorageError: there is no run, or it has no activations.
@@ -66,6 +76,7 @@ def audit_of(
     if options is None and kept is not None:
         return kept
     train, test = (work.activations(split) for split in SPLITS)
+    say(cost(most_read(options or AuditOptions(), train.n_classes)))
     return audit(
         work.classifier,
         work.rows("train"),

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from classifsae.auditing.shortcuts import AuditResult
+from classifsae.auditing.stored import load_findings
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.concepts.base import preference, role_of
@@ -48,8 +50,15 @@ def explainer_of(
         role_of(concepts.method) == "label"
     ):  # its concepts are the predicted classes, whatever their sentences
         names = tuple(model.label_names[c] for c in concepts.segment_of.tolist())
-    typical = load_typical(run.typical(which))
-    return Explainer(model, concepts, names, words=words, typical=typical)
+    found = load_findings(AuditResult, run.audit)
+    return Explainer(
+        model,
+        concepts,
+        names,
+        words=words,
+        typical=load_typical(run.typical(which)),
+        shortcuts=found.shortcuts if found else (),
+    )
 
 
 def chosen_fit(run: RunFolder, experiment: Experiment, method: str | None, seed: int | None) -> FitName:

@@ -96,6 +96,27 @@ def test_label_shares_and_removals_by_hand():
     assert (found.flip.removed, found.flip.proven) == ((0,), True)
 
 
+@dataclass(frozen=True)
+class Signed:
+    pattern: str = "bank"
+    class_name: str = "money"
+
+    def without(self, text: str) -> str | None:
+        left = " ".join(word for word in text.split() if word != self.pattern)
+        return None if left == text else left
+
+
+def test_a_shortcut_that_the_text_has_is_named_with_the_answer_without_it():
+    found = explain(Toy(), NEURONS, "bank bank match", shortcuts=[Signed(), Signed("star", "space")])
+    (shortcut,) = found.shortcuts
+    assert (shortcut.pattern, shortcut.class_name, shortcut.without.label) == ("bank", "money", "sports")
+    assert shortcut.without.probabilities["sports"] == pytest.approx(probability((1, 0, 0), 0))
+    assert found.words is not None
+    assert len(found.words) == 3
+    assert "Has 'bank', on which decisions for money hang; without it: sports 0.58" in repr(found)
+    assert "shortcut" not in repr(explain(Toy(), NEURONS, "goal", shortcuts=[Signed()]))
+
+
 def test_two_concepts_that_stand_for_each_other_must_go_together():
     half = torch.tensor([[0.5, 0.5, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]])
     both = concepts_of(half, torch.eye(3, WIDTH)[[0, 0, 1]])
