@@ -37,6 +37,9 @@ app = typer.Typer(
 launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
 app.add_typer(launching, name="launch")
 console, errors = Console(), Console(stderr=True)
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+# Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
+# processes on the same cores take twice as long. Read when torch is loaded.
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
 

@@ -40,7 +40,7 @@ def attribute(
     raw = texts.texts if isinstance(texts, Texts) else tuple(texts)
     rows, places = classifier.reader.encode(raw).rows, classifier.reader.places(raw)
     found, n_done = [np.zeros(len(text), np.float32) for text in raw], 0
-    for batch in batches_by_length([len(row.ids) for row in rows], max_tokens):
+    for batch in batches_by_length([len(row.ids) for row in rows], max_tokens, classifier.device):
         inputs = classifier.opened.padding.batch([rows[i] for i in batch])
         weights, mask = _pull(classifier, inputs).cpu(), inputs["attention_mask"].bool().cpu()
         for i, own, seen in zip(batch, weights, mask, strict=True):

@@ -300,7 +300,7 @@ class Classifier(Shown):
         """
         done: list[States] = []
         order: list[int] = []
-        for batch in batches_by_length([len(row.ids) for row in rows], max_tokens):
+        for batch in batches_by_length([len(row.ids) for row in rows], max_tokens, self.device):
             states = self.states(self.opened.padding.batch([rows[i] for i in batch]))
             done.append(States(states.hidden.cpu(), states.logits.cpu()))
             order += batch

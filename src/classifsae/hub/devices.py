@@ -25,7 +25,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16, rather than imitating them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def check_training(*, precision: str, optimizer: str, device: torch.device) -> None:

@@ -35,6 +35,10 @@ _TEXTS_PER_CALL = 1024
 class TokenEncoder(Protocol):
     """An encoder that also gives the states of tokens."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
     def tokens(self, texts: Sequence[str], /) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Tokens of each text, and their characters in it; equal numbers for a special token."""
 
@@ -54,12 +58,17 @@ class MiniLM:
     ) -> None:
         self._model, self._tokenizer, self.fingerprint = model, tokenizer, fingerprint
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._model.device
+
     def __call__(self, texts: Sequence[str], /, *, on_step: OnStep | None = None) -> Float[Tensor, "n e"]:
         """One unit-norm embedding per text; a text is read up to its 256th token."""
         ids, _ = self.tokens(texts)
         embeddings = torch.empty(len(texts), self._model.config.hidden_size)
         n_done = 0
-        for rows in batches_by_length([len(row) for row in ids], _MAX_TOKENS):
+        for rows in batches_by_length([len(row) for row in ids], _MAX_TOKENS, self.device):
             embeddings[rows] = self.read([ids[row] for row in rows])[1].cpu()
             n_done += len(rows)
             if on_step:
@@ -85,6 +94,11 @@ class FromSentenceTransformers:
 
     def __init__(self, model: "SentenceTransformer", *, fingerprint: str) -> None:
         self._model, self.fingerprint = model, fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._model.device
 
     def __call__(self, texts: Sequence[str], /, *, on_step: OnStep | None = None) -> Float[Tensor, "n e"]:
         """One unit-norm embedding per text."""

@@ -71,7 +71,7 @@ def weighted_states(
     of_tokens = token_weights(ids, spans, weights)
     sums, embedded, masses, real_states, n_tokens = [], [], torch.zeros(len(texts)), [], 0
     order: list[int] = []
-    for batch in batches_by_length([len(row) for row in ids], _MAX_TOKENS):
+    for batch in batches_by_length([len(row) for row in ids], _MAX_TOKENS, encoder.device):
         states, embeddings = (made.cpu() for made in encoder.read([ids[i] for i in batch]))
         width = states.shape[1]
         own = torch.tensor(np.stack([np.pad(of_tokens[i], (0, width - len(ids[i]))) for i in batch]))

@@ -142,7 +142,7 @@ def test_no_texts_are_refused(tiny):
 
 def test_batches_hold_every_row_once_within_the_bound():
     lengths = [5, 9, 2, 30, 7, 7, 1]
-    batches = batches_by_length(lengths, max_tokens=20)
+    batches = batches_by_length(lengths, max_tokens=20, on=torch.device("cpu"))
     assert sorted(row for batch in batches for row in batch) == list(range(7))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 20

@@ -18,6 +18,7 @@ class Words:
     fingerprint = "words"
 
     def __init__(self) -> None:
+        self.device = torch.device("cpu")
         self.known = sorted({word for text in TEXTS for word in text.split()})
         self.table = torch.randn(len(self.known), 5, generator=torch.Generator().manual_seed(0))
 
