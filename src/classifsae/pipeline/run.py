@@ -35,6 +35,7 @@ from classifsae.pipeline.checks import (
     usable_device,
 )
 from classifsae.pipeline.config import Experiment, ReportOptions
+from classifsae.pipeline.helping import tell_of
 from classifsae.pipeline.run_folder import FitName, FitScores, Record, RunFolder, RunScores, Split, fits_of
 from classifsae.pipeline.stages import (
     NameFacts,
@@ -334,6 +335,8 @@ class _Run:
             with watched as on_step, warnings.catch_warnings():
                 # What they say is in the notes, also of a run that finds the artefact made.
                 warnings.simplefilter("ignore", ClassifSAEWarning)
+                if stage.by_all:
+                    tell_of(stage, self.work.experiment)
                 stage.make(stage.inputs, on_step)
             self.n_done += 1
         manifest = manifest_of(stage.folder)
