@@ -508,7 +508,9 @@ def main() -> None:
     """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
     listen()
-    if ranks.n_ranks() > 1:  # before torch is imported, whose parts would each say what they think of the others
+    if (
+        ranks.n_ranks() > 1
+    ):  # before torch is imported, whose parts would each say what they think of the others
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
