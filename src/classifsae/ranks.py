@@ -1,7 +1,7 @@
 """Several processes at one run, as torchrun starts them: the first leads, the others help where it says so.
 
-They talk through torchrun's own store, which is asked now and then: a wait may last for hours, and a signal is
-answered at once. Without torchrun there is one process, for which nothing here does anything.
+They talk through torchrun's own store, which is asked now and then: a wait may last for hours, and a signal
+is answered at once. Without torchrun there is one process, for which nothing here does anything.
 """
 
 import json
@@ -17,7 +17,7 @@ from classifsae.errors import ClassifSAEError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 T = TypeVar("T")
 
@@ -122,8 +122,8 @@ def _until(holds: Callable[[], bool]) -> None:
 @cache
 def _store() -> "Store":
     """The store of torchrun, with keys of this start of the processes alone."""
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     whole = TCPStore(address, port, is_master=False, wait_for_workers=False)
-    return PrefixStore(f"classifsae/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", whole)
+    return PrefixStore(f"classifsae/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", whole)

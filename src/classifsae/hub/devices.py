@@ -22,7 +22,7 @@ def pick_device(device: torch.device | str | None) -> torch.device:
         ConfigError: there are more processes than GPUs.
     """
     found = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
-    if found.type == "cuda" and found.index is None and ranks.n_ranks() > 1:
+    if str(found) == "cuda" and ranks.n_ranks() > 1:
         if (n_gpus := torch.cuda.device_count()) <= ranks.local_rank():
             raise ConfigError(f"there are {n_gpus} GPUs here; start as many processes, or set device=cpu.")
         torch.cuda.set_device(ranks.local_rank())
