@@ -53,6 +53,17 @@ def is_first() -> bool:
     return rank() == 0
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """As if there were no other process: what is set up in here waits for none."""
+    names = ("LOCAL_RANK", "RANK", "WORLD_SIZE")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 def share(parts: Sequence[T]) -> Sequence[T]:
     """What of a list this process does."""
     return parts[rank() :: n_ranks()]

@@ -671,7 +671,7 @@ def report(
 
 def _settings(experiment: Experiment) -> Json:
     """The experiment as a page shows it; nothing of where on a disk the run was."""
-    settings: Json = experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    settings: Json = experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir", "trackers"})
     return _without_folders(settings)
 
 
