@@ -39,7 +39,8 @@ def help_out() -> None:
     """Take part in each stage that the first process tells of, and say nothing, until there are no more.
 
     Raises:
-        ClassifSAEError: any input that is wrong; the first has another view of the disk, or has ended.
+        ClassifSAEError: this process cannot read or write what the first one could.
+        LostError: another process ended.
     """
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():

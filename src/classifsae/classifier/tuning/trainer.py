@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed import all_reduce
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import (
@@ -178,6 +177,8 @@ class Steps(TrainerCallback):
         is_time = self.checkpoint_seconds is not None and seconds >= self.checkpoint_seconds
         if ranks.n_ranks() == 1:
             return loss.item(), is_time
+        from torch.distributed import all_reduce  # which not every build of torch has
+
         said = loss.new_tensor([0.0, is_time and ranks.is_first(), is_asked()])
         said[0] = loss / ranks.n_ranks()
         all_reduce(said)
