@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from classifsae import __version__
+from classifsae import __version__, ranks
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
-from classifsae.stopping import Stopped, listen
+from classifsae.stopping import Stopped, listen, stop_listening
 
 if TYPE_CHECKING:
     from classifsae.auditing.remedy import Remedy
@@ -203,6 +203,8 @@ def run(
     jobs: Jobs = 1,
 ) -> None:
     """Run all stages; stages that are up to date are skipped."""
+    if jobs > 1 and ranks.n_ranks() > 1:
+        raise ConfigError("--jobs is for one process; under torchrun the points run one after the other.")
     settings = [*(settings or ()), *(["report.figures=true"] if figures else [])]
     if jobs > 1 and len(points := _points(experiment, settings, index)) > 1:
         from classifsae.launch.local import side_by_side
@@ -509,23 +511,45 @@ def main() -> None:
     """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
     listen()
+    if (
+        ranks.n_ranks() > 1
+    ):  # before torch is imported, whose parts would each say what they think of the others
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        app(arguments, prog_name="classifsae")
+        _lead_or_help(arguments)
     except ClassifSAEError as error:
+        stop_listening()
         if debug:
             raise
-        _complain(str(error))
+        if ranks.is_first() or not isinstance(error, ranks.LostError):
+            _complain(str(error))
         raise SystemExit(2) from error
     except Stopped as stopped:
-        _complain(f"stopped by {stopped}; run the same command again to go on from here.")
+        stop_listening()
+        if ranks.is_first():
+            _complain(f"stopped by {stopped}; run the same command again to go on from here.")
         raise SystemExit(128 + stopped.number) from None
     except Exception as error:
+        stop_listening()
         if debug:
             raise
         _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
         raise SystemExit(1) from error
+
+
+def _lead_or_help(arguments: list[str]) -> None:
+    """Do what the command says; one of several processes that is not the first helps that one."""
+    if ranks.is_first():
+        try:
+            app(arguments, prog_name="classifsae")
+        finally:
+            ranks.tell(None)
+    else:
+        from classifsae.pipeline.helping import help_out
+
+        help_out()
 
 
 def _given(texts: list[str] | None, file: str | None) -> Iterator[str]:
@@ -603,7 +627,8 @@ def _say(line: str) -> None:
 
 
 def _complain(message: str) -> None:
-    line = f"classifsae: {' '.join(message.splitlines())}"
+    who = "" if ranks.is_first() else f"process {ranks.rank()}: "
+    line = f"classifsae: {who}{' '.join(message.splitlines())}"
     errors.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -37,6 +37,7 @@ PURPOSES = {
     "peft": "tuning with LoRA",
     "quantization": "8-bit weights and 8-bit AdamW",
     "text": "words and names of concepts",
+    "trackers": "TensorBoard, Weights & Biases and MLflow",
 }
 _COLUMNS = ("memory", "GPU memory", "disk")
 _CGROUP = Path("/sys/fs/cgroup")

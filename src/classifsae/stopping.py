@@ -59,6 +59,17 @@ def saves_first() -> Iterator[None]:
     stop_if_asked()
 
 
+def ask(number: int) -> None:
+    """Have this process stop as if it had been asked by a signal of this number."""
+    _asked.by = _asked.by or number
+
+
+def stop_listening() -> None:
+    """End without being disturbed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def is_asked() -> bool:
     """Whether this process is asked to stop."""
     return _asked.by is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from classifsae import ranks
 from classifsae.activations import TENSORS, Activations, Source, check_finite, finish_activations, window_ids
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import LongTexts
@@ -46,7 +47,7 @@ def capture(
 
     Args:
         folder: where they are kept, memory-mapped; a run that was killed resumes at its first missing shard.
-            None: kept in memory.
+            Several processes of torchrun share the work. None: kept in memory.
         long_texts: "cut" texts that are longer than the model reads, or split them into overlapping
             "windows", each a row with the label of its text, told apart by ``documents`` and ``spans``.
         overlap: tokens that neighbouring windows share at least.
@@ -107,23 +108,32 @@ class _Pass:
     def in_folder(self, folder: Path, inputs: str) -> Activations:
         """The record, memory-mapped from a finished artefact."""
         own = self.inputs
-        begin(folder)
         parts = folder / f"shards-{own[:16]}"
-        for other in folder.glob("shards-*"):
-            if other != parts:
-                shutil.rmtree(other)
-        for start in self._starts():
+        if ranks.is_first():
+            begin(folder)
+            for other in folder.glob("shards-*"):
+                if other != parts:
+                    shutil.rmtree(other)
+        ranks.wait()
+        for start in ranks.share(self._starts()):
             self._keep(parts / f"{start:012d}.safetensors", start)
+        ranks.wait()
+        if ranks.is_first():
+            self._join(parts, folder, inputs or own)
+        ranks.wait()
+        return Activations.load(folder)
+
+    def _join(self, parts: Path, folder: Path, inputs: str) -> None:
+        """Finish the artefact from all its shards, and remove these."""
         files = sorted(parts.glob("*.safetensors"))
         counts = [read_json(file.with_suffix(".json")) for file in files]
         n_long = sum(count for count in counts if isinstance(count, int))
         concatenate_files(folder / TENSORS, files)
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
-        finish_activations(folder, ids=ids, source=self.source, inputs=inputs or own, facts=facts)
+        finish_activations(folder, ids=ids, source=self.source, inputs=inputs, facts=facts)
         shutil.rmtree(parts)
         self._report(n_long)
-        return Activations.load(folder)
 
     def _ids(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Ids of the rows; those of the texts, unless some have several rows."""

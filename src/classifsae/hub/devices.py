@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from classifsae import ranks
 from classifsae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
-    """The device given, else a GPU if there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device given, else a GPU if there is one, else the CPU; each process of torchrun has its own GPU.
+
+    Raises:
+        ConfigError: there are more processes than GPUs.
+    """
+    found = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+    if str(found) == "cuda" and ranks.n_ranks() > 1:
+        if (n_gpus := torch.cuda.device_count()) <= ranks.local_rank():
+            raise ConfigError(f"there are {n_gpus} GPUs here; start as many processes, or set device=cpu.")
+        torch.cuda.set_device(ranks.local_rank())
+    return found
 
 
 def computes_in_bf16(device: torch.device) -> bool:

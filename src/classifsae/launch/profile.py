@@ -24,7 +24,9 @@ class Profile(BaseModel):
 
     Attributes:
         partition, account, qos, constraint, time: as ``sbatch`` has them.
-        gpus: of each job; "auto": one, or as many as a backbone with ``device_map`` needs; none on a CPU.
+        gpus: of the job that trains and captures, with a process for each; of the others one. With
+            ``device_map`` of each job, for one process. "auto": one, or as many as ``device_map`` needs;
+            none on a CPU.
         gpu_type: such as a100.
         gpu_memory: of one GPU, in GB; what does not fit is said.
         cpus: cores of each job.
@@ -87,12 +89,14 @@ class Request(BaseModel, frozen=True):
     Attributes:
         memory: as ``sbatch`` has it.
         gpus: number of them.
+        n_processes: that torchrun starts; 1: no torchrun.
         gpu_bytes: of GPU memory that are needed, by estimate; 0 on a CPU.
         misfit: what does not fit, in words, or "".
     """
 
     memory: str
     gpus: int
+    n_processes: int = 1
     gpu_bytes: int = 0
     misfit: str = ""
 
@@ -104,6 +108,8 @@ def requests(experiment: Experiment, profile: Profile) -> dict[str, Request]:
         ClassifSAEError: the data set or the backbone cannot be read.
     """
     on_gpu = experiment.device != "cpu" and profile.gpus != 0
+    is_shared = on_gpu and not experiment.backbone.device_map and profile.gpus != "auto"
+    alone = profile.model_copy(update={"gpus": 1}) if is_shared else profile
     costs = needs(experiment, device=torch.device("cuda" if on_gpu else "cpu")).stages
     stages = {
         "capture": ("finetune", "capture"),
@@ -113,8 +119,13 @@ def requests(experiment: Experiment, profile: Profile) -> dict[str, Request]:
     found = {}
     for job, names in stages.items():
         of_job = [costs[name] for name in names if name in costs]
-        memory = profile.memory or f"{ceil(_SPARE * max(cost.memory for cost in of_job) / 1e6)}M"
-        found[job] = _request(memory, max(cost.gpu for cost in of_job), experiment, profile)
+        n_processes = int(profile.gpus) if is_shared and job == "capture" else 1
+        needed = _SPARE * n_processes * max(cost.memory for cost in of_job)
+        memory = profile.memory or f"{ceil(needed / 1e6)}M"
+        asked = _request(
+            memory, max(cost.gpu for cost in of_job), experiment, profile if n_processes > 1 else alone
+        )
+        found[job] = asked.model_copy(update={"n_processes": n_processes if asked.gpus else 1})
     return found
 
 

@@ -39,13 +39,16 @@ trap again USR1
 trap 'kill -TERM $child; wait $child; exit 143' TERM
 export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}} PYTHONUNBUFFERED=1
 cd {here}
-{python} -m classifsae "$@" &
+{python} {torchrun}-m classifsae "$@" &
 child=$!
 wait $child
 status=$?
 echo $status > {folder}/ended/$name
 exit $status
 """
+
+
+_TORCHRUN = "-m torch.distributed.run --standalone --nproc_per_node={n} "
 
 
 class Job(BaseModel):
@@ -132,6 +135,7 @@ def script(job: Job, request: Request, profile: Profile, *, folder: Path, title:
         cases="\n".join(f"  {i}) set -- {shlex.join(words)} ;;" for i, words in _commands(job, folder)),
         here=shlex.quote(str(Path.cwd())),
         python=shlex.quote(sys.executable),
+        torchrun=_TORCHRUN.format(n=request.n_processes) if request.n_processes > 1 else "",
     )
     return "\n".join(lines) + "\n" + body
 

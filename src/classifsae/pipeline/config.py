@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from classifsae.metrics.base import Metric
 
 Tree = dict[str, JsonValue]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 T = TypeVar("T")
 
 NAMED = {"backbone": "model", "dataset": "name"}
@@ -92,6 +93,7 @@ class Experiment(BaseModel):
         ask: questions about concepts of one's own: name to a mapping of ``Question`` fields.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
         report: what it has beside page and tables.
+        trackers: what is told of curves, scores and pictures beside the run's own files; none by default.
         device: "auto" takes a GPU if there is one.
         protocol: "published" chooses and segments concepts on the test split by ground truth, as the
             published code does; for comparison only.
@@ -113,6 +115,7 @@ class Experiment(BaseModel):
     ask: dict[str, Question] = {}
     n_halves: NonNegativeInt = 0
     report: ReportOptions = ReportOptions()
+    trackers: tuple[Tracker, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     protocol: Literal["ours", "published"] = "ours"
     run_dir: str = "runs/{dataset}/{backbone}"

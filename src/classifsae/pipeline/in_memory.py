@@ -11,6 +11,7 @@ from typing import cast
 
 import yaml
 
+from classifsae import ranks
 from classifsae.classifier.classifier import Classifier
 from classifsae.data import Dataset, DatasetConfig, Texts, load_dataset
 from classifsae.data.memory import tables_in_memory
@@ -44,6 +45,8 @@ def run(
     Raises:
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
+    if ranks.n_ranks() > 1:
+        raise ConfigError("cs.run is for one process; under torchrun start `-m classifsae run EXPERIMENT`.")
     tree: Tree = {"backbone": "minilm", **yaml.safe_load(REST)} if experiment is None else {}
     tree = tree or read_tree(Path(str(experiment)))
     changes = {key: _as_json(value) for key, value in options.items()}

@@ -35,6 +35,7 @@ from classifsae.pipeline.checks import (
     usable_device,
 )
 from classifsae.pipeline.config import Experiment, ReportOptions
+from classifsae.pipeline.helping import tell_of
 from classifsae.pipeline.run_folder import FitName, FitScores, Record, RunFolder, RunScores, Split, fits_of
 from classifsae.pipeline.stages import (
     NameFacts,
@@ -61,6 +62,7 @@ from classifsae.pipeline.stages import (
     trained_elsewhere,
     typical,
 )
+from classifsae.pipeline.trackers import require_installed, tracking
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown, sheet
 from classifsae.storage import Manifest, clear, manifest_of
@@ -146,7 +148,10 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
         gone = folder.require_same_subject(work.experiment)
         folder.check_own_names(work.experiment)
         folder.write_experiment(work.experiment)
-        return _Run(work, until, watch, gone).through()
+        with tracking(work.experiment, folder, watch) as tracks:
+            outcome = _Run(work, until, tracks, gone).through()
+            tracks.results(outcome.records, folder)
+            return outcome
 
 
 def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = None) -> Outcome:
@@ -172,12 +177,13 @@ def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = Non
             folder.write_experiment(experiment.anchored())
         return part.shared()
 
-    with folder.beside(which, shared) as found:
+    with tracking(part.work.experiment, folder, watch) as part.watch, folder.beside(which, shared) as found:
         return part.one(found)
 
 
 def _checked_work(experiment: Experiment, until: Stop) -> Work:
     """What the stages work on, once all is checked that can be before the folder is touched."""
+    require_installed(experiment.trackers)
     experiment, device = experiment.anchored(), usable_device(experiment)
     if until in ("describe", "report") or (until == "score" and experiment.needs_names):
         check_for_names(experiment)
@@ -334,6 +340,8 @@ class _Run:
             with watched as on_step, warnings.catch_warnings():
                 # What they say is in the notes, also of a run that finds the artefact made.
                 warnings.simplefilter("ignore", ClassifSAEWarning)
+                if stage.by_all:
+                    tell_of(stage, self.work.experiment)
                 stage.make(stage.inputs, on_step)
             self.n_done += 1
         manifest = manifest_of(stage.folder)

@@ -8,6 +8,7 @@ runs/<dataset>/<backbone>/
     simulatability/  effects/  mistakes/           each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
+    trackers/                                      what TensorBoard and its like keep
     given/<kind>/<name>/                           texts, or a classifier, that were in memory
 
 No other module joins paths of a run. What is inside the folder of a stage belongs to the artefact there, such
@@ -116,6 +117,7 @@ class RunFolder:
         report: folder of page, tables and pictures.
         labels: folder of the labels that are probably wrong.
         held_out: folder of what is known of the test texts.
+        trackers: folder of what trackers keep.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +125,7 @@ class RunFolder:
         self.options, self.summary = path / "experiment.json", path / "summary.json"
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
-        self.audit = path / "audit"
+        self.audit, self.trackers = path / "audit", path / "trackers"
         self.asked = path / "asked"
         self.labels, self.held_out = path / "labels", path / "held_out"
         self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"

@@ -49,12 +49,14 @@ class Stage:
         folder: of the artefact.
         depends_on: all that decides the artefact, beside the versions of libraries.
         make: given the fingerprint of these, and what is told of each step, writes the artefact.
+        by_all: several processes of torchrun make it together; the first alone makes any other.
     """
 
     name: str
     folder: Path
     depends_on: tuple[Json, ...]
     make: "Callable[[str, OnStep | None], object]"
+    by_all: bool = False
 
     @cached_property
     def inputs(self) -> str:
@@ -206,7 +208,7 @@ def finetune(work: Work) -> Stage:
     def make(inputs: str, on_step: "OnStep | None") -> None:
         cs.finetune(backbone, train, folder=folder, device=work.device, on_step=on_step, inputs=inputs)
 
-    return Stage("finetune", folder, (options, train.identity), make)
+    return Stage("finetune", folder, (options, train.identity), make, by_all=True)
 
 
 def capture(work: Work, split: Split, *, trained: str) -> Stage:
@@ -218,7 +220,7 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
         cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
 
     depends_on = (trained, backbone.reading_fields(), texts.identity, texts.dataset)
-    return Stage(f"capture {split}", folder, depends_on, make)
+    return Stage(f"capture {split}", folder, depends_on, make, by_all=True)
 
 
 def check_labels(work: Work, *, train: str, test: str) -> Stage:
@@ -669,7 +671,7 @@ def report(
 
 def _settings(experiment: Experiment) -> Json:
     """The experiment as a page shows it; nothing of where on a disk the run was."""
-    settings: Json = experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    settings: Json = experiment.model_dump(mode="json", exclude_none=True, exclude={"run_dir", "trackers"})
     return _without_folders(settings)
 
 

@@ -59,6 +59,20 @@ def test_a_gpu_is_asked_for_unless_the_experiment_or_the_profile_says_no():
     assert all(r.gpu_bytes > 5e8 for r in on_gpu.values())
 
 
+def test_several_gpus_are_for_the_job_that_trains_and_captures_with_a_process_for_each(tmp_path: Path):
+    asked, alone = (requests(experiment(), Profile(gpus=n)) for n in (4, 1))
+    assert {kind: (r.gpus, r.n_processes) for kind, r in asked.items()} == {
+        "capture": (4, 4), "methods": (1, 1), "report": (1, 1)
+    }  # fmt: skip
+    assert int(asked["capture"].memory[:-1]) == pytest.approx(4 * int(alone["capture"].memory[:-1]), abs=4)
+    jobs = jobs_of(1, experiment(), tmp_path / "run")
+    texts = [script(j, asked[j.kind], Profile(gpus=4), folder=tmp_path, title="tiny") for j in jobs]
+    start = "-m torch.distributed.run --standalone --nproc_per_node=4 -m classifsae"
+    assert [start in text for text in texts] == [True, False, False]
+    spread = experiment(backbone={"model": "minilm", "tuning": "none", "device_map": "auto"})
+    assert {(r.gpus, r.n_processes) for r in requests(spread, Profile(gpus=2)).values()} == {(2, 1)}
+
+
 def test_more_gpu_memory_than_there_is_is_said():
     found = requests(experiment(), Profile(gpu_memory=0.1))
     assert found["capture"].misfit.startswith("needs about ")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from classifsae import ranks
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve_backbone
 from classifsae.classifier.opening.blocks import overridden
@@ -44,7 +45,7 @@ def finetune(
     checkpoint_seconds: float = 300.0,
     **overrides: Json,
 ) -> Classifier:
-    """Train a backbone to classify; the result is frozen.
+    """Train a backbone to classify; the result is frozen. Processes of torchrun share each batch.
 
     Args:
         backbone: a preset, folder, hub id, or options (:class:`BackboneConfig`).
@@ -62,8 +63,9 @@ def finetune(
         StorageError: the folder cannot be written.
     """
     config = resolve_backbone(backbone, **overrides)
-    if folder is not None:
+    if folder is not None and ranks.is_first():
         begin(folder)
+    ranks.wait()
     if config.tuning == "none":
         trained = Classifier.load(config, label_names=train.label_names, device=device)
     else:
@@ -73,10 +75,11 @@ def finetune(
         steps = Steps(on_step, None if folder is None else checkpoint_seconds)
         with TemporaryDirectory() if folder is None else nullcontext(folder / CHECKPOINTS) as checkpoints:
             trained = _tuned(config, train, Path(checkpoints), steps, device=pick_device(device))
-    if folder is not None:
+    if folder is not None and ranks.is_first():
         own = fingerprint(config.model_dump(mode="json"), train.identity)
         trained.save(folder, inputs=inputs or own)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    ranks.wait()
     return trained
 
 
@@ -102,7 +105,9 @@ def _tuned(
         seed=config.seed,
     )
     weights = hash_tensors(sorted(loaded.model.state_dict().items()))
-    versions: Json = [torch.__version__, version("transformers"), untrained.device.type]
+    versions: list[Json] = [torch.__version__, version("transformers"), untrained.device.type]
+    if ranks.n_ranks() > 1:  # each draws its own dropout
+        versions.append(ranks.n_ranks())
     inputs = fingerprint(config.training_fields(), train.identity, weights, versions)
     with _isolated(loaded.model, config.seed), untrained.opened.prompting():
         trainer = ClassifierTrainer(
@@ -114,8 +119,11 @@ def _tuned(
             inputs=inputs,
             steps=steps,
         )
-        with nullcontext() if steps.checkpoint_seconds is None else saves_first():
-            trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints, inputs))
+        if not ranks.is_first():
+            torch.manual_seed(config.seed + ranks.rank())
+        checkpoint = last_whole_checkpoint(checkpoints, inputs)
+        with nullcontext() if steps.checkpoint_seconds is None else saves_first(), ranks.together():
+            trainer.train(resume_from_checkpoint=checkpoint)
     if config.tuning == "lora" and config.lora.merge:
         loaded = merged(loaded)
     return Classifier(loaded, config, train.label_names)

@@ -1,5 +1,6 @@
 """Hugging Face's Trainer, fed with one plan of batches, silent, and resumable to the same bits."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -18,16 +19,18 @@ from transformers import (
     TrainingArguments,
 )
 
+from classifsae import ranks
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
-from classifsae.stopping import is_asked, stop_if_asked
+from classifsae.stopping import ask, is_asked, stop_if_asked
 from classifsae.storage import clear, finish, manifest_of, read_tensors, write_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
 LabelledText = tuple[str, int]
 WEIGHTS = "weights.safetensors"
+_NO_LABEL = -100  # which cross_entropy leaves out
 
 
 class ClassifierTrainer(Trainer):
@@ -84,16 +87,28 @@ class ClassifierTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Mean cross-entropy over the classes, weighted if asked."""
-        labels = inputs.pop("labels")
+        labels, whole = inputs.pop("labels"), inputs.pop("labels_of_all", None)
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
         logits = self.classifier.opened.class_logits(model, inputs)
-        loss = functional.cross_entropy(logits, labels, weight=weights)
+        if whole is None:
+            loss = functional.cross_entropy(logits, labels, weight=weights)
+        else:
+            # Gradients are averaged over processes: a share of one mean counts as often as there are shares.
+            summed = functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
+            loss = summed * ranks.n_ranks() / (len(whole) if weights is None else weights[whole].sum())
         self.steps.losses.append(loss.detach())
         return loss
 
     def _collate(self, rows: list[LabelledText]) -> dict[str, Tensor]:
-        batch = self.classifier.batch([text for text, _ in rows])
-        return {**batch, "labels": torch.tensor([label for _, label in rows])}
+        """A batch; of several processes, what this one has of it, with the labels of all."""
+        labels = torch.tensor([label for _, label in rows])
+        if ranks.n_ranks() == 1:
+            return {**self.classifier.batch([text for text, _ in rows]), "labels": labels}
+        own, own_labels = ranks.share(rows), labels[ranks.rank() :: ranks.n_ranks()]
+        if not own:  # a text that counts for nothing, as all must take part
+            own, own_labels = rows[:1], torch.tensor([_NO_LABEL])
+        batch = self.classifier.batch([text for text, _ in own])
+        return {**batch, "labels": own_labels, "labels_of_all": labels}
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """The weights that are trained, and nothing else: the original keeps the frozen ones too."""
@@ -115,6 +130,7 @@ class ClassifierTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint, declare it whole, then remove the ones before."""
         super()._save_checkpoint(model, trial)
+        ranks.wait()
         run = Path(self.args.output_dir or ".")
         folder = run / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
@@ -141,9 +157,11 @@ class Steps(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Report the loss, which must be finite, and ask for a checkpoint."""
-        loss = torch.stack(self.losses).mean().item()
+        loss, is_time = self._agreed(torch.stack(self.losses).mean())
         self.losses.clear()
         if not np.isfinite(loss):
+            if not ranks.is_first():
+                raise ranks.LostError
             raise ConfigError(
                 f"the loss is {loss} at step {state.global_step} of {state.max_steps}; "
                 f"lower learning_rate, or set precision to float32 or bf16."
@@ -151,8 +169,22 @@ class Steps(TrainerCallback):
         if self.on_step is not None:
             self.on_step(state.global_step, state.max_steps, {"loss": loss})
         if self.checkpoint_seconds is not None:
-            is_time = time.monotonic() - self.saved_at >= self.checkpoint_seconds
             control.should_save = is_time or is_asked()
+
+    def _agreed(self, loss: Float[Tensor, ""]) -> tuple[float, bool]:
+        """The loss, and whether it is time for a checkpoint, by all processes; what stops one, stops all."""
+        seconds = time.monotonic() - self.saved_at
+        is_time = self.checkpoint_seconds is not None and seconds >= self.checkpoint_seconds
+        if ranks.n_ranks() == 1:
+            return loss.item(), is_time
+        from torch.distributed import all_reduce  # which not every build of torch has
+
+        said = loss.new_tensor([0.0, is_time and ranks.is_first(), is_asked()])
+        said[0] = loss / ranks.n_ranks()
+        all_reduce(said)
+        if said[2]:
+            ask(signal.SIGTERM)
+        return said[0].item(), bool(said[1])
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -169,6 +201,7 @@ def last_whole_checkpoint(folder: Path, inputs: str) -> str | None:
         manifest = manifest_of(path)
         if manifest is not None and manifest.inputs == inputs:
             whole[int(path.name.removeprefix("checkpoint-"))] = path
-        else:
+        elif ranks.is_first():
             clear(path)
+    ranks.wait()
     return str(whole[max(whole)]) if whole else None
