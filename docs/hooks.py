@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 NOTEBOOKS = "examples/notebooks/"
-NO_PAGE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)?(?:examples/|CITATION\.cff)\)")
+NO_PAGE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)?(?:examples/(?:notebooks/)?|CITATION\.cff)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -364,12 +364,9 @@ def serve(run: RunPath, port: Port = 8765, method: MethodLabel = None, seed: See
     """Show a run's page on this machine, with a box that explains a sentence of your own."""
     from classifsae.pipeline.serve import server_of
 
-    with server_of(run, port=port, method=method, seed=seed) as server:
+    with server_of(run, port=port, method=method, seed=seed) as server, suppress(Stopped):
         _say(f"Page to open in a browser: {server.address} (Ctrl-C ends it)")
-        try:
-            server.serve_forever()
-        except Stopped:
-            _say("Ended.")
+        server.serve_forever()
 
 
 @app.command()

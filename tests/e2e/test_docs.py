@@ -83,7 +83,7 @@ def commands(page: str) -> list[tuple[str, ...]]:
 def commands_in_text(page: str) -> list[tuple[str, ...]]:
     """Those that stand within a line of text and say more than a name."""
     found = INLINE.findall(FENCED.sub("", PAGES[page].read_text("utf-8")))
-    return [words for line in found if len(words := words_of(line)) > 1]
+    return [words for line in found if len(words := words_of(line)) > 1 and "-" not in words[1][0]]
 
 
 def words_of(line: str) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """``classifsae serve``: a run's page on this machine, with a box that explains a sentence of one's own.
 
-Only this machine can reach it. Other pages in its browser can try to, so a request must name this server as its
-host (else a name that was pointed here could read the answers) and, where it says so, as its origin.
+Only this machine can reach it. Other pages in its browser can try to, so a request must name this server as
+its host (else a name that was pointed here could read the answers) and, where it names one, as its origin.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -95,12 +94,12 @@ def server_of(
     return Server(port, files, explainer_of(folder, method=method, seed=seed).explain)
 
 
-@dataclass(frozen=True)
 class _Refused(Exception):  # noqa: N818
     """A request that gets no answer but this."""
 
-    status: HTTPStatus
-    why: str
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -165,7 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit():
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "Say how long the request is.")
         if int(length) > MOST_BYTES:
-            raise _Refused(HTTPStatus.CONTENT_TOO_LARGE, f"A text may have {MOST_BYTES:,} bytes at most.")
+            raise _Refused(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A text may have {MOST_BYTES:,} bytes at most."
+            )
         return _as_json(self.server.answer(_text(self.rfile.read(int(length)))))
 
 

@@ -45,7 +45,7 @@ def page(report: RunReport) -> str:
 
 
 def served(html: str) -> str:
-    """A page that was written before, as a server shows it: with its text box, and free to ask that server."""
+    """A page that was written, as a server shows it: with its text box, and free to ask that server."""
     html = html.replace('<html lang="en">', '<html lang="en" data-served>', 1)
     return html.replace("default-src 'none';", "default-src 'none'; connect-src 'self';", 1)
 

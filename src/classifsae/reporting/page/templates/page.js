@@ -47,7 +47,7 @@ function showConcept(panel) {
 
 // Beside the list where there is room for both, else in the list, below its own row.
 function place(panel) {
-  const method = panel.closest("section.method");
+  const method = panel.closest("section.method"), row = rowOf(panel);
   for (const line of all("tr.opened", method)) {
     method.querySelector(".panels").append(...line.cells[0].children);
     line.remove();
@@ -56,9 +56,9 @@ function place(panel) {
   const line = document.createElement("tr");
   line.className = "opened";
   const cell = line.insertCell();
-  cell.colSpan = rowOf(panel).cells.length;
+  cell.colSpan = row.cells.length;
   cell.append(panel);
-  rowOf(panel).after(line);
+  row.after(line);
 }
 
 beside.addEventListener("change", () => { for (const panel of all(".panel:not([hidden])")) place(panel); });
