@@ -15,6 +15,7 @@ from classifsae.classifier.loading.labels import require_same_order
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
+from classifsae.progress import with_bar
 from classifsae.storage import (
     Json,
     begin,
@@ -30,6 +31,7 @@ from classifsae.tensors import OnStep, Tensor
 logger = logging.getLogger(__name__)
 
 
+@with_bar("capture")
 def capture(
     classifier: Classifier,
     texts: Texts,
