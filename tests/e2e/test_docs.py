@@ -210,6 +210,19 @@ def test_the_commands_within_a_text_are_understood(page: str):
         parsed(words)
 
 
+def test_every_public_name_stands_in_the_reference():
+    named = re.findall(r"^::: classifsae\.(\w+)$", PAGES["api.md"].read_text("utf-8"), flags=re.MULTILINE)
+    assert sorted(named) == sorted(cs.__all__)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_within_the_repository_lead_to_files(page: str):
+    """Of pages as the repository shows them; those of the site are checked where it is built (``make docs``)."""
+    path = PAGES.get(page, ROOT / page)
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", FENCED.sub("", path.read_text("utf-8"))):
+        assert (path.parent / target).exists(), target
+
+
 def parsed(words: tuple[str, ...]) -> None:
     """Let the command line read a command: names, options, and what each of them takes."""
     command, names = typer.main.get_command(app), list(words)

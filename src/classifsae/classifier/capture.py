@@ -36,7 +36,7 @@ def capture(
     classifier: Classifier,
     texts: Texts,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     long_texts: LongTexts = "cut",
     overlap: int = 32,
     max_tokens: int = 16384,
@@ -68,7 +68,7 @@ def capture(
     classifier.verify(texts.texts)
     shared = overlap if long_texts == "windows" else None
     pass_ = _Pass(classifier, texts, shared, max_tokens, shard_size, on_step)
-    return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
+    return pass_.in_memory() if folder is None else pass_.in_folder(Path(folder), inputs)
 
 
 @dataclass(frozen=True)

@@ -312,12 +312,13 @@ class Concepts(Shown, nn.Module):
             return publish(Path(folder), repository, private=private, message=said)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Read concepts back, bit for bit.
 
         Raises:
             StorageError: the folder is unfinished or does not hold concepts.
         """
+        folder = Path(folder)
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished concepts; run the fit stage again.")

@@ -39,7 +39,7 @@ def finetune(
     backbone: str | Path | Mapping[str, Json] | BackboneConfig,
     train: Texts,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
     inputs: str = "",
@@ -64,6 +64,7 @@ def finetune(
         StorageError: the folder cannot be written.
     """
     config = resolve_backbone(backbone, **overrides)
+    folder = None if folder is None else Path(folder)
     if folder is not None:
         begin(folder)
     if config.tuning == "none":
