@@ -217,7 +217,7 @@ def test_every_public_name_stands_in_the_reference():
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_within_the_repository_lead_to_files(page: str):
-    """Of pages as the repository shows them; those of the site are checked where it is built (``make docs``)."""
+    """As the repository shows the pages; links of the site are checked by ``make docs``."""
     path = PAGES.get(page, ROOT / page)
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", FENCED.sub("", path.read_text("utf-8"))):
         assert (path.parent / target).exists(), target
