@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Files in their order, so that the long ones of e2e begin early and each shares its fixtures.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check docs bench clean
 
 setup: $(READY)
 
@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@# torch first and alone: the pin takes a CPU build where one is offered
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,text,quantization,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,text,quantization,docs,dev]"
 	@touch $@
 
 demo: setup
@@ -23,7 +23,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL)
 
-check: setup
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+check: setup docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -36,4 +39,4 @@ bench: setup
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from classifsae.metrics import Scores, score
     from classifsae.pipeline.in_memory import run
     from classifsae.pipeline.transformer import ConceptTransformer
+    from classifsae.progress import progress_bars
     from classifsae.reporting import About, Report, report
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -118,6 +119,7 @@ _HOMES = {
     "report": "reporting",
     "Sentences": "meaning.sentences",
     "run": "pipeline.in_memory",
+    "progress_bars": "progress",
     "ConceptTransformer": "pipeline.transformer",
 }
 
@@ -169,6 +171,7 @@ __all__ = [
     "load_encoder",
     "membership_gap",
     "mistakes_by_concept",
+    "progress_bars",
     "remedy",
     "repeated_texts",
     "report",

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,6 +134,7 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to
 SharedFolder = Annotated[Path | None, typer.Option("--to", help="New folder for the concepts.")]
 SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -361,6 +362,16 @@ def edit(
     if augment is not None and remove is not None:
         n_texts = editing.augment(run, remove, augment, how=augment_by)
         _say(f"{n_texts:,} training texts for training again: {augment}")
+
+
+@app.command()
+def serve(run: RunPath, port: Port = 8765, method: MethodLabel = None, seed: Seed = None) -> None:
+    """Show a run's page on this machine, with a box that explains a sentence of your own."""
+    from classifsae.pipeline.serve import server_of
+
+    with server_of(run, port=port, method=method, seed=seed) as server, suppress(Stopped):
+        _say(f"Page to open in a browser: {server.address} (Ctrl-C ends it)")
+        server.serve_forever()
 
 
 @app.command()

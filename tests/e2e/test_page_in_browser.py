@@ -181,6 +181,45 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: "sync_api.Browser"
     assert opened.page.locator("#classifsae-13 .back").is_visible()
 
 
+def test_on_a_phone_a_concept_opens_where_it_was_tapped(browser: "sync_api.Browser", address: str):
+    opened = Opened(browser, address, viewport=NARROW)
+    for key in ("classifsae-13", "classifsae-22", "classifsae-13"):  # one below the other, and back
+        row = opened.page.locator(f"tr[data-key='{key}']")
+        row.scroll_into_view_if_needed()
+        before = row.bounding_box()["y"]
+        row.locator("a").click()
+        opened.is_at(key)
+        opened.page.wait_for_timeout(100)
+        assert row.bounding_box()["y"] == pytest.approx(before, abs=2)
+        panel = opened.page.locator(f"#{key}").bounding_box()
+        assert panel["y"] == pytest.approx(before + row.bounding_box()["height"], abs=4)
+        assert panel["x"] >= 0
+        assert panel["x"] + panel["width"] <= NARROW["width"]
+        assert opened.panels() == [key]
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert len(opened.shown(1)) == 20
+    assert opened.said == []
+    opened.page.close()
+
+
+def test_an_opened_concept_stays_below_its_row_when_the_list_is_sorted_searched_or_widened(
+    browser: "sync_api.Browser", address: str
+):
+    opened = Opened(browser, f"{address}#classifsae-13", viewport=NARROW)
+    below = opened.page.locator("tr[data-key='classifsae-13'] + tr.opened #classifsae-13")
+    assert below.is_visible()
+    opened.page.locator("section.method:visible .concepts thead button").nth(0).click()
+    assert below.is_visible()
+    opened.page.get_by_label("Search").locator("visible=true").fill("no such thing")
+    assert not below.is_visible()
+    opened.page.get_by_label("Search").locator("visible=true").fill("")
+    opened.page.set_viewport_size(WIDE)
+    sync_api.expect(opened.page.locator(".panels > #classifsae-13")).to_be_visible()
+    assert opened.page.locator("tr.opened").count() == 0
+    assert opened.said == []
+    opened.page.close()
+
+
 def test_long_names_of_classes_push_nothing_off_a_phone(browser: "sync_api.Browser", tmp_path: Path):
     names = tuple(f"{'x' * 60} class of a very long name about topic {i}" for i in range(4))
     (tmp_path / "index.html").write_text(

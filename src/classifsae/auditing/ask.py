@@ -29,6 +29,7 @@ from classifsae.concepts.base import Concepts, codes_of
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, DataError
 from classifsae.notebook import Shown
+from classifsae.progress import with_bar
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
@@ -164,6 +165,7 @@ class Answers:
     unanswered: tuple[tuple[str, str], ...] = ()
 
 
+@with_bar("asking")
 def ask(
     model: "Classifier",
     train: Texts,

@@ -19,6 +19,7 @@ from classifsae.auditing.options import AuditOptions
 from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.base import Concepts, codes_of
 from classifsae.data.texts import Texts
+from classifsae.progress import with_bar
 from classifsae.tensors import Bool, Float, OnStep, Tensor
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class ConceptEffects:
         }
 
 
+@with_bar("effects in text")
 def concept_effects(
     model: "Classifier",
     concepts: Concepts,

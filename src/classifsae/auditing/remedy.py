@@ -14,6 +14,7 @@ from classifsae.classifier.opening.affine import AffineMap
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
 from classifsae.notebook import Shown
+from classifsae.progress import with_bar
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Remedy(Shown):
         return said
 
 
+@with_bar("remedy")
 def remedy(
     model: "Classifier",
     words: str,

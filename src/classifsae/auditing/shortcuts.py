@@ -30,6 +30,7 @@ from classifsae.auditing.edits import (
 from classifsae.auditing.options import AuditOptions
 from classifsae.data.texts import Texts
 from classifsae.notebook import Shown
+from classifsae.progress import with_bar
 from classifsae.storage import Json
 from classifsae.tensors import Bool, Float, OnStep, Tensor
 
@@ -175,6 +176,7 @@ class AuditResult(Shown):
         return tuple(row for row in self.rows if row.is_shortcut)
 
 
+@with_bar("audit")
 def audit(
     model: "Classifier",
     train: Texts,

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.data.texts import Texts
+from classifsae.progress import with_bar
 from classifsae.tensors import Float, OnStep, Tensor, batches_by_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@with_bar("attributing")
 def attribute(
     classifier: Classifier,
     texts: Texts | Sequence[str],

@@ -16,6 +16,7 @@ from classifsae.classifier.loading.labels import require_same_order
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
 from classifsae.errors import DataError
+from classifsae.progress import with_bar
 from classifsae.storage import (
     Json,
     begin,
@@ -31,11 +32,12 @@ from classifsae.tensors import OnStep, Tensor
 logger = logging.getLogger(__name__)
 
 
+@with_bar("capture")
 def capture(
     classifier: Classifier,
     texts: Texts,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     long_texts: LongTexts = "cut",
     overlap: int = 32,
     max_tokens: int = 16384,
@@ -67,7 +69,7 @@ def capture(
     classifier.verify(texts.texts)
     shared = overlap if long_texts == "windows" else None
     pass_ = _Pass(classifier, texts, shared, max_tokens, shard_size, on_step)
-    return pass_.in_memory() if folder is None else pass_.in_folder(folder, inputs)
+    return pass_.in_memory() if folder is None else pass_.in_folder(Path(folder), inputs)
 
 
 @dataclass(frozen=True)

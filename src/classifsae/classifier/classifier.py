@@ -159,7 +159,7 @@ class Classifier(Shown):
         model, tokenizer = pipeline.model, pipeline.tokenizer
         return cls.from_model(model, tokenizer, label_names=label_names, name=name, **overrides)
 
-    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+    def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:
         """Write weights (safetensors), tokenizer and options; of a frozen model, what was learned beside it.
 
         Raises:
@@ -179,6 +179,7 @@ class Classifier(Shown):
             settings=self._loaded.settings,
             changed_at=self._loaded.change.layer if self._loaded.change else None,
         )
+        folder = Path(folder)
         left_out = {name for name in ("settings", "changed_at") if not getattr(saved, name)}
         write_json(folder / FACTS, saved.model_dump(mode="json", exclude=left_out))
         save_model(folder, self._loaded)

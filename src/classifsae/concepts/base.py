@@ -6,6 +6,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from classifsae.errors import (
 )
 from classifsae.hub.sharing import publish
 from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.progress import bar
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import (
     Json,
@@ -450,7 +452,8 @@ class ConceptMethod(BaseModel, ABC):
         n_classes = len(train.predictions.unique())
         self.check(n_sentences=n_sentences, width=width, n_classes=n_classes)
         self._check_activations(train)
-        coder = self.learn(train.to(train.hidden.device), tail, run)
+        with nullcontext(run.on_step) if run.on_step else bar(self.method_name()) as on_step:
+            coder = self.learn(train.to(train.hidden.device), tail, replace(run, on_step=on_step))
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)

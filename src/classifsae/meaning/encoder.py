@@ -12,6 +12,7 @@ from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.hub.files import BACKBONES, hub_is_reachable, locate
 from classifsae.meaning.sentences import Sentences
+from classifsae.progress import with_bar
 from classifsae.registry import canonical
 from classifsae.storage import fingerprint, hash_file
 from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor, batches_by_length
@@ -131,6 +132,7 @@ def _tokens(
     return found["input_ids"], found["offset_mapping"]
 
 
+@with_bar("embedding")
 def embed(
     texts: Texts | Sequence[str],
     *,

@@ -11,11 +11,13 @@ from classifsae.activations import Guidance
 from classifsae.data.texts import Texts
 from classifsae.errors import MismatchError
 from classifsae.meaning.encoder import MINILM, TokenEncoder, load_encoder
+from classifsae.progress import with_bar
 from classifsae.tensors import Float, OnStep, SentenceEncoder, Tensor, batches_by_length
 
 _MAX_TOKENS = 16384
 
 
+@with_bar("guidance")
 def guide(
     texts: Texts | Sequence[str],
     weights: Sequence[NDArray[np.float32]] | None = None,

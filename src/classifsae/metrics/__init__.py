@@ -19,6 +19,7 @@ from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
 from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.progress import with_bar
 from classifsae.tensors import OnStep, Tail
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Scores(Shown):
         return numbers | {f"{name}_error": error for name, error in self.errors.items()}
 
 
+@with_bar("scores")
 def score(
     concepts: Concepts,
     tail: Tail,

@@ -21,6 +21,7 @@ from classifsae.pipeline import run as runs
 from classifsae.pipeline.config import Experiment, Tree, experiments_of, read_tree
 from classifsae.pipeline.run_folder import SPLITS, RunFolder
 from classifsae.pipeline.starter import REST
+from classifsae.progress import NotebookBars
 from classifsae.storage import Json, clear, fingerprint, manifest_of, write_text
 
 
@@ -37,7 +38,7 @@ def run(
         experiment: a file, or a name of ``classifsae list experiments``; None: the methods and scores that
             ``classifsae init`` writes, of a backbone "minilm" if none is given.
         until: the last stage.
-        watch: told what the run is doing.
+        watch: told what the run is doing; None: a bar per stage in a notebook.
         options: of the experiment. ``dataset`` may be in memory: a :class:`Dataset`, or anything that
             ``load_dataset`` takes; ``backbone`` may be a :class:`Classifier`, which is opened as it is.
     Returns:
@@ -58,7 +59,7 @@ def run(
     points = experiments_of(tree, cast(Tree, changes), where=str(experiment or "run"))
     if len(points) > 1:
         raise ConfigError(f"{experiment} is a sweep of {len(points)} runs; start them by classifsae run.")
-    return runs.run(_written(points[0], data, model), until=until, watch=watch)
+    return runs.run(_written(points[0], data, model), until=until, watch=watch or NotebookBars())
 
 
 def _as_json(value: object) -> object:

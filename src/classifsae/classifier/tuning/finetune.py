@@ -19,6 +19,7 @@ from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
+from classifsae.progress import with_bar
 from classifsae.stopping import saves_first
 from classifsae.storage import Json, begin, fingerprint, hash_tensors
 from classifsae.tensors import Float, OnStep, Tensor
@@ -34,11 +35,12 @@ WINDOW = 50
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 
 
+@with_bar("fine-tuning")
 def finetune(
     backbone: str | Path | Mapping[str, Json] | BackboneConfig,
     train: Texts,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
     inputs: str = "",
@@ -63,6 +65,7 @@ def finetune(
         StorageError: the folder cannot be written.
     """
     config = resolve_backbone(backbone, **overrides)
+    folder = None if folder is None else Path(folder)
     if folder is not None and ranks.is_first():
         begin(folder)
     ranks.wait()

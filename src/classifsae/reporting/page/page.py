@@ -44,6 +44,12 @@ def page(report: RunReport) -> str:
     )
 
 
+def served(html: str) -> str:
+    """A page that was written, as a server shows it: with its text box, and free to ask that server."""
+    html = html.replace('<html lang="en">', '<html lang="en" data-served>', 1)
+    return html.replace("default-src 'none';", "default-src 'none'; connect-src 'self';", 1)
+
+
 def fingerprint_of_templates() -> str:
     """SHA-256 of all that a page is rendered with, so that a changed template makes a new page."""
     files = sorted(_folder().iterdir(), key=lambda f: f.name)

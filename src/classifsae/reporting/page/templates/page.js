@@ -30,15 +30,50 @@ for (const button of all("[data-pick]")) button.addEventListener("click", () => 
 
 // ---------------------------------------------------------------- one concept at a time
 
+const beside = matchMedia("(min-width: 60.01rem)");
+const rowOf = (panel) => panel.closest("section.method").querySelector(`tr[data-key="${CSS.escape(panel.id)}"]`);
+
 function showConcept(panel) {
   const method = panel.closest("section.method");
   for (const other of all(".panel", method)) other.hidden = other !== panel;
-  for (const row of all("tbody tr", method.querySelector(".concepts"))) {
+  for (const row of all(".concepts tbody tr[data-key]", method)) {
     row.classList.toggle("open", row.dataset.key === panel.id);
     row.querySelector("a").toggleAttribute("aria-current", row.dataset.key === panel.id);
   }
-  panel.parentElement.classList.add("one");
-  panel.parentElement.scrollTop = 0;
+  const panels = method.querySelector(".panels");
+  panels.classList.add("one");
+  panels.scrollTop = 0;
+}
+
+// Beside the list where there is room for both, else in the list, below its own row.
+function place(panel) {
+  const method = panel.closest("section.method"), row = rowOf(panel);
+  for (const line of all("tr.opened", method)) {
+    method.querySelector(".panels").append(...line.cells[0].children);
+    line.remove();
+  }
+  if (beside.matches) return;
+  const line = document.createElement("tr");
+  line.className = "opened";
+  const cell = line.insertCell();
+  cell.colSpan = row.cells.length;
+  cell.append(panel);
+  row.after(line);
+}
+
+beside.addEventListener("change", () => { for (const panel of all(".panel:not([hidden])")) place(panel); });
+
+function open(panel) {
+  const row = rowOf(panel);
+  const before = row.offsetParent ? row.getBoundingClientRect().top : -1;
+  showMethod(panel.closest("section.method").dataset.method);
+  showConcept(panel);
+  place(panel);
+  if (beside.matches) panel.closest(".columns").scrollIntoView();
+  // What was tapped stays where it is, though a concept above it closes.
+  else if (before >= 0 && before < innerHeight) scrollBy({ top: row.getBoundingClientRect().top - before, behavior: "instant" });
+  else row.scrollIntoView();
+  panel.focus({ preventScroll: true });
 }
 
 function named(hash) {
@@ -51,14 +86,11 @@ function follow() {
   lost.hidden = !name || target !== null;
   lost.textContent = lost.hidden ? "" : `This page has no \u201c${name}\u201d; choose a concept from the lists.`;
   if (!lost.hidden) lost.scrollIntoView();
+  if (target?.matches(".panel")) return open(target);
   const method = target?.closest("section.method");
   if (!method) return;
   showMethod(method.dataset.method);
-  if (!target.matches(".panel")) return target.scrollIntoView();
-  showConcept(target);
-  const beside = matchMedia("(min-width: 60.01rem)").matches;
-  (beside ? method.querySelector(".columns") : target).scrollIntoView();
-  target.focus({ preventScroll: true });
+  target.scrollIntoView();
 }
 
 addEventListener("hashchange", follow);
@@ -84,7 +116,10 @@ const compare = (a, b, sign) => {
 function sortBy(table, column, direction) {
   const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
   const body = table.tBodies[0];
-  body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b), direction === "ascending" ? 1 : -1)));
+  const opened = body.querySelector("tr.opened");
+  const rows = [...body.rows].filter((row) => row !== opened);
+  body.append(...rows.sort((a, b) => compare(key(a), key(b), direction === "ascending" ? 1 : -1)));
+  if (opened) rowOf(opened.querySelector(".panel")).after(opened);
   [...table.tHead.rows[0].cells].forEach((head, i) => {
     if (i === column) head.setAttribute("aria-sort", direction);
     else head.removeAttribute("aria-sort");
@@ -104,13 +139,38 @@ const matches = (text, wanted) => (/^\d+$/.test(wanted) ? text.split(/[^\p{L}\p{
 
 for (const method of methods) {
   const input = method.querySelector("input[type=search]");
-  const rows = all(".concepts tbody tr", method);
+  const rows = all(".concepts tbody tr[data-key]", method);
   input.addEventListener("input", () => {
     const wanted = input.value.trim().toLowerCase();
     for (const row of rows) row.hidden = !matches(row.dataset.search.toLowerCase(), wanted);
+    for (const opened of all("tr.opened", method)) opened.hidden = opened.previousElementSibling.hidden;
     const n = rows.filter((row) => !row.hidden).length;
     method.querySelector(".found").textContent = wanted ? `${n} of ${rows.length} concepts` : "";
   });
+}
+
+// ---------------------------------------------------------------- what `classifsae serve` answers
+
+async function answerTo(text) {
+  const asked = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text }) };
+  try { return await (await fetch("explain", asked)).json(); } catch { return { error: "The server does not answer; is classifsae serve still running?" }; }
+}
+
+function serve(form, answer, button) {
+  for (const part of all(".served")) part.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    answer.textContent = "\u2026";
+    const said = await answerTo(form.elements.text.value);
+    if (said.error) answer.textContent = said.error;
+    else answer.innerHTML = said.html; // escaped there
+    button.disabled = false;
+  });
+}
+
+if (document.documentElement.hasAttribute("data-served")) {
+  serve(document.querySelector("#try form"), document.querySelector("#try output"), document.querySelector("#try button"));
 }
 
 // ---------------------------------------------------------------- at the start
