@@ -22,6 +22,7 @@ from classifsae.activity import ALIVE
 from classifsae.bounds import Count, Seed
 from classifsae.concepts._card import Card, ConceptRow
 from classifsae.concepts._optimise import Run
+from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
 from classifsae.errors import (
     ClassifSAEWarning,
     ConfigError,
@@ -89,9 +90,18 @@ class Coder(nn.Module, ABC):
         """The unit direction that each latent writes, None where a latent has no direction of its own."""
         return None
 
+    @property
+    def plain(self) -> PlainSAE | None:
+        """The same as a sparse autoencoder that other libraries know, None where it is not one."""
+        return None
+
     @abstractmethod
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
         """Activation of every latent on every state; no row depends on another."""
+
+    def encode_kept(self, hidden: Float[Tensor, "b d"], kept: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Activation of the kept latents."""
+        return self.encode(hidden)[:, kept]
 
     @abstractmethod
     def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
@@ -190,7 +200,7 @@ class Concepts(Shown, nn.Module):
 
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
         """Activations of the kept concepts."""
-        return self.coder.encode(hidden.to(self.activation.dtype))[:, self.kept]
+        return self.coder.encode_kept(hidden.to(self.activation.dtype), self.kept)
 
     def decode(self, codes: Float[Tensor, "b m"]) -> Float[Tensor, "b d"]:
         """States rebuilt from the kept concepts alone, up to a factor per row."""
@@ -291,6 +301,31 @@ class Concepts(Shown, nn.Module):
         same = copy(self)
         same.card = card
         return same
+
+    def to_sae_lens(self, folder: str | Path) -> None:
+        """Write the whole dictionary as ``cfg.json`` and ``sae_weights.safetensors``, which SAELens loads.
+
+        ``SAE.load_from_disk(folder).encode(states)[:, kept]`` are these concepts' codes; the numbers
+        ``kept`` and the names stand in its ``cfg.metadata``.
+
+        Raises:
+            ConfigError: the concepts are not of a sparse autoencoder of a kind that SAELens has.
+            StorageError: the folder cannot be written.
+        """
+        plain, layer = self.coder.plain, self.source.layer
+        if plain is None:
+            raise ConfigError(
+                f"concepts of {self.method} are no sparse autoencoder that SAELens has; those of sae, "
+                f"classifsae and pretrained are, and save() writes any."
+            )
+        metadata: dict[str, Json] = {
+            "hook_name": f"blocks.{layer - 1}.hook_resid_post" if layer else "blocks.0.hook_resid_pre",
+            "model_fingerprint": self.source.model,
+            "concepts": self.kept.tolist(),
+            "concept_names": list(self.names),
+            "written_by": f"classifsae {version('classifsae')}",
+        }
+        write_sae_lens(plain, Path(folder), metadata=metadata)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
         """Put the concepts on the Hub, as one commit: safetensors, manifest, and a model card.
@@ -403,6 +438,11 @@ class ConceptMethod(BaseModel, ABC):
     def method_name(cls) -> str:
         """Name of the method: that of its file."""
         return cls.__module__.rpartition(".")[2]
+
+    @property
+    def files(self) -> str:
+        """Fingerprint of files that its options name; "" for none."""
+        return ""
 
     @abstractmethod
     def learn(self, train: Activations, tail: Tail, run: Run) -> Coder:
@@ -565,7 +605,7 @@ def _mean_by_class(
     """Mean over the sentences of each class of a function of the chosen codes, 0 for an absent class."""
     total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
     for start in range(0, len(on), _CHUNK):
-        codes = coder.encode(on.hidden[start : start + _CHUNK].float())[:, chosen]
+        codes = coder.encode_kept(on.hidden[start : start + _CHUNK].float(), chosen)
         total.index_add_(0, classes[start : start + _CHUNK], of(codes).double())
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
     return (total / counts[:, None]).T.float().contiguous()

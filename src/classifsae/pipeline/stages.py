@@ -307,8 +307,8 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
         facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
         concepts.save(folder, inputs=inputs, facts=facts)
 
-    by_texts = () if guidance is None else (guidance,)
-    depends_on = (recipe.method_name(), options, train, test if published else None, *by_texts)
+    also = filter(None, (guidance, recipe.files))
+    depends_on = (recipe.method_name(), options, train, test if published else None, *also)
     return Stage(f"fit {which}", folder, depends_on, make)
 
 
