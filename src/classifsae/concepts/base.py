@@ -5,6 +5,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -302,6 +303,72 @@ class Concepts(Shown, nn.Module):
         same.card = card
         return same
 
+    def renamed(self, names: Mapping[int, str]) -> "Concepts":
+        """The same concepts, some under other names.
+
+        Args:
+            names: by latent.
+        Raises:
+            ConfigError: a latent that is not among the concepts, or a name that two would have.
+        """
+        called = dict(zip(self.kept.tolist(), self.names, strict=True))
+        if unknown := sorted(names.keys() - called.keys()):
+            known = ", ".join(map(str, called))
+            raise ConfigError(f"there is no concept {unknown[0]} to rename; choose from {known}.")
+        called |= names
+        if twice := sorted(name for name, times in Counter(called.values()).items() if times > 1):
+            raise ConfigError(f"two concepts would be called {twice[0]!r}; give each a name of its own.")
+        card = self.card or Card()
+        same = copy(self)
+        same.card = card.model_copy(update={"names": tuple(called.values())})
+        return same
+
+    def dropped(self, *latents: int) -> "Concepts":
+        """All but these concepts; what they carried is in no state that is rebuilt any more.
+
+        Raises:
+            ConfigError: a latent that is not among the concepts, or none would be left.
+        """
+        from classifsae.concepts._edits import Edits, edited
+
+        return edited(self, Edits(drop=latents), None)
+
+    def merged(self, latents: Sequence[int], train: Activations, *, name: str = "") -> "Concepts":
+        """These concepts as one, the last: its activation is the sum of theirs.
+
+        What it adds to the state, per unit, is the mean of what they add, weighted by their mean activations:
+        the same on average over the training split, not for each sentence.
+
+        Args:
+            latents: two or more.
+            train: activations that the concepts were fitted on.
+            name: of the one; "" joins theirs.
+        Raises:
+            ConfigError: a latent that is not among the concepts.
+            MismatchError: activations of another source.
+        """
+        from classifsae.concepts._edits import Edits, Merge, edited
+
+        return edited(self, Edits(merge=(Merge(tuple(latents), name),)), train)
+
+    def split(self, latent: int, train: Activations, *, names: Sequence[str] = ()) -> "Concepts":
+        """This concept as two, the last: its sentences fall into two clusters of states (2-means).
+
+        A state has the activation on the one whose cluster's mean is nearer, so that nothing that is rebuilt
+        changes.
+
+        Args:
+            latent: the concept.
+            train: activations that the concepts were fitted on.
+            names: of the two, that of the larger cluster first.
+        Raises:
+            ConfigError: a latent that is not among the concepts, or too few sentences activate it.
+            MismatchError: activations of another source.
+        """
+        from classifsae.concepts._edits import Edits, Split, edited
+
+        return edited(self, Edits(split=(Split(latent, tuple(names)),)), train)
+
     def to_sae_lens(self, folder: str | Path) -> None:
         """Write the whole dictionary as ``cfg.json`` and ``sae_weights.safetensors``, which SAELens loads.
 
@@ -545,7 +612,7 @@ class ConceptMethod(BaseModel, ABC):
         """
         with torch.no_grad():
             chosen = self.choose(coder, on, classes)
-            by_class = _mean_by_class(coder, chosen, on, classes, of=torch.abs)
+            by_class = mean_by_class(coder, chosen, on, classes, of=torch.abs)
         counts = torch.bincount(classes, minlength=on.n_classes).to(by_class)
         overall = (by_class * counts).sum(dim=1) / counts.sum()
         alive = overall > ALIVE
@@ -589,12 +656,12 @@ class ConceptMethod(BaseModel, ABC):
         """
         concepts = self.keep(coder, on, on.labels, run=run)
         with torch.no_grad():
-            means = _mean_by_class(coder, concepts.kept, on, on.labels, of=torch.positive)
+            means = mean_by_class(coder, concepts.kept, on, on.labels, of=torch.positive)
         concepts.class_activation = torch.where(means.sum(dim=1, keepdim=True) < 0, -means, means)
         return concepts
 
 
-def _mean_by_class(
+def mean_by_class(
     coder: Coder,
     chosen: Int[Tensor, " m"],
     on: Activations,

@@ -23,6 +23,7 @@ from classifsae.classifier.loading.labels import (
     unnamed_classes_note,
 )
 from classifsae.data import Dataset, Texts
+from classifsae.errors import ConfigError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
@@ -168,7 +169,7 @@ class Work:
 
     def concepts(self, which: FitName) -> "cs.Concepts":
         """The concepts of one method and seed."""
-        return cs.Concepts.load(self.folder.concepts(which))
+        return cs.Concepts.load(self.folder.in_use(which))
 
 
 def load_classifier(
@@ -310,6 +311,29 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
     also = filter(None, (guidance, recipe.files))
     depends_on = (recipe.method_name(), options, train, test if published else None, *also)
     return Stage(f"fit {which}", folder, depends_on, make)
+
+
+def edit(work: Work, which: FitName, *, concepts: str, train: str) -> Stage:
+    """The concepts of one method and seed after a user's edits, which there are."""
+    from classifsae.meaning.own_names import read_names
+
+    folder, own = work.folder.edited(which), read_names(work.folder.own_names(which))
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.concepts import edited
+
+        found = cs.Concepts.load(work.folder.concepts(which))
+        try:
+            made = edited(found, own.edits, work.activations("train"))
+        except ConfigError as error:
+            raise ConfigError(f"{own.file}: {error}") from error
+        given = [merge.name for merge in own.edits.merge]
+        given += [name for split in own.edits.split for name in split.names or ("", "")]
+        new = range(found.coder.n_latents, made.coder.n_latents)
+        named: Json = {str(latent): name for latent, name in zip(new, given, strict=True) if name}
+        made.save(folder, inputs=inputs, facts={"of": concepts, "named": named})
+
+    return Stage(f"edit {which}", folder, (concepts, train, asdict(own.edits)), make)
 
 
 class ScoreFacts(BaseModel, frozen=True):
