@@ -69,7 +69,7 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
     n_names = len(before)
     answers = [(200, completion("Sport"), 0.0), (200, completion("?!"), 0.0), (401, "no", 0.0)]
     with serving(*answers) as server:
-        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny"})
+        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny", "parallel": 1})
         (point,) = load_experiment(experiment_file, [f"names={names}"])
         outcome = run(point)
         assert outcome.n_done == 2  # nothing but the names, and the report that shows them, is made again

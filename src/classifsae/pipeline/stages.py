@@ -122,7 +122,10 @@ class Work:
     @cached_property
     def namer(self) -> "Ask | None":
         """The language model that names concepts, if one does."""
-        return self.experiment.names.ask(self.device)
+        from classifsae.meaning.llm import giving_up
+
+        ask = self.experiment.names.ask(self.device)
+        return None if ask is None else giving_up(ask)
 
     @cached_property
     def reader(self) -> "Read | None":
@@ -445,9 +448,10 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.meaning.choosing import name_by_phrases
+        from classifsae.meaning.choosing import name_by_phrases, not_held_out, unless_worse
         from classifsae.meaning.descriptions import describe
-        from classifsae.meaning.names import judge, name_concepts, save_names
+        from classifsae.meaning.detection import detect
+        from classifsae.meaning.names import contrasting, judge, name_concepts, save_names
 
         found, texts, activations = work.concepts(which), work.rows("train"), work.activations("train")
         described = describe(found, activations, texts.texts, options=words)
@@ -455,15 +459,31 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
         by_phrases = name_by_phrases(
             by_words, found, activations, texts.texts, work.held_out, encoder=work.encoder, options=words
         )
-        names = name_concepts(
-            described,
-            texts.texts,
-            texts.label_names,
-            ask=work.namer,
-            made_by=options.source,
-            otherwise=by_phrases,
-            on_step=on_step,
-        )
+        names, ask = by_phrases, work.namer
+        if ask is not None:
+            names = name_concepts(
+                not_held_out(described, work.held_out),
+                texts.texts,
+                texts.label_names,
+                ask=ask,
+                made_by=options.source,
+                otherwise=by_phrases,
+                others=contrasting(found, activations),
+                prompt=options.prompt,
+                n_parallel=options.n_parallel,
+                on_step=on_step,
+            )
+            names = unless_worse(names, by_phrases, found, activations, work.held_out, encoder=work.encoder)
+            test_texts, n_parallel = work.rows("test").texts, options.n_parallel
+            names = detect(
+                names,
+                found,
+                work.activations("test"),
+                test_texts,
+                ask,
+                n_parallel=n_parallel,
+                on_step=on_step,
+            )
         judged = judge(names, found, work.activations("test"), work.sentences(), work.encoder)
         save_names(judged, folder, inputs=inputs)
 
