@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from classifsae.concepts.ica import ICA
     from classifsae.concepts.identity import Identity
     from classifsae.concepts.kmeans import KMeans
+    from classifsae.concepts.pretrained import Pretrained
     from classifsae.concepts.random import Random
     from classifsae.concepts.sae import SAE
     from classifsae.concepts.whitened_kmeans import WhitenedKMeans
@@ -99,6 +100,7 @@ _HOMES = {
     "ICA": "concepts.ica",
     "Identity": "concepts.identity",
     "KMeans": "concepts.kmeans",
+    "Pretrained": "concepts.pretrained",
     "Random": "concepts.random",
     "SAE": "concepts.sae",
     "WhitenedKMeans": "concepts.whitened_kmeans",
@@ -148,6 +150,7 @@ __all__ = [
     "KMeans",
     "MembershipGap",
     "MistakesByConcept",
+    "Pretrained",
     "Random",
     "Report",
     "Scores",

@@ -53,21 +53,24 @@ class Sheet:
         """As HTML; every text is escaped."""
         parts = [f"<p><strong>{escape(self.title)}</strong></p>"]
         parts += [f"<p>{escape(fact)}</p>" for fact in self._facts()]
-        if self.rows:
-            head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.heads)
-            body = "".join(
-                f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._cells()
-            )
-            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts += [self.table()] if self.rows else []
         parts += [f"<p><small>{escape(line)}</small></p>" for line in self._rest()]
         return f"<div>{''.join(parts)}</div>"
+
+    def table(self, *, most: int | None = MOST_ROWS) -> str:
+        """The rows as an HTML table, so many at most, or all."""
+        head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.heads)
+        rows = (
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._cells(most)
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
     def _facts(self) -> list[str]:
         left = len(self.facts) - MOST_FACTS
         return [*self.facts[:MOST_FACTS], *([f"and {left} more"] if left > 0 else [])]
 
-    def _cells(self) -> list[list[str]]:
-        return [[shown(value) for value in row] for row in self.rows[:MOST_ROWS]]
+    def _cells(self, most: int | None = MOST_ROWS) -> list[list[str]]:
+        return [[shown(value) for value in row] for row in self.rows[:most]]
 
     def _rest(self) -> list[str]:
         left = len(self.rows) - MOST_ROWS

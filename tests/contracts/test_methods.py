@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from classifsae.concepts import METHODS, ConceptMethod, Concepts
 from classifsae.concepts.base import role_of
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
 from classifsae.metrics import score
+from plain_sae import sparsify, weights
 
 QUICK = {"n_vectors": 2000, "batch_size": 32, "n_probe": 60, "n_latents": 24, "top_k": 4, "n_epochs": 3}
 NAMES = METHODS.names()
@@ -27,7 +30,15 @@ def recipe(name: str, **options: object) -> ConceptMethod:
     quick = {key: value for key, value in QUICK.items() if key in method.model_fields}
     if name in COUNTING:
         quick["n_concepts"] = 6
+    if name == "pretrained":
+        quick["sae"] = _pretrained()
     return method(**quick | options)
+
+
+@cache
+def _pretrained() -> str:
+    """The folder of a small autoencoder, the same for all."""
+    return str(sparsify(Path(mkdtemp()), weights(16, 24), k=4))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -49,7 +60,7 @@ def test_decoder_directions_if_there_are_any_are_one_per_latent(
 ):
     name, concepts = fitted
     directions = concepts.coder.decoder_directions
-    assert (directions is not None) == (name in ("sae", "classifsae", "random"))
+    assert (directions is not None) == (name in ("sae", "classifsae", "pretrained", "random"))
     if directions is not None:
         assert directions.shape == (concepts.coder.n_latents, test.hidden.shape[1])
 
@@ -182,7 +193,7 @@ def test_hardly_any_sentences_are_fitted_or_refused_in_words(name: str, train: A
         ids=tuple(train.ids[i] for i in rows),
     )
     own = recipe(name, **({"n_concepts": 2} if name in COUNTING else {}))
-    if name == "sae":
+    if name in ("sae", "pretrained"):
         with pytest.raises(DataError, match=r"1 of the 3 sentences of the probe .* are of one class"):
             own.fit(few, tail)
     else:

@@ -14,6 +14,7 @@ from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.explain import explainer_of
 from classifsae.pipeline.run import run
 from classifsae.pipeline.run_folder import FitName, RunFolder
+from classifsae.pipeline.share import concepts_of
 from e2e.conftest import TINY, write_experiment
 from unit.meaning.test_llm import serving
 
@@ -68,7 +69,7 @@ def test_an_endpoint_names_concepts_and_what_fails_is_named_by_words_and_noted(
     n_names = len(before)
     answers = [(200, completion("Sport"), 0.0), (200, completion("?!"), 0.0), (401, "no", 0.0)]
     with serving(*answers) as server:
-        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny"})
+        names = json.dumps({"from": "endpoint", "url": server.url, "model": "tiny", "parallel": 1})
         (point,) = load_experiment(experiment_file, [f"names={names}"])
         outcome = run(point)
         assert outcome.n_done == 2  # nothing but the names, and the report that shows them, is made again
@@ -129,6 +130,38 @@ def test_a_users_own_names_come_before_all_others(experiment_file: Path):
         assert [d.name for d in named] == ["my own name", *(d.name for d in described[1:])]
     finally:
         own.unlink()
+
+
+def test_a_names_file_merges_and_drops_concepts_and_all_scores_are_of_what_is_left(experiment_file: Path):
+    folder, fit = RunFolder(experiment_file.parent / "run"), FitName("classifsae", 1)
+    (point,) = load_experiment(experiment_file)
+    (before,) = run(point).records
+    first, second, *rest = [d.latent for d in folder.described(fit) or ()]
+    own, merge = folder.own_names(fit), f"merge: {{ball and bank: [{first}, {second}]}}"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{first}: gone\n{rest[0]}: kept\n{merge}\n")
+    try:
+        (after,) = run(point).records
+        assert after["n_alive"] == before["n_alive"] - 1
+        assert run(point).n_done == 0
+        described = folder.described(fit) or ()
+        assert [d.latent for d in described] == [*rest, 48]
+        assert (described[0].name, described[-1].name) == ("kept", "ball and bank")
+        assert explainer_of(folder.path).names == tuple(d.name for d in described)
+        assert concepts_of(folder.path).names[-1] == "ball and bank"
+        assert "ball and bank" in (folder.report / "index.html").read_text()
+        own.write_text(f"drop: [{first}]\n")
+        run(point)
+        assert [d.latent for d in folder.described(fit) or ()] == [second, *rest]
+        own.write_text("drop: [47]\n")
+        with pytest.raises(
+            ConfigError, match=r"seed-1\.yaml: there is no concept 47 to merge, split or drop"
+        ):
+            run(point)
+    finally:
+        own.unlink()
+        assert run(point).records == [before]
+    assert not folder.edited(fit).exists()
 
 
 def test_names_that_cannot_be_read_are_said_before_the_first_stage(tmp_path: Path):

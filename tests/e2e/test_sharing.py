@@ -13,6 +13,7 @@ from classifsae.activations import Activations
 from classifsae.concepts import Concepts, load_concepts
 from classifsae.concepts.kmeans import KMeans
 from hub_server import TOKEN, hub
+from plain_sae import sae_lens, weights
 
 DOCS = Path(__file__).parents[2] / "docs" / "sharing.md"
 (HUB,) = re.findall(r"^```py\n(.*?)^```", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -75,6 +76,28 @@ def test_concepts_go_to_the_hub_and_come_back_also_offline(
     elsewhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
     empty = python(LOAD.format(more=""), tmp_path, endpoint="https://huggingface.co", **elsewhere)
     assert "HubError: cannot fetch 'me/topics' from the Hub" in empty.stderr
+
+
+READ = """
+import classifsae as cs, torch
+recipe = cs.Pretrained(sae="me/saes/layer-2", n_concepts=4)
+train = cs.Activations.load(Path("train"))
+concepts = recipe.fit(train, torch.nn.Linear(16, 3))
+print(concepts.coder.n_latents, sorted(file.name for file in recipe.folder.iterdir()))
+"""
+
+
+def test_an_sae_of_others_comes_from_its_folder_on_the_hub(train: Activations, tmp_path: Path):
+    train.save(tmp_path / "train")
+    files = {
+        f"{layer}/{file.name}": file.read_bytes()
+        for layer, seed in (("layer-2", 0), ("layer-3", 1))
+        for file in sae_lens(tmp_path / layer, weights(16, 40, seed=seed), k=4, architecture="topk").iterdir()
+    }
+    with hub() as server:
+        server.repositories["me/saes"] = {"0" * 40: files}
+        read = python(READ, tmp_path, endpoint=server.address)
+    assert read.stdout.strip() == "40 ['cfg.json', 'sae_weights.safetensors']", read.stderr
 
 
 def test_what_the_hub_refuses_is_one_line(made: Concepts, tmp_path: Path):

@@ -1,8 +1,22 @@
 """Concept methods: one public file each. ``recipe.fit(train, tail)`` gives fitted concepts."""
 
+from classifsae.concepts._edits import Edits, Merge, Split, edited
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts._optimise import Run, Spent
 from classifsae.concepts._shared import load_concepts
 from classifsae.concepts.base import METHODS, Coder, ConceptMethod, Concepts
 
-__all__ = ["METHODS", "Coder", "ConceptMethod", "Concepts", "LinearCoder", "Run", "Spent", "load_concepts"]
+__all__ = [
+    "METHODS",
+    "Coder",
+    "ConceptMethod",
+    "Concepts",
+    "Edits",
+    "LinearCoder",
+    "Merge",
+    "Run",
+    "Spent",
+    "Split",
+    "edited",
+    "load_concepts",
+]

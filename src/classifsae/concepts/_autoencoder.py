@@ -22,6 +22,7 @@ from classifsae.concepts._optimise import (
     generator,
     n_held_out,
 )
+from classifsae.concepts._sae_files import PlainSAE
 from classifsae.concepts._sparse import SparseCodes, encode_sparse
 from classifsae.concepts.base import Coder, ConceptMethod
 from classifsae.errors import ConfigError
@@ -88,6 +89,19 @@ class SparseCoder(Coder):
     def decoder_directions(self) -> Float[Tensor, "p d"]:
         """The rows of the decoder."""
         return unit_rows(self.W_dec)
+
+    @property
+    def plain(self) -> PlainSAE:
+        """Itself, as other libraries keep it."""
+        return PlainSAE(
+            architecture="topk",
+            W_enc=self.W_enc,
+            b_enc=self.b_enc,
+            W_dec=self.W_dec,
+            b_dec=self.b_dec,
+            k=self.top_k,
+            scale="constant_norm_rescale",
+        )
 
     def pre_codes(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
         """Values of all latents before relu and TopK."""

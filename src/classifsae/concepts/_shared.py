@@ -1,5 +1,6 @@
 """Concepts that somebody shared: from a folder or the Hub, checked before anything of them is used."""
 
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from classifsae.concepts.base import CARD, FORMAT, README, TENSORS, Concepts, ConceptsRecord
 from classifsae.errors import ConfigError, StorageError, one_line
 from classifsae.hub.sharing import fetch
-from classifsae.storage import MANIFEST, manifest_of, require_unchanged
+from classifsae.storage import MANIFEST, Json, manifest_of, require_unchanged
 
 _OWN = "classifsae."
 
@@ -44,8 +45,10 @@ def load_concepts(where: str | Path, *, revision: str | None = None) -> Concepts
     for file in manifest.files:
         require_unchanged(folder, file)
     try:
-        coder = ConceptsRecord.model_validate(manifest.record).coder
-        if not coder.startswith(_OWN):
+        record = ConceptsRecord.model_validate(manifest.record)
+        inside = (str(kind) for kind in _kinds(record.settings))
+        coder = next((kind for kind in (record.coder, *inside) if not kind.startswith(_OWN)), None)
+        if coder is not None:
             raise ConfigError(
                 f"the concepts in {folder} need {coder!r}, which is not part of ClassifSAE; if you have that "
                 f"code and trust it, use cs.Concepts.load({str(folder)!r})."
@@ -54,6 +57,14 @@ def load_concepts(where: str | Path, *, revision: str | None = None) -> Concepts
     except (ValidationError, TypeError, AttributeError, RuntimeError) as error:
         why = one_line(error) if isinstance(error, ValidationError) else str(error)
         raise StorageError(f"the concepts in {folder} cannot be read ({why}); {_cure(made)}.") from error
+
+
+def _kinds(settings: Mapping[str, Json]) -> Iterator[Json]:
+    """The dictionaries inside one that was edited."""
+    if "kind" in settings:
+        yield settings["kind"]
+        options = settings.get("options")
+        yield from _kinds(options) if isinstance(options, dict) else ()
 
 
 def _made(folder: Path) -> _Made:

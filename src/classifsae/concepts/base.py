@@ -5,6 +5,7 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -23,6 +24,7 @@ from classifsae.activity import ALIVE
 from classifsae.bounds import Count, Seed
 from classifsae.concepts._card import Card, ConceptRow
 from classifsae.concepts._optimise import Run
+from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
 from classifsae.errors import (
     ClassifSAEWarning,
     ConfigError,
@@ -91,9 +93,18 @@ class Coder(nn.Module, ABC):
         """The unit direction that each latent writes, None where a latent has no direction of its own."""
         return None
 
+    @property
+    def plain(self) -> PlainSAE | None:
+        """The same as a sparse autoencoder that other libraries know, None where it is not one."""
+        return None
+
     @abstractmethod
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
         """Activation of every latent on every state; no row depends on another."""
+
+    def encode_kept(self, hidden: Float[Tensor, "b d"], kept: Int[Tensor, " m"]) -> Float[Tensor, "b m"]:
+        """Activation of the kept latents."""
+        return self.encode(hidden)[:, kept]
 
     @abstractmethod
     def decode(self, codes: Float[Tensor, "b p"]) -> Float[Tensor, "b d"]:
@@ -192,7 +203,7 @@ class Concepts(Shown, nn.Module):
 
     def encode(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
         """Activations of the kept concepts."""
-        return self.coder.encode(hidden.to(self.activation.dtype))[:, self.kept]
+        return self.coder.encode_kept(hidden.to(self.activation.dtype), self.kept)
 
     def decode(self, codes: Float[Tensor, "b m"]) -> Float[Tensor, "b d"]:
         """States rebuilt from the kept concepts alone, up to a factor per row."""
@@ -293,6 +304,97 @@ class Concepts(Shown, nn.Module):
         same = copy(self)
         same.card = card
         return same
+
+    def renamed(self, names: Mapping[int, str]) -> "Concepts":
+        """The same concepts, some under other names.
+
+        Args:
+            names: by latent.
+        Raises:
+            ConfigError: a latent that is not among the concepts, or a name that two would have.
+        """
+        called = dict(zip(self.kept.tolist(), self.names, strict=True))
+        if unknown := sorted(names.keys() - called.keys()):
+            known = ", ".join(map(str, called))
+            raise ConfigError(f"there is no concept {unknown[0]} to rename; choose from {known}.")
+        called |= names
+        if twice := sorted(name for name, times in Counter(called.values()).items() if times > 1):
+            raise ConfigError(f"two concepts would be called {twice[0]!r}; give each a name of its own.")
+        card = self.card or Card()
+        same = copy(self)
+        same.card = card.model_copy(update={"names": tuple(called.values())})
+        return same
+
+    def dropped(self, *latents: int) -> "Concepts":
+        """All but these concepts; what they carried is in no state that is rebuilt any more.
+
+        Raises:
+            ConfigError: a latent that is not among the concepts, or none would be left.
+        """
+        from classifsae.concepts._edits import Edits, edited
+
+        return edited(self, Edits(drop=latents), None)
+
+    def merged(self, latents: Sequence[int], train: Activations, *, name: str = "") -> "Concepts":
+        """These concepts as one, the last: its activation is the sum of theirs.
+
+        What it adds to the state, per unit, is the mean of what they add, weighted by their mean activations:
+        the same on average over the training split, not for each sentence.
+
+        Args:
+            latents: two or more.
+            train: activations that the concepts were fitted on.
+            name: of the one; "" joins theirs.
+        Raises:
+            ConfigError: a latent that is not among the concepts.
+            MismatchError: activations of another source.
+        """
+        from classifsae.concepts._edits import Edits, Merge, edited
+
+        return edited(self, Edits(merge=(Merge(tuple(latents), name),)), train)
+
+    def split(self, latent: int, train: Activations, *, names: Sequence[str] = ()) -> "Concepts":
+        """This concept as two, the last: its sentences fall into two clusters of states (2-means).
+
+        A state has the activation on the one whose cluster's mean is nearer, so that nothing that is rebuilt
+        changes.
+
+        Args:
+            latent: the concept.
+            train: activations that the concepts were fitted on.
+            names: of the two, that of the larger cluster first.
+        Raises:
+            ConfigError: a latent that is not among the concepts, or too few sentences activate it.
+            MismatchError: activations of another source.
+        """
+        from classifsae.concepts._edits import Edits, Split, edited
+
+        return edited(self, Edits(split=(Split(latent, tuple(names)),)), train)
+
+    def to_sae_lens(self, folder: str | Path) -> None:
+        """Write the whole dictionary as ``cfg.json`` and ``sae_weights.safetensors``, which SAELens loads.
+
+        ``SAE.load_from_disk(folder).encode(states)[:, kept]`` are these concepts' codes; the numbers
+        ``kept`` and the names stand in its ``cfg.metadata``.
+
+        Raises:
+            ConfigError: the concepts are not of a sparse autoencoder of a kind that SAELens has.
+            StorageError: the folder cannot be written.
+        """
+        plain, layer = self.coder.plain, self.source.layer
+        if plain is None:
+            raise ConfigError(
+                f"concepts of {self.method} are no sparse autoencoder that SAELens has; those of sae, "
+                f"classifsae and pretrained are, and save() writes any."
+            )
+        metadata: dict[str, Json] = {
+            "hook_name": f"blocks.{layer - 1}.hook_resid_post" if layer else "blocks.0.hook_resid_pre",
+            "model_fingerprint": self.source.model,
+            "concepts": self.kept.tolist(),
+            "concept_names": list(self.names),
+            "written_by": f"classifsae {version('classifsae')}",
+        }
+        write_sae_lens(plain, Path(folder), metadata=metadata)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
         """Put the concepts on the Hub, as one commit: safetensors, manifest, and a model card.
@@ -407,6 +509,11 @@ class ConceptMethod(BaseModel, ABC):
         """Name of the method: that of its file."""
         return cls.__module__.rpartition(".")[2]
 
+    @property
+    def files(self) -> str:
+        """Fingerprint of files that its options name; "" for none."""
+        return ""
+
     @abstractmethod
     def learn(self, train: Activations, tail: Tail, run: Run) -> Coder:
         """Fit the dictionary on hidden states, logits and predictions of the training split."""
@@ -509,7 +616,7 @@ class ConceptMethod(BaseModel, ABC):
         """
         with torch.no_grad():
             chosen = self.choose(coder, on, classes)
-            by_class = _mean_by_class(coder, chosen, on, classes, of=torch.abs)
+            by_class = mean_by_class(coder, chosen, on, classes, of=torch.abs)
         counts = torch.bincount(classes, minlength=on.n_classes).to(by_class)
         overall = (by_class * counts).sum(dim=1) / counts.sum()
         alive = overall > ALIVE
@@ -553,12 +660,12 @@ class ConceptMethod(BaseModel, ABC):
         """
         concepts = self.keep(coder, on, on.labels, run=run)
         with torch.no_grad():
-            means = _mean_by_class(coder, concepts.kept, on, on.labels, of=torch.positive)
+            means = mean_by_class(coder, concepts.kept, on, on.labels, of=torch.positive)
         concepts.class_activation = torch.where(means.sum(dim=1, keepdim=True) < 0, -means, means)
         return concepts
 
 
-def _mean_by_class(
+def mean_by_class(
     coder: Coder,
     chosen: Int[Tensor, " m"],
     on: Activations,
@@ -569,7 +676,7 @@ def _mean_by_class(
     """Mean over the sentences of each class of a function of the chosen codes, 0 for an absent class."""
     total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
     for start in range(0, len(on), _CHUNK):
-        codes = coder.encode(on.hidden[start : start + _CHUNK].float())[:, chosen]
+        codes = coder.encode_kept(on.hidden[start : start + _CHUNK].float(), chosen)
         total.index_add_(0, classes[start : start + _CHUNK], of(codes).double())
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
     return (total / counts[:, None]).T.float().contiguous()

@@ -16,7 +16,7 @@ from classifsae.concepts.base import Coder
 from classifsae.errors import DataError
 from classifsae.tensors import Float, Int, Tail, Tensor
 
-_N_FOLDS = 3
+N_FOLDS = 3
 
 
 @final
@@ -48,7 +48,7 @@ class SAE(SparseMethod):
             seeded shuffle. (The published code uses the test split, 7,600 sentences on AG News.)
     """
 
-    n_probe: Annotated[int, Field(gt=_N_FOLDS)] = 10_000
+    n_probe: Annotated[int, Field(gt=N_FOLDS)] = 10_000
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:
         """Train the autoencoder."""
@@ -64,25 +64,60 @@ class SAE(SparseMethod):
         Raises:
             DataError: the probe cannot be fitted, or gives no latent any weight.
         """
-        rows = torch.arange(len(chosen_on))
-        if len(rows) > self.n_probe:
-            shuffle = torch.Generator().manual_seed(self.seed)
-            rows = torch.randperm(len(chosen_on), generator=shuffle)[: self.n_probe]
-        rows = rows.to(chosen_on.hidden.device)
-        most = int(torch.bincount(classes[rows]).max())
-        if most < _N_FOLDS or most == len(rows):
-            raise DataError(
-                f"sae: {most} of the {len(rows)} sentences of the probe that chooses the concepts are of one "
-                f"class; it needs two classes, one of them with {_N_FOLDS} sentences; raise n_probe or add "
-                f"sentences."
-            )
+        rows = probe_rows(chosen_on, classes, n_probe=self.n_probe, seed=self.seed, method="sae")
         codes = coder.encode(chosen_on.hidden[rows].float())
-        strength = probe_strength(codes, classes[rows], seed=self.seed)
-        strongest = strength.argsort(descending=True, stable=True)[: self.n_concepts]
-        chosen = strongest[strength[strongest] > 0].to(codes.device)
-        if not len(chosen):
-            raise DataError("sae: the probe gives no latent any weight; train longer (n_vectors).")
-        return chosen
+        return strongest_in_probe(
+            codes,
+            classes[rows],
+            n_concepts=self.n_concepts,
+            seed=self.seed,
+            none="sae: the probe gives no latent any weight; train longer (n_vectors).",
+        )
+
+
+def probe_rows(
+    chosen_on: Activations, classes: Int[Tensor, " n"], *, n_probe: int, seed: int, method: str
+) -> Int[Tensor, " q"]:
+    """The sentences of the probe that chooses latents: all, or the first of a seeded shuffle.
+
+    Raises:
+        DataError: a probe cannot be fitted on them.
+    """
+    rows = torch.arange(len(chosen_on))
+    if len(rows) > n_probe:
+        shuffle = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(chosen_on), generator=shuffle)[:n_probe]
+    rows = rows.to(chosen_on.hidden.device)
+    most = int(torch.bincount(classes[rows]).max())
+    if most < N_FOLDS or most == len(rows):
+        raise DataError(
+            f"{method}: {most} of the {len(rows)} sentences of the probe that chooses the concepts are of "
+            f"one class; it needs two classes, one of them with {N_FOLDS} sentences; raise n_probe or add "
+            f"sentences."
+        )
+    return rows
+
+
+def strongest_in_probe(
+    codes: Float[Tensor, "n p"], classes: Int[Tensor, " n"], *, n_concepts: int, seed: int, none: str
+) -> Int[Tensor, " m"]:
+    """The latents with the largest coefficient norm over classes in a sparse probe, none of norm zero.
+
+    Args:
+        codes: of the sentences of the probe.
+        classes: of the same.
+        n_concepts: latents at most.
+        seed: of the probe.
+        none: what to say where it gives no latent any weight.
+    Raises:
+        DataError: with that.
+    """
+    strength = probe_strength(codes, classes, seed=seed)
+    strongest = strength.argsort(descending=True, stable=True)[:n_concepts]
+    chosen = strongest[strength[strongest] > 0].to(codes.device)
+    if not len(chosen):
+        raise DataError(none)
+    return chosen
 
 
 def probe_strength(
@@ -108,7 +143,7 @@ def probe_strength(
         l1_ratio=1.0, solver="saga", class_weight="balanced", max_iter=1000, tol=1e-3, random_state=seed
     )
     search = GridSearchCV(
-        make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=_N_FOLDS
+        make_pipeline(StandardScaler(), probe), {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=N_FOLDS
     )
     strength = torch.zeros(codes.shape[1])
     live = (codes > 0).any(dim=0).cpu()  # the others are constant: their coefficients are 0

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
 
 import torch
@@ -20,7 +21,7 @@ from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
 from classifsae.metrics.shapley import MOST_CONCEPTS
 from classifsae.notebook import Sheet, Shown, data_frame
-from classifsae.storage import Json
+from classifsae.storage import Json, write_text
 from classifsae.tensors import Float, Tensor
 
 if TYPE_CHECKING:
@@ -251,6 +252,18 @@ class Explanation(Shown):
         from classifsae.explaining.terminal import sheet
 
         return sheet(self)
+
+    def save(self, file: str | Path) -> Path:
+        """Write it as a page of its own, such as ``why.html``, that opens offline; returns its path.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from classifsae.explaining.html import document
+
+        file = Path(file)
+        write_text(file, document(self))
+        return file
 
     def to_pandas(self) -> "pandas.DataFrame":
         """A row per concept that fired, by its number: activation, share, effect, what it adds to classes.

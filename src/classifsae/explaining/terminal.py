@@ -83,6 +83,7 @@ def sheet(explanation: Explanation) -> Sheet:
         *_shortcuts(explanation),
         *_says_class(folded),
         *([Text(_flip(explanation))] if rows else []),
+        *(Text(line) for line in _appearing(explanation)),
     ]
     heads = ("concept", "share", "for, against", "without it", "words")
     title = short(explanation.text, most=SHOWN_CHARACTERS)
@@ -243,19 +244,25 @@ def _flip(explanation: Explanation) -> str:
 
 def _appearance(explanation: Explanation) -> list[RenderableType]:
     """What would have to appear to change a label that no removal changes."""
+    said, *sentence = _appearing(explanation) or [""]
+    quoted = [Padding(Text(line, style="italic"), (0, 0, 0, 2), expand=False) for line in sentence]
+    return [Text(said), *quoted] if said else []
+
+
+def _appearing(explanation: Explanation) -> list[str]:
+    """The same as lines: what, and a sentence that has it."""
     appearance = explanation.appearance
     if appearance is None:
         return []
     concept = appearance.concept
     if concept is None:
         each = f"each of {appearance.n_tried} was tried at its typical activation"
-        return [Text(f"No concept alone would change it by appearing: {each}.")]
+        return [f"No concept alone would change it by appearing: {each}."]
     fires = any(fired.position == concept.position for fired in explanation.concepts)
     how = "were as active as is typical of it" if fires else "appeared"
     which = f'"{concept.name}"' + (", which says the class itself," if concept.says_class else "")
     after = f"It would become {_top(concept.with_it)} if {which} {how}, as in:"
-    sentence = Text(concept.sentence[:SHOWN_CHARACTERS], style="italic")
-    return [Text(after), Padding(sentence, (0, 0, 0, 2), expand=False)]
+    return [after, concept.sentence[:SHOWN_CHARACTERS]]
 
 
 def _and(names: Sequence[str]) -> str:

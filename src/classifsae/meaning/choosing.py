@@ -11,7 +11,7 @@ from classifsae.activations import Activations
 from classifsae.activity import Activating, activating_sets, strongest_rows
 from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError
-from classifsae.meaning.descriptions import N_SENTENCES
+from classifsae.meaning.descriptions import N_SENTENCES, Description
 from classifsae.meaning.names import MOST_CHARACTERS, ConceptName, Fidelity, fidelity
 from classifsae.meaning.phrases import Phrase, as_cased, phrases_of
 from classifsae.meaning.sentences import Sentences
@@ -110,6 +110,51 @@ def name_by_phrases(
         for choice, members in zip(_chosen(choices, encoder), activating.sets, strict=True)
     ]
     return _named(names, chosen)
+
+
+def unless_worse(
+    names: Sequence[ConceptName],
+    otherwise: Sequence[ConceptName],
+    concepts: Concepts,
+    train: Activations,
+    held_out: HeldOut,
+    *,
+    encoder: SentenceEncoder,
+) -> tuple[ConceptName, ...]:
+    """Names that a language model gave, but the others where these tell held-out sentences better.
+
+    Both among the sentences predicted as the concept's class.
+
+    Args:
+        names: one per concept, in their order.
+        otherwise: names without a model.
+        concepts: fitted on activations of the same source.
+        train: activations of the training split.
+        held_out: training sentences that the model was not shown.
+        encoder: which made their embeddings.
+    """
+    members = activating_sets(codes_of(concepts, train).cpu()).sets[:, held_out.rows]
+    of_class = train.predictions.cpu()[held_out.rows] == concepts.segment_of.cpu()[:, None]
+    embedded = _embedded([name.name for name in (*names, *otherwise)], encoder)
+    found = []
+    for name, other, own, rows in zip(names, otherwise, members, of_class, strict=True):
+        embeddings = held_out.sentences.embeddings[rows]
+        given, plain = (fidelity(embeddings @ embedded[n.name], own[rows]).auroc for n in (name, other))
+        if name.made_by != "words" and given is not None and plain is not None and given < plain:
+            aurocs = f"AUROC {given:.2f} on held-out texts, that of the words {plain:.2f}"
+            found.append(replace(other, failure=f"{name.name!r} fits worse ({aurocs})"))
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def not_held_out(descriptions: Sequence[Description], held_out: HeldOut) -> tuple[Description, ...]:
+    """Descriptions by sentences that are not held out, as far as there are any."""
+    rows = {*held_out.rows.tolist()}
+    shown = [tuple(s for s in d.sentences if s.row not in rows) for d in descriptions]
+    return tuple(
+        replace(d, sentences=left or d.sentences) for d, left in zip(descriptions, shown, strict=True)
+    )
 
 
 def _with_capitals(chosen: "_Chosen", rows: Sequence[int], texts: Sequence[str]) -> "_Chosen":

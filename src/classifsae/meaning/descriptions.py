@@ -63,6 +63,7 @@ class Origin:
         better_than_chance: whether that is so.
         auroc_in_class: of the name among the test sentences predicted as the concept's class; None likewise.
         is_sentence: whether the name is a sentence, as no phrase was found better than chance.
+        detection: share of test sentences that a language model puts right by the name alone; None likewise.
     """
 
     made_by: Maker | Literal["user"]
@@ -70,6 +71,7 @@ class Origin:
     better_than_chance: bool = False
     auroc_in_class: float | None = None
     is_sentence: bool = False
+    detection: float | None = None
 
 
 @dataclass(frozen=True)

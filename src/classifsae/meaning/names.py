@@ -17,7 +17,7 @@ from classifsae.activity import activating_sets
 from classifsae.concepts.base import Concepts, codes_of
 from classifsae.errors import MismatchError, StorageError
 from classifsae.meaning.descriptions import Description, Origin
-from classifsae.meaning.llm import Ask, AskError, Maker
+from classifsae.meaning.llm import Ask, AskError, Maker, ask_all
 from classifsae.meaning.sentences import Sentences
 from classifsae.storage import Manifest, finish, manifest_of, write_text
 from classifsae.tensors import Bool, Float, OnStep, SentenceEncoder, Tensor
@@ -53,6 +53,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Whether a language model that is told a name alone picks the sentences that activate the concept.
+
+    Attributes:
+        accuracy: share of the sentences that it puts right, half of which activate the concept; chance: 0.5.
+        n_sentences: of the test split, of the concept's class where it has such.
+    """
+
+    accuracy: float
+    n_sentences: int
+
+
+@dataclass(frozen=True)
 class ConceptName:
     """A name, who made it, and how well it fits.
 
@@ -68,6 +81,7 @@ class ConceptName:
         fidelity_of_words: of the name that its words give.
         in_class: fidelity of the name among the test sentences predicted as the concept's class.
         in_class_of_words: the same of the name that its words give.
+        detection: which test sentences the model picks by a name that it gave; None where it was not asked.
     """
 
     latent: int
@@ -81,6 +95,7 @@ class ConceptName:
     fidelity_of_words: Fidelity | None = None
     in_class: Fidelity | None = None
     in_class_of_words: Fidelity | None = None
+    detection: Detection | None = None
 
 
 _LIST = TypeAdapter(tuple[ConceptName, ...])
@@ -94,6 +109,9 @@ def name_concepts(
     ask: Ask | None = None,
     made_by: Maker = "words",
     otherwise: Sequence[ConceptName] | None = None,
+    others: Sequence[Sequence[int]] = (),
+    prompt: str | None = None,
+    n_parallel: int = 1,
     on_step: OnStep | None = None,
 ) -> tuple[ConceptName, ...]:
     """Name concepts by their words, or by what a language model says to their words and sentences.
@@ -107,25 +125,27 @@ def name_concepts(
         ask: a language model; None: words.
         made_by: what the language model is called in the record.
         otherwise: names without a model, one per concept, such as ``name_by_phrases`` gives; None: words.
+        others: for each concept, rows of texts of its class without it, as ``contrasting`` gives them.
+        prompt: the question in one's own words, with fields as in ``NameOptions``.
+        n_parallel: questions that the model is asked at once.
         on_step: told how many concepts have a name.
     """
     names = list(otherwise) if otherwise is not None else [_by_words(d) for d in descriptions]
     if ask is None:
         return tuple(names)
-    taken, silent = {name.name.casefold() for name in names}, ""
-    for place, described in enumerate(descriptions):
-        if not described.sentences:
+    questions = [
+        question(d, texts, label_names, others=rows, prompt=prompt) if d.sentences else None
+        for d, rows in zip(descriptions, others or [()] * len(descriptions), strict=True)
+    ]
+    answers = ask_all(ask, questions, n_parallel=n_parallel, on_step=on_step)
+    taken = {name.name.casefold() for name in names}
+    for place, answer in enumerate(answers):
+        if isinstance(answer, AskError):
+            names[place] = replace(names[place], failure=f"the {made_by} model failed: {answer}")
+        elif answer is None:
             names[place] = replace(names[place], failure="no sentence activates it")
-        elif not silent:
-            try:
-                answer = ask(question(described, texts, label_names))
-                names[place] = _by_answer(names[place], answer, taken, made_by)
-            except AskError as error:
-                silent = f"the {made_by} model failed: {error}"
-        if silent:  # neither are the others asked
-            names[place] = replace(names[place], failure=silent)
-        if on_step is not None:
-            on_step(place + 1, len(names), {})
+        else:
+            names[place] = _by_answer(names[place], answer, taken, made_by)
     return tuple(names)
 
 
@@ -148,17 +168,62 @@ def _by_answer(name: ConceptName, answer: str, taken: set[str], made_by: Maker) 
     return replace(name, name=free, made_by=made_by, is_sentence=False)
 
 
-def question(described: Description, texts: Sequence[str], label_names: Sequence[str]) -> str:
-    """What a language model is asked for one concept."""
-    words = ", ".join(word.text for word in described.words[:_N_WORDS])
-    rows = [texts[sentence.row] for sentence in described.sentences[:_N_SENTENCES]]
-    sentences = "\n".join(f"- {' '.join(text.split())[:_SENTENCE_CHARACTERS]}" for text in rows)
+def question(
+    described: Description,
+    texts: Sequence[str],
+    label_names: Sequence[str],
+    *,
+    others: Sequence[int] = (),
+    prompt: str | None = None,
+) -> str:
+    """What a language model is asked for one concept.
+
+    Args:
+        described: the concept.
+        texts: whose rows its sentences are.
+        label_names: of the classes.
+        others: rows of texts of its class on which it is not active; none: they are not spoken of.
+        prompt: the question in one's own words; None: ours.
+    """
+    parts = {
+        "classes": ", ".join(label_names),
+        "words": ", ".join(word.text for word in described.words[:_N_WORDS]),
+        "sentences": _as_list([texts[sentence.row] for sentence in described.sentences[:_N_SENTENCES]]),
+        "others": _as_list([texts[row] for row in others[:_N_SENTENCES]]),
+    }
+    if prompt is not None:
+        return prompt.format_map(parts)
+    contrast = f"It is not active on these texts of the same class:\n{parts['others']}\n" if others else ""
+    common = "have in common that the others lack" if others else "have in common"
+    first = "the first texts" if others else "these texts"
     return (
-        f"A text classifier sorts texts into: {', '.join(label_names)}. One concept that it uses is active "
-        f"on these texts:\n{sentences}\nTheir typical words: {words}.\n"
-        f"What do these texts have in common? Answer with a name for the concept of at most {MOST_WORDS - 1} "
+        f"A text classifier sorts texts into: {parts['classes']}. One concept that it uses is active "
+        f"on these texts:\n{parts['sentences']}\nTheir typical words: {parts['words']}.\n{contrast}"
+        f"What do {first} {common}? Answer with a name for the concept of at most {MOST_WORDS - 1} "
         f"words, in plain English, and nothing else."
     )
+
+
+def _as_list(texts: Sequence[str]) -> str:
+    """The beginnings of texts, one a line."""
+    return "\n".join(f"- {' '.join(text.split())[:_SENTENCE_CHARACTERS]}" for text in texts)
+
+
+def contrasting(concepts: Concepts, train: Activations) -> list[list[int]]:
+    """For each concept, a few sentences predicted as its class on which it is active least, drawn at random.
+
+    Args:
+        concepts: fitted on activations of the same source.
+        train: activations of the training split.
+    """
+    codes, draws = codes_of(concepts, train).cpu().abs(), torch.Generator().manual_seed(0)
+    sets, order = activating_sets(codes).sets, torch.randperm(len(train), generator=draws)
+    of_class = train.predictions.cpu() == concepts.segment_of.cpu()[:, None]
+    found = []
+    for own, members, column in zip(sets, of_class, codes.T, strict=True):
+        rows = order[(members & ~own)[order]]
+        found.append(rows[column[rows].argsort(stable=True)][:_N_SENTENCES].tolist())
+    return found
 
 
 _THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
@@ -288,5 +353,12 @@ def _renamed(described: Description, made: ConceptName) -> Description:
     fits = made.fidelity
     judged = (None, False) if fits is None else (fits.auroc, fits.better_than_chance)
     in_class = made.in_class.auroc if made.in_class else None
-    origin = Origin(made.made_by, *judged, auroc_in_class=in_class, is_sentence=made.is_sentence)
+    detected = made.detection
+    origin = Origin(
+        made.made_by,
+        *judged,
+        auroc_in_class=in_class,
+        is_sentence=made.is_sentence,
+        detection=None if detected is None else detected.accuracy,
+    )
     return replace(described, name=made.name, origin=origin)

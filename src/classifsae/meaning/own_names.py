@@ -1,4 +1,7 @@
-"""A user's own names of concepts: a YAML file of latents and names, which says whose concepts they are."""
+"""A user's own names of concepts: a YAML file of latents and names, which says whose concepts they are.
+
+It also says which concepts are merged, split or dropped.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from classifsae.concepts import Edits, Merge, Split
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import Description, Origin
 from classifsae.storage import write_text
@@ -16,6 +20,12 @@ MOST_OWN = 80
 
 _CONCEPTS = "concepts"
 _ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
+_EDITS = {
+    "merge": "names and their latents, such as 'merge: {oil prices: [17, 40]}'",
+    "split": "latents, or latents with two names, such as 'split: {8: [floods, dams]}'",
+    "drop": "latents, such as 'drop: [3, 7]'",
+}
+"""Other keys of the file, and what they hold."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +36,13 @@ class OwnNames:
         file: where they are.
         names: by latent; none where there is no file.
         concepts: identity of the concepts that they were written for, "" where the file does not say.
+        edits: concepts that are merged, split or dropped.
     """
 
     file: Path
     names: Mapping[int, str] = field(default_factory=dict)
     concepts: str = ""
+    edits: Edits = field(default_factory=Edits)
 
     def are_of_others(self, concepts: str) -> bool:
         """Whether they were written for other concepts than these, by their identity."""
@@ -40,8 +52,9 @@ class OwnNames:
         """What to say where the concepts are now these; "" unless the names are of others."""
         if not self.are_of_others(concepts):
             return ""
+        what = "names and edits" if self.edits else "names"
         return (
-            f"your names in {self.file.name} are left out, as they were written for other concepts "
+            f"your {what} in {self.file.name} are left out, as they were written for other concepts "
             f"({self.concepts}) than there are now ({concepts}); check each name, then write "
             f"'concepts: {concepts}' there."
         )
@@ -55,16 +68,19 @@ def read_names(file: Path) -> OwnNames:
     """
     root = _parsed(file)[1] if file.is_file() else None
     names: dict[int, str] = {}
-    concepts = ""
+    concepts, edits = "", Edits()
     for key, value in [] if root is None else root.value:
         if isinstance(key, yaml.ScalarNode) and key.value == _CONCEPTS:
             concepts = str(value.value)
+            continue
+        if isinstance(key, yaml.ScalarNode) and key.value in _EDITS:
+            edits = _with_edit(edits, file, key.value, value)
             continue
         latent, name = _own_name(file, key, value)
         if latent in names:
             raise ConfigError(f"{file} names latent {latent} twice; keep one of the two lines.")
         names[latent] = name
-    return OwnNames(file, names, concepts)
+    return OwnNames(file, names, concepts, edits)
 
 
 def mark_names(file: Path, concepts: str) -> None:
@@ -101,6 +117,39 @@ def _parsed(path: Path) -> tuple[str, yaml.MappingNode | None]:
     return text, root
 
 
+def _with_edit(edits: Edits, path: Path, kind: str, value: yaml.Node) -> Edits:
+    """The edits with those that one key of the file says.
+
+    Raises:
+        ConfigError: the key holds something else.
+    """
+    where = f"{path}, line {value.start_mark.line + 1}"
+    try:
+        if kind == "merge" and isinstance(value, yaml.MappingNode) and value.value:
+            pairs = [(_checked(where, one.value), _latents(many)) for one, many in value.value]
+            return replace(edits, merge=tuple(Merge(latents, name) for name, latents in pairs))
+        if kind == "split" and isinstance(value, yaml.MappingNode) and value.value:
+            named = [(int(one.value), many.value) for one, many in value.value]
+            splits = [
+                Split(one, tuple(_checked(where, name.value) for name in names)) for one, names in named
+            ]
+            return replace(edits, split=tuple(splits))
+        if kind == "split" and value.value:
+            return replace(edits, split=tuple(map(Split, _latents(value))))
+        if kind == "drop" and value.value:
+            return replace(edits, drop=_latents(value))
+    except (ValueError, TypeError, AttributeError):
+        pass  # said below
+    raise ConfigError(f"{where}: {kind} holds {_EDITS[kind]}.")
+
+
+def _latents(node: yaml.Node) -> tuple[int, ...]:
+    """The numbers of a list."""
+    if not isinstance(node, yaml.SequenceNode):
+        raise TypeError
+    return tuple(int(item.value) for item in node.value)
+
+
 def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
     """One line of a user's names."""
     where = f"{path}, line {key.start_mark.line + 1}"
@@ -109,13 +158,22 @@ def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
         raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
     if not isinstance(value, yaml.ScalarNode):
         raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
-    name = " ".join(value.value.split())
+    return int(key.value), _checked(where, value.value, of=f"of latent {key.value} ")
+
+
+def _checked(where: str, given: str, *, of: str = "") -> str:
+    """A name on one line.
+
+    Raises:
+        ConfigError: it is empty or too long.
+    """
+    name = " ".join(given.split())
     if not 1 <= len(name) <= MOST_OWN:
         raise ConfigError(
-            f"{where}: the name of latent {key.value} has {len(name)} characters, it may have 1 to "
-            f"{MOST_OWN}; {'shorten it' if name else 'write one or delete the line'}."
+            f"{where}: the name {of}has {len(name)} characters, it may have 1 to {MOST_OWN}; "
+            f"{'shorten it' if name else 'write one or delete the line'}."
         )
-    return int(key.value), name
+    return name
 
 
 def with_names(

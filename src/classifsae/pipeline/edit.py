@@ -51,7 +51,7 @@ def without_concepts(
     """
     work = work_of(folder)
     which = chosen_fit(work.folder, work.experiment, method, seed)
-    found = Concepts.load(work.folder.concepts(which))
+    found = Concepts.load(work.folder.in_use(which))
     edited = work.classifier.without(found, latents)
     test = work.activations("test")
     after = edited.tail(test.hidden.float()).argmax(dim=1)

@@ -40,7 +40,7 @@ def explainer_of(
     run = RunFolder(folder)
     experiment = run.read_experiment()
     which = chosen_fit(run, experiment, method, seed)
-    concepts = Concepts.load(run.concepts(which))
+    concepts = Concepts.load(run.in_use(which))
     model = load_classifier(experiment, run, _label_names(run, experiment), None)
     _check(run, experiment, model, concepts)
     if note := read_names(run.own_names(which)).note(run.identity(which)):

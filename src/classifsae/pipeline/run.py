@@ -17,7 +17,7 @@ from classifsae.activations import Activations
 from classifsae.auditing.ask import Answers
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.auditing.stored import load_findings
-from classifsae.concepts import Spent
+from classifsae.concepts import Concepts, Spent
 from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
 from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
@@ -48,6 +48,7 @@ from classifsae.pipeline.stages import (
     check_held_out,
     check_labels,
     describe,
+    edit,
     effects,
     embed,
     finetune,
@@ -70,8 +71,6 @@ from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
     import pandas
-
-    from classifsae.concepts import Concepts
 
 _RECORD = TypeAdapter(Record)
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
@@ -122,7 +121,7 @@ class Outcome(Shown):
         """
         return data_frame(self.records)
 
-    def concepts(self, method: str | None = None, seed: int | None = None) -> "Concepts":
+    def concepts(self, method: str | None = None, seed: int | None = None) -> Concepts:
         """The concepts of one method and seed, with names and scores, as :func:`concepts_of` finds them.
 
         Raises:
@@ -248,6 +247,7 @@ class _Run:
         concepts = self.fitted(train=train, test=test, guidance=self.guided(train=train))
         if self.until == "fit":
             return self.outcome()
+        concepts = self.edited(concepts, train=train)
 
         checks = self.checked(train=train, test=test)
         sentences = self.done(embed(work)).identity if self.needs_sentences else None
@@ -318,7 +318,7 @@ class _Run:
             if not self.failures:
                 raise
             return self.outcome()
-        for which, own in concepts.items():
+        for which, own in self.edited(concepts, train=train).items():
             self.done(score(self.work, which, concepts=own, test=test, sentences=shared.sentences))
         return self.outcome()
 
@@ -417,7 +417,8 @@ class _Run:
                 self.failures.append(f"{which} is left out: {error}")
             else:
                 mark_names(names, work.folder.identity(which))
-                recipe, n_alive = work.experiment.recipe(*which), len(work.concepts(which))
+                fitted = Concepts.load(work.folder.concepts(which))
+                recipe, n_alive = work.experiment.recipe(*which), len(fitted)
                 n_concepts = recipe.n_concepts or n_alive
                 self.note(which, recipe.dead_note(n_concepts - n_alive, n_concepts))
         if not found:
@@ -427,6 +428,17 @@ class _Run:
             None,
             [spent_note({which: Spent.model_validate(work.folder.spent(which) or {}) for which in found})],
         )
+        return found
+
+    def edited(self, concepts: Mapping[FitName, str], *, train: str) -> dict[FitName, str]:
+        """Identities of the concepts after a user's edits; those without stay what they were."""
+        folder, found = self.work.folder, dict(concepts)
+        for which, own in concepts.items():
+            asked_for = read_names(folder.own_names(which))
+            if asked_for.edits and not asked_for.are_of_others(folder.identity(which)):
+                found[which] = self.done(edit(self.work, which, concepts=own, train=train)).identity
+            else:
+                clear(folder.edited(which))
         return found
 
     def checked(self, *, train: str, test: str) -> list[str]:

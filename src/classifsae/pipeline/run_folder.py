@@ -4,7 +4,7 @@ runs/<dataset>/<backbone>/
     experiment.json  summary.json  scores.json  table.md
     classifier/  activations/<split>/  sentences/test/  audit/  asked/  report/
     labels/  held_out/                             labels that are probably wrong; what trained the classifier
-    concepts/  scores/  descriptions/  named/  typical/
+    concepts/  edited/  scores/  descriptions/  named/  typical/
     simulatability/  effects/  mistakes/           each <method>/seed-<n>/
     stability/                                     <method>/
     names/<method>/seed-<n>.yaml                   a user's own names
@@ -146,6 +146,16 @@ class RunFolder:
     def concepts(self, fit: FitName) -> Path:
         """Concepts of one method and seed."""
         return self._of_fit("concepts", fit)
+
+    def edited(self, fit: FitName) -> Path:
+        """Concepts of one method and seed, once a user merged, split or dropped some."""
+        return self._of_fit("edited", fit)
+
+    def in_use(self, fit: FitName) -> Path:
+        """Concepts that scores and explanations are of: those fitted, or what a user made of just these."""
+        fitted, edited = manifest_of(self.concepts(fit)), manifest_of(self.edited(fit))
+        is_edited = fitted is not None and edited is not None and edited.record.get("of") == fitted.identity
+        return self.edited(fit) if is_edited else self.concepts(fit)
 
     def scores(self, fit: FitName) -> Path:
         """Scores of one method and seed."""
@@ -438,7 +448,16 @@ class RunFolder:
         own = read_names(self.own_names(fit))
         if own.are_of_others(self.identity(fit)):
             return named
-        return with_names(named, own.names, of=f"{own.file} ({fit.label}, seed {fit.seed})")
+        names = {**self._names_of_new(fit), **own.names}
+        gone = {*own.edits.latents} - {d.latent for d in named}
+        names = {latent: name for latent, name in names.items() if latent not in gone}
+        return with_names(named, names, of=f"{own.file} ({fit.label}, seed {fit.seed})")
+
+    def _names_of_new(self, fit: FitName) -> dict[int, str]:
+        """Names that the user gave to concepts made of others, by latent."""
+        manifest = manifest_of(self.edited(fit))
+        given = None if manifest is None else manifest.record.get("named")
+        return {int(latent): str(name) for latent, name in given.items()} if isinstance(given, dict) else {}
 
     def check_own_names(self, experiment: Experiment) -> None:
         """See that every file of a user's names can be read, and is of concepts that there are or will be.

@@ -23,7 +23,7 @@ def concepts_of(folder: Path, *, method: str | None = None, seed: int | None = N
     run = RunFolder(folder)
     experiment = run.read_experiment()
     which = chosen_fit(run, experiment, method, seed)
-    concepts, scores = Concepts.load(run.concepts(which)), run.read_all_scores()
+    concepts, scores = Concepts.load(run.in_use(which)), run.read_all_scores()
     records = run.results().records if run.summary.is_file() else ()
     found = [r for r in records if (r["method"], r["seed"]) == (which.label, which.seed)]
     record = found[0] if found else {}

@@ -23,6 +23,7 @@ from classifsae.classifier.loading.labels import (
     unnamed_classes_note,
 )
 from classifsae.data import Dataset, Texts
+from classifsae.errors import ConfigError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
@@ -123,7 +124,10 @@ class Work:
     @cached_property
     def namer(self) -> "Ask | None":
         """The language model that names concepts, if one does."""
-        return self.experiment.names.ask(self.device)
+        from classifsae.meaning.llm import giving_up
+
+        ask = self.experiment.names.ask(self.device)
+        return None if ask is None else giving_up(ask)
 
     @cached_property
     def reader(self) -> "Read | None":
@@ -170,7 +174,7 @@ class Work:
 
     def concepts(self, which: FitName) -> "cs.Concepts":
         """The concepts of one method and seed."""
-        return cs.Concepts.load(self.folder.concepts(which))
+        return cs.Concepts.load(self.folder.in_use(which))
 
 
 def load_classifier(
@@ -309,9 +313,32 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
         facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
         concepts.save(folder, inputs=inputs, facts=facts)
 
-    by_texts = () if guidance is None else (guidance,)
-    depends_on = (recipe.method_name(), options, train, test if published else None, *by_texts)
+    also = filter(None, (guidance, recipe.files))
+    depends_on = (recipe.method_name(), options, train, test if published else None, *also)
     return Stage(f"fit {which}", folder, depends_on, make)
+
+
+def edit(work: Work, which: FitName, *, concepts: str, train: str) -> Stage:
+    """The concepts of one method and seed after a user's edits, which there are."""
+    from classifsae.meaning.own_names import read_names
+
+    folder, own = work.folder.edited(which), read_names(work.folder.own_names(which))
+
+    def make(inputs: str, on_step: "OnStep | None") -> None:
+        from classifsae.concepts import edited
+
+        found = cs.Concepts.load(work.folder.concepts(which))
+        try:
+            made = edited(found, own.edits, work.activations("train"))
+        except ConfigError as error:
+            raise ConfigError(f"{own.file}: {error}") from error
+        given = [merge.name for merge in own.edits.merge]
+        given += [name for split in own.edits.split for name in split.names or ("", "")]
+        new = range(found.coder.n_latents, made.coder.n_latents)
+        named: Json = {str(latent): name for latent, name in zip(new, given, strict=True) if name}
+        made.save(folder, inputs=inputs, facts={"of": concepts, "named": named})
+
+    return Stage(f"edit {which}", folder, (concepts, train, asdict(own.edits)), make)
 
 
 class ScoreFacts(BaseModel, frozen=True):
@@ -423,9 +450,10 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
     options, words, folder = work.experiment.names, work.experiment.words, work.folder.made_names(which)
 
     def make(inputs: str, on_step: "OnStep | None") -> None:
-        from classifsae.meaning.choosing import name_by_phrases
+        from classifsae.meaning.choosing import name_by_phrases, not_held_out, unless_worse
         from classifsae.meaning.descriptions import describe
-        from classifsae.meaning.names import judge, name_concepts, save_names
+        from classifsae.meaning.detection import detect
+        from classifsae.meaning.names import contrasting, judge, name_concepts, save_names
 
         found, texts, activations = work.concepts(which), work.rows("train"), work.activations("train")
         described = describe(found, activations, texts.texts, options=words)
@@ -433,15 +461,31 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
         by_phrases = name_by_phrases(
             by_words, found, activations, texts.texts, work.held_out, encoder=work.encoder, options=words
         )
-        names = name_concepts(
-            described,
-            texts.texts,
-            texts.label_names,
-            ask=work.namer,
-            made_by=options.source,
-            otherwise=by_phrases,
-            on_step=on_step,
-        )
+        names, ask = by_phrases, work.namer
+        if ask is not None:
+            names = name_concepts(
+                not_held_out(described, work.held_out),
+                texts.texts,
+                texts.label_names,
+                ask=ask,
+                made_by=options.source,
+                otherwise=by_phrases,
+                others=contrasting(found, activations),
+                prompt=options.prompt,
+                n_parallel=options.n_parallel,
+                on_step=on_step,
+            )
+            names = unless_worse(names, by_phrases, found, activations, work.held_out, encoder=work.encoder)
+            test_texts, n_parallel = work.rows("test").texts, options.n_parallel
+            names = detect(
+                names,
+                found,
+                work.activations("test"),
+                test_texts,
+                ask,
+                n_parallel=n_parallel,
+                on_step=on_step,
+            )
         judged = judge(names, found, work.activations("test"), work.sentences(), work.encoder)
         save_names(judged, folder, inputs=inputs)
 

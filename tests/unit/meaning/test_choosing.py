@@ -17,8 +17,11 @@ from classifsae.meaning.choosing import (
     hold_out,
     most_typical,
     name_by_phrases,
+    not_held_out,
     shortened,
+    unless_worse,
 )
+from classifsae.meaning.descriptions import ActiveSentence, Description
 from classifsae.meaning.names import ConceptName, Fidelity, judge
 from classifsae.meaning.phrases import Phrase
 from classifsae.meaning.sentences import Sentences
@@ -237,3 +240,34 @@ def test_names_are_judged_among_all_sentences_and_within_the_class():
         assert (name.in_class.auroc or 0) > 0.95
         assert name.in_class.better_than_chance
         assert name.in_class_of_words != name.in_class
+
+
+def test_a_models_name_that_fits_worse_than_the_words_is_not_used():
+    world = World(THEMES)
+    by_words = world.named()
+    given = [
+        replace(
+            by_words[0], name="merger of banks", made_by="endpoint"
+        ),  # of its class, but of the other concept
+        replace(by_words[1], name="banks", made_by="endpoint"),  # tells them as well
+        replace(by_words[2], failure="no sentence activates it"),
+        by_words[3],
+    ]
+    held = hold_out(world.texts, Bag())
+    found = unless_worse(given, by_words, world.concepts, world.activations, held, encoder=Bag())
+    assert [n.name for n in found] == ["price of crude", "banks", *THEMES[2:]]
+    assert (found[0].made_by, found[1].made_by) == ("words", "endpoint")
+    assert found[0].failure.startswith("'merger of banks' fits worse (AUROC 0.")
+    assert found[0].failure.endswith("on held-out texts, that of the words 1.00)")
+    assert found[2:] == (given[2], given[3])
+
+
+def test_a_model_is_not_shown_what_names_are_chosen_by():
+    world = World(THEMES)
+    held = hold_out(world.texts, Bag())
+    rows = held.rows.tolist()
+    free = next(row for row in range(N) if row not in rows)
+    two = [Description(j, j, "", (), tuple(ActiveSentence(r, 1.0) for r in some)) for j, some in
+           enumerate([(rows[0], free), (rows[0],)])]  # fmt: skip
+    shown = not_held_out(two, held)
+    assert [[s.row for s in one.sentences] for one in shown] == [[free], [rows[0]]]

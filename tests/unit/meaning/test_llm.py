@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from classifsae.errors import ConfigError
 from classifsae.meaning import llm
-from classifsae.meaning.llm import KEY, AskError, endpoint, local
+from classifsae.meaning.llm import KEY, AskError, ask_all, endpoint, local
 
 GOOD = json.dumps({"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Oil"}}]})
 
@@ -24,7 +24,7 @@ class Server:
     def __init__(self, *answers: tuple[int, str, float]) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, dict[str, str], dict[str, object]]] = []
-        self.url = ""
+        self.url, self.retry_after = "", ""
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
@@ -39,6 +39,8 @@ class Server:
                     self.send_response(status)
                     if status == 302:
                         self.send_header("Location", f"{outer.url}/elsewhere")
+                    if outer.retry_after:
+                        self.send_header("Retry-After", outer.retry_after)
                     self.end_headers()
                     self.wfile.write(text.encode())
                 except OSError:
@@ -82,7 +84,13 @@ def test_a_question_is_sent_as_openai_has_it_and_the_content_is_the_answer(monke
     ((path, headers, body),) = server.asked
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer secret"
-    assert (body["model"], body["messages"]) == ("tiny", [{"role": "user", "content": "What is it?"}])
+    assert body == {"model": "tiny", "messages": [{"role": "user", "content": "What is it?"}]}
+
+
+def test_a_temperature_is_sent_where_one_is_asked_for():
+    with serving((200, GOOD, 0)) as server:
+        endpoint(url=server.url, model="tiny", timeout=5, retries=0, temperature=0.5)("What is it?")
+    assert server.asked[0][2]["temperature"] == 0.5
 
 
 def test_without_a_key_none_is_sent():
@@ -107,6 +115,127 @@ def test_an_error_that_stays_is_said_after_the_last_attempt():
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            '{"error": {"message": "Unsupported value:\\n temperature", "code": 7}}',
+            "Unsupported value: temperature",
+        ),
+        ('{"error": "no such model"}', "no such model"),
+        ('{"message": "context too long"}', "context too long"),
+        ("the key sk-secret is wrong", r"the key \[key\] is wrong"),
+        ("x" * 5000, "x{200}"),
+    ],
+)
+def test_the_words_of_the_endpoint_about_an_error_are_said(
+    body: str, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(KEY, "sk-secret")
+    with (
+        serving((400, body, 0)) as server,
+        pytest.raises(AskError, match=rf"^it answered 400 .*: {said} \(1 att"),
+    ):
+        ask(server)
+
+
+@pytest.mark.parametrize("body", ["<html>Bad gateway</html>", "", "[" * 4000, '{"error": [1]}'])
+def test_an_error_without_words_is_its_number(body: str):
+    with (
+        serving((400, body, 0)) as server,
+        pytest.raises(AskError, match=r"^it answered 400 \S.*\(1 attempts\)$"),
+    ):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "waited"),
+    [
+        ("7", 7),
+        ("9999", llm.LONGEST_WAIT),
+        ("soon", 0.01),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.01),
+        ("-3", 0.01),
+    ],
+)
+def test_a_busy_endpoint_says_how_long_to_wait(
+    asked_for: str, waited: float, monkeypatch: pytest.MonkeyPatch
+):
+    slept: list[float] = []
+    with serving((429, "busy", 0), (200, GOOD, 0)) as server:
+        server.retry_after = asked_for
+        monkeypatch.setattr(llm.time, "sleep", slept.append)
+        assert ask(server) == "Oil"
+    assert max(slept) == waited
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+def test_an_answer_without_end_is_given_up_in_time(begins: bytes):
+    """Bytes that drip into a body, or a header, never let a socket's own time-out pass."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(begins)
+                while not stop.wait(0.05):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url, begin = f"http://127.0.0.1:{listening.getsockname()[1]}/v1", time.monotonic()
+        with pytest.raises(AskError, match=r"did not answer in time, 0\.3 seconds \(1 attempts\)"):
+            endpoint(url=url, model="tiny", timeout=0.3, retries=0)("What is it?")
+        assert time.monotonic() - begin < 5
+        stop.set()
+        thread.join()
+
+
+def test_an_answer_that_would_fill_the_memory_is_left():
+    with (
+        serving((200, " " * (llm.MOST_BYTES + 100), 0)) as server,
+        pytest.raises(AskError, match="it answered more than 1,048,576 bytes"),
+    ):
+        ask(server)
+    assert len(server.asked) == 1
+
+
+def test_questions_are_asked_at_once_and_answers_keep_their_order():
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def slow(question: str) -> str:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02 * (3 - int(question) % 3))
+        with lock:
+            inside -= 1
+        return f"answer {question}"
+
+    steps: list[int] = []
+    found = ask_all(
+        slow, ["0", None, "1", "2", "3", "4"], n_parallel=3, on_step=lambda done, total, _: steps.append(done)
+    )
+    assert found == ["answer 0", None, *(f"answer {i}" for i in range(1, 5))]
+    assert 1 < most <= 3
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_after_a_failure_no_more_is_asked():
+    asked: list[str] = []
+
+    def failing(question: str) -> str:
+        asked.append(question)
+        raise AskError("no")
+
+    found = ask_all(failing, [str(i) for i in range(50)], n_parallel=4)
+    assert all(isinstance(one, AskError) for one in found)
+    assert len(asked) <= 4
+
+
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_a_refusal_is_not_asked_again_and_tells_no_key(status: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(KEY, "secret")
@@ -125,7 +254,14 @@ def test_a_slow_answer_is_given_up_and_asked_again():
 
 @pytest.mark.parametrize(
     "body",
-    ["", "<html>Welcome</html>", "[]", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}'],
+    [
+        "[" * 100_000,
+        "",
+        "<html>Welcome</html>",
+        "[]",
+        '{"choices": []}',
+        '{"choices": [{"message": {"content": null}}]}',
+    ],
 )
 def test_rubbish_is_said_to_be_rubbish(body: str):
     with serving((200, body, 0)) as server, pytest.raises(AskError, match="not as /chat/completions"):

@@ -7,11 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from classifsae.concepts.kmeans import KMeans
 from classifsae.meaning.descriptions import ActiveSentence, Description, Word
 from classifsae.meaning.llm import AskError, NameOptions
 from classifsae.meaning.names import (
     ConceptName,
     clean,
+    contrasting,
     fidelity,
     load_names,
     name_concepts,
@@ -139,6 +141,60 @@ def test_the_question_holds_labels_words_and_the_sentences_of_the_concept():
     assert "goal" not in asked
 
 
+def test_texts_of_the_class_without_the_concept_are_shown_beside():
+    asked = question(MONEY, TEXTS, ("money", "sports"), others=[2])
+    assert "not active on these texts of the same class:\n- A goal in the last minute.\n" in asked
+    assert "What do the first texts have in common that the others lack?" in asked
+
+
+def test_a_question_in_ones_own_words_is_filled_in():
+    prompt = "{{name}} for:\n{sentences}\nnot:\n{others}\n({words}; {classes})"
+    asked = question(MONEY, TEXTS, ("money", "sports"), others=[2], prompt=prompt)
+    assert asked == (
+        "{name} for:\n- Oil prices fell.\n- The bank raised rates.\nnot:\n- A goal in the last minute.\n"
+        "(oil, bank; money, sports)"
+    )
+
+
+def test_a_prompt_is_a_text_or_a_file_and_is_kept_as_text(tmp_path):
+    (tmp_path / "mine.txt").write_text("What is {sentences}?")
+    given = {"from": "endpoint", "model": "m", "url": "http://host/v1"}
+    options = NameOptions.model_validate(given | {"prompt": str(tmp_path / "mine.txt")})
+    assert options.prompt == "What is {sentences}?"
+    assert NameOptions.model_validate(options.model_dump(mode="json")) == options
+    assert options.identity() != NameOptions.model_validate(given).identity()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("What is it?", r"with \{sentences\}.*; got none"),
+        ("{sentences} {secret}", "got secret, sentences"),
+        ("{sentences.__class__}", "got sentences.__class__"),
+        ("{sentences:{words}}", r"got sentences:\{words\}"),
+        ("{sentences", "must have each brace that stands for itself twice"),
+        ("nowhere.txt", "is the file 'nowhere.txt', which cannot be read"),
+        ("{sentences}" + "x" * 20_000, "of up to 20,000 characters"),
+    ],
+)
+def test_a_prompt_that_cannot_be_filled_in_is_refused(prompt: str, said: str):
+    given = {"from": "endpoint", "model": "m", "url": "http://host/v1", "prompt": prompt}
+    with pytest.raises(ValidationError, match=said):
+        NameOptions.model_validate(given)
+
+
+def test_contrast_is_of_the_class_and_without_the_concept(train, tail):
+    concepts = KMeans(n_concepts=6).fit(train, tail)
+    codes, classes = concepts.encode(train.hidden), concepts.segment_of
+    found = contrasting(concepts, train)
+    assert any(found)
+    for j, rows in enumerate(found):
+        assert len(rows) <= 5
+        assert not codes[rows, j].any()
+        assert (train.predictions[rows] == classes[j]).all()
+    assert found == contrasting(concepts, train)
+
+
 def auroc_by_pairs(cosines: list[float], members: list[bool]) -> float:
     inside = [c for c, m in zip(cosines, members, strict=True) if m]
     outside = [c for c, m in zip(cosines, members, strict=True) if not m]
@@ -201,6 +257,11 @@ def test_names_survive_the_disk_and_the_manifest_counts_failures(tmp_path):
         ({"from": "endpoint", "model": "m", "url": "file:///etc/passwd"}, "must be an address"),
         ({"from": "endpoint", "model": "m", "url": "http://me:secret@host/v1"}, "must hold no key"),
         ({"from": "endpoint", "model": "m", "url": "http://host/v1?key=secret"}, "must hold no key"),
+        ({"from": "words", "temperature": 0}, "asks no model, so it has no prompt and no temperature"),
+        (
+            {"from": "endpoint", "model": "m", "url": "http://h/v1", "temperature": 3},
+            "less than or equal to 2",
+        ),
         ({"from": "magic"}, "'words', 'endpoint' or 'local'"),
         ({"from": "words", "key": "secret"}, "Extra inputs are not permitted"),
     ],

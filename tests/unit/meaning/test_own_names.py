@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from classifsae.concepts import Edits, Merge, Split
+from classifsae.errors import ConfigError
 from classifsae.meaning.own_names import mark_names, read_names
 
 
@@ -46,3 +48,41 @@ def test_names_of_other_concepts_say_so_with_the_line_to_write(tmp_path: Path):
     assert own.note("123456789012") == ""
     assert "written for other concepts (123456789012)" in own.note("abc")
     assert "'concepts: abc'" in own.note("abc")
+
+
+def test_a_file_also_says_what_is_merged_split_and_dropped(tmp_path: Path):
+    file = tmp_path / "seed-1.yaml"
+    merge, split = "merge: {oil: [1, 2], war: [3, 4]}", "split: {8: [floods, dams], 9: []}"
+    file.write_text(f"5: metals\n{merge}\n{split}\ndrop: [7]\n")
+    own = read_names(file)
+    assert own.names == {5: "metals"}
+    assert own.edits.merge == (Merge((1, 2), "oil"), Merge((3, 4), "war"))
+    assert own.edits.split == (Split(8, ("floods", "dams")), Split(9))
+    assert own.edits.drop == (7,)
+    file.write_text("split: [8]\n")
+    assert read_names(file).edits == Edits(split=(Split(8),))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "merge: [1, 2]",
+            r"line 1: merge holds names and their latents, such as 'merge: \{oil",
+        ),
+        ("merge: {oil: 1}", "merge holds names and their latents"),
+        ("merge: {oil: [a, b]}", "merge holds names and their latents"),
+        ("merge: {}", "merge holds names and their latents"),
+        ("split: 8", "split holds latents, or latents with two names"),
+        ("split: {8: 9}", "split holds latents, or latents with two names"),
+        ("drop: {7: x}", "drop holds latents, such as"),
+        ("drop: all", "drop holds latents, such as"),
+        ("drop:", "drop holds latents, such as"),
+        ("merge: {'': [1, 2]}", "the name has 0 characters, it may have 1 to 80"),
+    ],
+)
+def test_edits_that_are_none_are_refused(tmp_path: Path, written: str, said: str):
+    file = tmp_path / "seed-1.yaml"
+    file.write_text(f"{written}\n")
+    with pytest.raises(ConfigError, match=said):
+        read_names(file)

@@ -139,7 +139,12 @@ def test_concepts_that_never_fire_are_counted_and_not_said_to_matter(report: Run
 def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     sentence = Origin("words", 0.6, better_than_chance=True, auroc_in_class=0.55, is_sentence=True)
     origins = (
-        *(Origin("words", 0.4), Origin("local", 0.75, better_than_chance=True), Origin("user"), None),
+        *(
+            Origin("words", 0.4),
+            Origin("local", 0.75, better_than_chance=True, detection=0.9),
+            Origin("user"),
+            None,
+        ),
         sentence,
     )
     cards = tuple(
@@ -148,6 +153,7 @@ def test_a_name_says_where_it_comes_from_and_whether_it_fits(report: RunReport):
     html = page(replace(report, methods=(replace(report.methods[0], concepts=cards, map=None),)))
     assert "AUROC 0.40 (chance: 0.50), no better than chance." in html
     assert "AUROC 0.75 (chance: 0.50), better than chance." in html
+    assert "told the name alone puts 90 % of some test sentences right, half of which" in html
     assert "Name: given by hand." in html
     assert "Name: its strongest words in the test sentences." in html
     assert "Name: a phrase of the training sentences;" in html
