@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from classifsae.pipeline.in_memory import run
     from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.reporting import About, Report, report
+    from classifsae.reporting.figures.plots import plot
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -118,6 +119,7 @@ _HOMES = {
     "About": "reporting",
     "Report": "reporting",
     "report": "reporting",
+    "plot": "reporting.figures.plots",
     "Sentences": "meaning.sentences",
     "run": "pipeline.in_memory",
     "ConceptTransformer": "pipeline.transformer",
@@ -172,6 +174,7 @@ __all__ = [
     "load_encoder",
     "membership_gap",
     "mistakes_by_concept",
+    "plot",
     "remedy",
     "repeated_texts",
     "report",
