@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.progress import progress_bars
     from classifsae.reporting import About, Report, report
+    from classifsae.reporting.figures.plots import plot
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
@@ -119,6 +120,7 @@ _HOMES = {
     "About": "reporting",
     "Report": "reporting",
     "report": "reporting",
+    "plot": "reporting.figures.plots",
     "Sentences": "meaning.sentences",
     "run": "pipeline.in_memory",
     "progress_bars": "progress",
@@ -174,6 +176,7 @@ __all__ = [
     "load_encoder",
     "membership_gap",
     "mistakes_by_concept",
+    "plot",
     "progress_bars",
     "remedy",
     "repeated_texts",

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from html import escape
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from classifsae.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 MOST_ROWS, MOST_FACTS, MOST_CHARACTERS = 20, 12, 60
@@ -96,6 +98,24 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return self.sheet().html()
+
+
+class Plotted(Shown):
+    """An object that is drawn as in the report."""
+
+    def plot(self, picture: str | None = None, **of: Any) -> "Axes | list[Axes]":
+        """Draw a picture of the report, as :func:`classifsae.plot` does.
+
+        Args:
+            picture: which; by default the first that there is.
+            of: what else it needs, such as ``test`` for activations and map.
+        Returns:
+            The axes, a list where there are several, on a figure of pyplot.
+        Raises:
+            UnknownNameError: there is no such picture, with what has been given.
+        """
+        # By name: the room that draws stands far above this one, and is loaded once somebody draws.
+        return import_module("classifsae.reporting.figures.plots").plot(self, picture, **of)
 
 
 def shown(value: Value) -> str:

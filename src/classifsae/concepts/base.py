@@ -34,7 +34,7 @@ from classifsae.errors import (
     one_line,
 )
 from classifsae.hub.sharing import publish
-from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.notebook import Plotted, Sheet, data_frame
 from classifsae.progress import bar
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import (
@@ -117,7 +117,7 @@ class Coder(nn.Module, ABC):
 
 
 @final
-class Concepts(Shown, nn.Module):
+class Concepts(Plotted, nn.Module):
     """The m concepts that were kept, and the class that each belongs to.
 
     Args:

@@ -20,7 +20,7 @@ from classifsae.explaining.contributions import contributions_of
 from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
 from classifsae.metrics.shapley import MOST_CONCEPTS
-from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.notebook import Plotted, Sheet, data_frame
 from classifsae.storage import Json, write_text
 from classifsae.tensors import Float, Tensor
 
@@ -214,7 +214,7 @@ class ShortcutInText:
 
 
 @dataclass(frozen=True)
-class Explanation(Shown):
+class Explanation(Plotted):
     """What decides one text.
 
     Attributes:

@@ -18,7 +18,7 @@ from classifsae.metrics.base import METRICS, Metric, Result, Score, number
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
 from classifsae.metrics.interpretability import Interpretability, InterpretabilityResult
-from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.notebook import Plotted, Sheet, data_frame
 from classifsae.progress import with_bar
 from classifsae.tensors import OnStep, Tail
 
@@ -72,7 +72,7 @@ def shortcomings(flat: Mapping[str, float | None], lost: Sequence[str]) -> tuple
 
 
 @dataclass(frozen=True)
-class Scores(Shown):
+class Scores(Plotted):
     """All scores of one method on one test set.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from classifsae.explaining.explainer import Explanation
 from classifsae.meaning.descriptions import Description
 from classifsae.reporting.layout.clouds import cloud
 from classifsae.reporting.layout.fonts import DEFAULT, Fonts, fonts_for
@@ -42,6 +43,8 @@ _NAME = 34
 """Characters of a concept's name that a picture has room for."""
 _CLASS = 24
 """Characters of the name of a class or method that a picture has room for."""
+_MOST_BARS = 20
+"""Concepts in the picture of one explanation."""
 _MOST_PROCESSES = 8
 _PICTURES_PER_PROCESS = 10
 """Pictures, of one to three seconds each, from which it pays to start another process."""
@@ -276,6 +279,32 @@ def draw_effects(method: MethodReport, label_names: Sequence[str]) -> "Figure":
     return figure
 
 
+def draw_explanation(explanation: Explanation) -> "Figure":
+    """What each concept that fired adds to the logit of the label, and what to that of the runner-up.
+
+    Where too many fired for contributions, what the label's probability loses without each.
+    """
+    label, cards = explanation.rebuilt.label, list(reversed(explanation.concepts[:_MOST_BARS]))
+    known = all(fired.contributions for fired in cards)
+    ranked = sorted(explanation.rebuilt.probabilities.items(), key=lambda pair: -pair[1])
+    rival = next((name for name, _ in ranked if name != label), label)
+    figure, axes = _one(6.4, 1.2 + 0.3 * max(1, len(cards)))
+    rows = range(len(cards))
+    if known and cards:
+        for c, (name, shift) in enumerate(((label, 0.2), (rival, -0.2))):
+            values = [fired.contributions[name] for fired in cards]
+            axes.barh([row + shift for row in rows], values, height=0.38, color=colour(c), hatch=hatch(c),
+                      edgecolor=_INK, linewidth=0.5)  # fmt: skip
+        _legend(figure, _classes([shortened(label, _CLASS), shortened(rival, _CLASS)]))
+        axes.set_xlabel("adds to the logit of each class, less the mean over classes")
+    else:
+        axes.barh(rows, [-100 * fired.change for fired in cards], height=0.7, color=colour(0))
+        axes.set_xlabel(f"probability of {shortened(label, _CLASS)} that goes with the concept (%)")
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.set_yticks(rows, [shortened(fired.name, _NAME) for fired in cards])
+    return figure
+
+
 def draw_activations(method: MethodReport) -> "Figure":
     """Small histograms of each concept's activations, those above the natural break darker."""
     figure, grid = _grid(len(method.concepts), width=_CELL, height=1.4)
@@ -405,6 +434,14 @@ def _files(name: str, draw: Callable[[], "Figure"], fonts: Fonts) -> list[tuple[
         figure.set_layout_engine("none")  # laid out once is enough
         pdf = _saved(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None})
     return [(f"{name}.png", png), (f"{name}.pdf", pdf)]
+
+
+def styled(texts: Sequence[str], draw: Callable[[], "Figure"]) -> "Figure":
+    """A picture in the style of the report, in fonts that have these texts."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE | {"font.family": list(fonts_for(texts).families)}):
+        return draw()
 
 
 def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:

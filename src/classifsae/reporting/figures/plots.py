@@ -1,0 +1,167 @@
+"""The pictures of the report from objects in memory, as axes that pyplot shows and the caller may change."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from classifsae.activations import Activations
+from classifsae.activity import ACTIVE, activating_sets
+from classifsae.concepts.base import Concepts, codes_of
+from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.explaining.explainer import Explanation
+from classifsae.metrics import Scores
+from classifsae.metrics.base import number
+from classifsae.reporting.figures.figures import (
+    draw_activations,
+    draw_class_shares,
+    draw_effects,
+    draw_explanation,
+    draw_map,
+    draw_sentence_sim,
+    draw_training,
+    styled,
+)
+from classifsae.reporting.page.build import concept_map, histogram
+from classifsae.reporting.page.content import About, ConceptCard, MethodReport, RunReport
+from classifsae.reporting.page.stored_scores import ConceptScores
+from classifsae.reporting.tables.table import Record
+from classifsae.tensors import Float, Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_Pictures = Mapping[str, "Callable[[], Figure]"]
+
+
+def plot(
+    of: Concepts | Scores | Explanation,
+    picture: str | None = None,
+    *,
+    test: Activations | None = None,
+    scores: Scores | None = None,
+    concepts: Concepts | None = None,
+) -> "Axes | list[Axes]":
+    """Draw a picture of the report.
+
+    Args:
+        of: concepts: "classes" (share of each class in each), "training" (curves), and, where ``test`` is
+            given, "activations" and "map", where ``scores`` are, "effects"; scores: "effects" and
+            "sentence-sim"; an explanation: "contributions".
+        picture: which; by default the first that there is.
+        test: activations of the test split.
+        scores: of the concepts.
+        concepts: of the scores, for their names and classes.
+    Returns:
+        The axes, a list where there are several, on a figure of pyplot.
+    Raises:
+        UnknownNameError: there is no such picture, with what has been given.
+        ConfigError: there is nothing to draw.
+    """
+    pictures = _pictures(of, test, scores, concepts)
+    if not pictures:
+        raise ConfigError("these scores have no picture; measure causality or interpretability.")
+    name = picture or next(iter(pictures))
+    if name not in pictures:
+        hint = "Give test=, the activations, for activations and map, and scores= for effects of concepts."
+        raise UnknownNameError("picture", name, pictures, hint=hint)
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(pictures[name]())  # so that a notebook shows it, and close() ends it
+    axes = [one for one in figure.axes if one.get_label() != "<colorbar>"]
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _pictures(
+    of: Concepts | Scores | Explanation,
+    test: Activations | None,
+    scores: Scores | None,
+    concepts: Concepts | None,
+) -> _Pictures:
+    """What can be drawn, by name."""
+    if isinstance(of, Explanation):
+        texts = [*of.classifier.probabilities, *(fired.name for fired in of.concepts)]
+        return {"contributions": partial(styled, texts, partial(draw_explanation, of))}
+    if isinstance(of, Scores):
+        return _of_scores(of, concepts)
+    return _of_concepts(of, test) | (_of_scores(scores, of) if scores else {})
+
+
+def _of_concepts(concepts: Concepts, test: Activations | None) -> dict[str, "Callable[[], Figure]"]:
+    """What concepts show, alone and on a test split."""
+    labels, curves = _labels_of(concepts), {name: tuple(curve) for name, curve in concepts.curves.items()}
+    codes = None if test is None else codes_of(concepts, test).cpu()
+    columns = [None] * len(concepts) if codes is None else list(codes.T)
+    thresholds = [None] * len(concepts) if codes is None else activating_sets(codes).thresholds.tolist()
+    cards = [_card(concepts, j, *of) for j, of in enumerate(zip(columns, thresholds, strict=True))]
+    method, texts = _method(cards, curves), [*labels, *concepts.names]
+    found: dict[str, Callable[[], Figure]] = {}
+    found["classes"] = partial(styled, texts, partial(draw_class_shares, method, labels))
+    if curves:
+        found["training"] = partial(styled, texts, partial(draw_training, method))
+    if test is not None and codes is not None:
+        found["activations"] = partial(styled, texts, partial(draw_activations, method))
+        places = concept_map(test, activating_sets(codes).sets)
+        if places is not None:
+            found["map"] = partial(styled, texts, partial(draw_map, places, method, labels))
+    return found
+
+
+def _of_scores(scores: Scores, concepts: Concepts | None) -> dict[str, "Callable[[], Figure]"]:
+    """What scores show; their concepts are called by numbers where these are not given."""
+    found: dict[str, Callable[[], Figure]] = {}
+    if "causality" in scores.results:
+        effects = scores.causality.concepts
+        n_classes = 1 + max(effect.class_index for effect in effects)
+        labels = _labels_of(concepts) if concepts else tuple(f"class {c}" for c in range(n_classes))
+        cards = [
+            ConceptCard(
+                latent=effect.latent,
+                name=concepts.names[effect.position] if concepts else f"concept {effect.latent}",
+                class_index=effect.class_index,
+                class_shares=(),
+                words=(),
+                examples=(),
+                activation_rate=0,
+                mean_activation=0,
+                histogram=None,
+                scores=ConceptScores(tvd=number(effect.tvd), flip_rate=number(effect.flip_rate)),
+            )
+            for effect in effects
+        ]
+        texts = [*labels, *(card.name for card in cards)]
+        found["effects"] = partial(styled, texts, partial(draw_effects, _method(cards, {}), labels))
+    record: Record = {"method": concepts.method if concepts else "concepts", "role": "method"}
+    run = RunReport(About(), (), 0.0, 0, (record | dict(scores.record()),), (), 0, (), ())
+    if run.sentence_sims:
+        found["sentence-sim"] = partial(styled, [], partial(draw_sentence_sim, run))
+    return found
+
+
+def _card(
+    concepts: Concepts, j: int, codes: Float[Tensor, " n"] | None, threshold: float | None
+) -> ConceptCard:
+    """What a picture needs of one concept; without a test split, its mean activation in training."""
+    active = None if codes is None else codes[codes.abs() > ACTIVE]
+    return ConceptCard(
+        latent=int(concepts.kept[j]),
+        name=concepts.names[j],
+        class_index=int(concepts.segment_of[j]),
+        class_shares=tuple(concepts.class_shares[j].tolist()),
+        words=(),
+        examples=(),
+        activation_rate=0,
+        mean_activation=float(concepts.activation[j] if codes is None else codes.abs().mean()),
+        histogram=histogram(active) if active is not None and len(active) else None,
+        scores=ConceptScores(threshold=None if threshold is None else number(threshold)),
+    )
+
+
+def _method(cards: Sequence[ConceptCard], curves: Mapping[str, tuple[float, ...]]) -> MethodReport:
+    return MethodReport("", "", "", 0, len(cards), concepts=tuple(cards), curves=curves)
+
+
+def _labels_of(concepts: Concepts) -> tuple[str, ...]:
+    """The names of the classes, or their numbers."""
+    known = concepts.card.label_names if concepts.card else ()
+    return known or tuple(f"class {c}" for c in range(concepts.class_shares.shape[1]))
