@@ -17,7 +17,7 @@ from classifsae.storage import (
     finish,
     manifest_of,
     read_json,
-    read_tensors,
+    tensors_of,
     write_json,
     write_tensors,
 )
@@ -163,7 +163,7 @@ class Activations(Shown):
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished activations; run the capture stage again.")
-        tensors = read_tensors(folder / TENSORS)
+        tensors = tensors_of(folder, TENSORS)
         ids = read_json(folder / IDS)
         if not isinstance(ids, list):
             raise StorageError(f"{folder / IDS} is not a list; delete {folder} to have it made again.")
@@ -210,7 +210,7 @@ class Guidance(Shown):
         """
         if manifest_of(folder) is None:
             raise StorageError(f"{folder} holds no finished guidance; run the guide stage again.")
-        return cls(**read_tensors(folder / GUIDANCE))
+        return cls(**tensors_of(folder, GUIDANCE))
 
 
 def finish_activations(

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import JsonValue, ValidationError
 
 
@@ -57,6 +59,22 @@ class MismatchError(ClassifSAEError):
 
 class StorageError(ClassifSAEError):
     """A folder or file that cannot be read or written."""
+
+
+class DamagedError(StorageError):
+    """An artefact that is not as it was written.
+
+    Args:
+        folder: of the artefact.
+        name: of the file there.
+        what: is wrong with it.
+    """
+
+    def __init__(self, folder: "Path", name: str, what: str) -> None:
+        super().__init__(
+            f"{folder / name} {what}; give its own file back, or delete {folder} to have it made again."
+        )
+        self.folder, self.name, self.said = folder, name, f"{folder / name} {what}"
 
 
 def setting(key: str, value: "JsonValue") -> str:

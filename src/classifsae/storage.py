@@ -1,31 +1,45 @@
 """Artefacts on disk: a folder of safetensors and JSON files that counts only once its manifest is there.
 
 Every file is written beside its place and renamed into it; ``manifest.json`` comes last. A folder
-without a manifest is unfinished, whatever else it holds. Nothing is ever unpickled. torch is imported
-where tensors are read and written, so that whoever looks at manifests alone does not wait for it.
+without a manifest is unfinished, whatever else it holds. What is read is what was written: the manifest
+holds the size and SHA-256 of every file, and its own. Nothing is ever unpickled. torch is imported where
+tensors are read and written, so that whoever looks at manifests alone does not wait for it.
 """
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue
 from safetensors import SafetensorError, safe_open
 
-from classifsae.errors import MismatchError, StorageError
+from classifsae.errors import DamagedError, StorageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LOG = logging.getLogger(__name__)
+
 Json = JsonValue
 
 MANIFEST = "manifest.json"
+SMALL = 1 << 26
+"""Bytes of a tensor file that is hashed whenever its artefact is looked at; larger ones when read."""
+_SEAL = "sha256"
+_SETTLED_NS = 20_000_000
+"""How long ago a file must have been changed for its times to tell it from a later one."""
+_hashes: dict[str, tuple[tuple[int, ...], str]] = {}
+_made_with: ContextVar[Mapping[str, JsonValue] | None] = ContextVar("made_with", default=None)
 _DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
 
 
@@ -44,17 +58,37 @@ class Manifest(BaseModel, frozen=True):
         inputs: fingerprint of everything that it was made from.
         record: facts about it.
         files: every file beside the manifest.
+        made_with: versions of libraries and the device, no part of its identity.
+        checksum: SHA-256 of the manifest without it.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     inputs: str
     record: dict[str, Json]
     files: dict[str, FileRecord]
+    made_with: dict[str, Json] = {}
+    checksum: str = ""
 
     @property
     def identity(self) -> str:
         """Fingerprint of the contents: equal for equal files and facts, whoever made them and when."""
         return fingerprint(self.record, {name: file.sha256 for name, file in self.files.items()})
+
+    def text(self) -> str:
+        """The manifest as it stands on the disk, with its checksum."""
+        bare = self.model_copy(update={"checksum": ""}).model_dump_json(indent=1)
+        checksum = hashlib.sha256(bare.encode()).hexdigest()
+        return self.model_copy(update={"checksum": checksum}).model_dump_json(indent=1) + "\n"
+
+
+@contextmanager
+def made_with(facts: Mapping[str, Json]) -> Iterator[None]:
+    """Put these facts into the manifest of every artefact that is finished in here."""
+    token = _made_with.set(facts)
+    try:
+        yield
+    finally:
+        _made_with.reset(token)
 
 
 def fingerprint(*parts: Json) -> str:
@@ -89,11 +123,28 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        _put(part, path)
     except OSError as error:
+        _drop(part)
         raise cannot_write(path, error) from error
+
+
+def _put(part: Path, path: Path) -> None:
+    """Rename a file into its place once its bytes, and then its name, are on the disk."""
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _drop(part: Path) -> None:
+    """Give back the space of a file that could not be written."""
+    with suppress(OSError):
+        part.unlink()
 
 
 def cannot_write(path: Path, error: Exception) -> StorageError:
@@ -134,17 +185,41 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write one safetensors file atomically."""
     from safetensors.torch import save_file
 
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part)
-        part.replace(path)
+        whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(whole, part, None if metadata is None else dict(metadata))
+        _put(part, path)
     except (OSError, SafetensorError) as error:
+        _drop(part)
         raise cannot_write(path, error) from error
+
+
+def write_sealed(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
+    """Write one safetensors file of no artefact atomically, with the SHA-256 of its tensors."""
+    write_tensors(path, tensors, metadata={_SEAL: hash_tensors(sorted(tensors.items()))})
+
+
+def read_sealed(path: Path) -> dict[str, "Tensor"]:
+    """Read what ``write_sealed`` wrote, into memory.
+
+    Raises:
+        StorageError: there is no such file.
+        DamagedError: it is not as it was written.
+    """
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
+    with safe_open(path, framework="pt") as file:
+        seal = (file.metadata() or {}).get(_SEAL)
+    if seal != hash_tensors(sorted(tensors.items())):
+        raise DamagedError(path.parent, path.name, "is not as it was written")
+    return tensors
 
 
 def read_tensors(path: Path) -> dict[str, "Tensor"]:
@@ -160,6 +235,17 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
         raise StorageError(
             f"cannot read {path}: {error}; delete the folder to have it made again."
         ) from error
+
+
+def tensors_of(folder: Path, name: str) -> dict[str, "Tensor"]:
+    """Open a safetensors file of a finished artefact, whose bytes are verified once as long as it stays.
+
+    Raises:
+        StorageError: there is no such file.
+        DamagedError: it is not as it was written.
+    """
+    require_unchanged(folder, name)
+    return read_tensors(folder / name)
 
 
 def concatenate_files(path: Path, parts: Sequence[Path]) -> None:
@@ -207,79 +293,128 @@ def finish(
     record: Mapping[str, Json],
     subfolders: Sequence[str] = (),
     besides: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> Manifest:
     """Declare a folder finished: hash its files, and those of these subfolders, and write the manifest.
 
     Args:
         besides: names of files that are no part of the artefact and may change.
+        only: names of the files that are its parts; None: all.
     """
     found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
+    for left in (p for p in found if p.suffix == ".part"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     paths = sorted(p for p in found if p.name not in (MANIFEST, *besides) and p.suffix != ".part")
     files = {
-        p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=hash_file(p))
+        p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=_hash_once(p))
         for p in paths
+        if only is None or p.name in only
     }
-    manifest = Manifest(inputs=inputs, record=dict(record), files=files)
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-    return manifest
+    manifest = Manifest(
+        inputs=inputs, record=dict(record), files=files, made_with=dict(_made_with.get() or {})
+    )
+    text = manifest.text()
+    write_text(folder / MANIFEST, text)
+    return Manifest.model_validate_json(text)
 
 
 def manifest_of(folder: Path) -> Manifest | None:
-    """The manifest of a finished artefact; None where it is missing, or a file is gone or changed its size.
+    """The manifest of a finished artefact whose files are as they were written; None without a manifest.
+
+    Every file must be there with its size and bytes; the bytes of tensors beyond 64 MB are left to
+    ``tensors_of``. What was hashed once is not hashed again as long as it stays.
 
     Raises:
-        StorageError: there is a manifest that cannot be understood.
+        DamagedError: the manifest or a file is not as it was written.
     """
-    manifest = _read_manifest(folder)
-    return None if manifest is None or _first_broken(folder, manifest) else manifest
+    manifest = noted_manifest(folder)
+    for name, noted in manifest.files.items() if manifest else ():
+        is_large = name.endswith(".safetensors") and noted.size > SMALL
+        _require(folder, name, noted, hashed=not is_large)
+    return manifest
 
 
-def broken_file(folder: Path) -> str | None:
-    """The first file of a finished artefact that is gone or changed its size since; None if there is none.
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds a finished artefact that is as it was written."""
+    try:
+        return manifest_of(folder) is not None
+    except DamagedError:
+        return False
+
+
+def kept(folder: Path, *, large: bool = False) -> Manifest | None:
+    """The manifest of a finished artefact that is as it was written; one that is damaged is said and removed.
+
+    Args:
+        large: hash the largest files too.
+    """
+    try:
+        manifest = manifest_of(folder)
+        if large:
+            require_unchanged(folder)
+    except DamagedError as error:
+        _LOG.warning("%s; it is made again.", error.said)
+        clear(folder)
+        return None
+    return manifest
+
+
+def require_unchanged(folder: Path, name: str | None = None) -> None:
+    """Refuse a file of a finished artefact, or any of them, that is not as it was written.
 
     Raises:
-        StorageError: its manifest cannot be understood.
+        DamagedError: it is gone, or holds other bytes.
     """
-    manifest = _read_manifest(folder)
-    return None if manifest is None else _first_broken(folder, manifest)
+    manifest = noted_manifest(folder)
+    for file, noted in manifest.files.items() if manifest else ():
+        if name in (None, file):
+            _require(folder, file, noted, hashed=True)
 
 
-def require_unchanged(folder: Path, name: str) -> None:
-    """Refuse a file of a finished artefact that is not as it was written; one of no artefact is as it is.
+def noted_manifest(folder: Path) -> Manifest | None:
+    """The manifest in a folder, whatever became of the files; None where there is none.
 
     Raises:
-        MismatchError: it holds other bytes.
+        DamagedError: it is of another version, or not as it was written.
     """
-    manifest = _read_manifest(folder)
-    noted = None if manifest is None else manifest.files.get(name)
-    if noted is not None and (found := hash_file(folder / name)) != noted.sha256:
-        raise MismatchError(
-            f"{folder / name} has the SHA-256 {found}, but was written with {noted.sha256}; "
-            f"give its own file back, or delete the folder to have it made again."
-        )
-
-
-def _read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise StorageError(
-            f"{path} is not a manifest of this version; delete {folder} to have it made again."
-        ) from error
+        data = path.read_bytes()
+        manifest = Manifest.model_validate_json(data)
+    except (OSError, ValueError) as error:
+        raise DamagedError(folder, MANIFEST, "is not a manifest of this version") from error
+    if data != manifest.text().encode("utf-8", "surrogatepass"):
+        raise DamagedError(folder, MANIFEST, "is not as it was written")
+    return manifest
 
 
-def _first_broken(folder: Path, manifest: Manifest) -> str | None:
-    return next(
-        (
-            name
-            for name, noted in manifest.files.items()
-            if not (folder / name).is_file() or (folder / name).stat().st_size != noted.size
-        ),
-        None,
-    )
+def _require(folder: Path, name: str, noted: FileRecord, *, hashed: bool) -> None:
+    path = folder / name
+    try:
+        if not path.is_file():
+            raise DamagedError(folder, name, "is missing")
+        if (size := path.stat().st_size) != noted.size:
+            raise DamagedError(folder, name, f"has {size:,} bytes, but was written with {noted.size:,}")
+        found = _hash_once(path) if hashed else noted.sha256
+    except OSError as error:
+        raise DamagedError(folder, name, f"cannot be read ({error.strerror})") from error
+    if found != noted.sha256:
+        raise DamagedError(folder, name, f"has the SHA-256 {found}, but was written with {noted.sha256}")
+
+
+def _hash_once(path: Path) -> str:
+    """SHA-256 of a file, which is not read again by this process as long as nobody writes to it."""
+    stat = path.stat()
+    is_now = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    known = _hashes.get(str(path))
+    if known is not None and known[0] == is_now:
+        return known[1]
+    found = hash_file(path)
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED_NS:
+        _hashes[str(path)] = is_now, found
+    return found
 
 
 def begin(folder: Path) -> None:

@@ -22,9 +22,9 @@ from classifsae.storage import (
     begin,
     concatenate_files,
     fingerprint,
-    read_json,
+    finish,
+    kept,
     read_tensors,
-    write_json,
     write_tensors,
 )
 from classifsae.tensors import OnStep, Tensor
@@ -118,7 +118,7 @@ class _Pass:
                     shutil.rmtree(other)
         ranks.wait()
         for start in ranks.share(self._starts()):
-            self._keep(parts / f"{start:012d}.safetensors", start)
+            self._keep(parts / f"{start:012d}", start)
         ranks.wait()
         if ranks.is_first():
             self._join(parts, folder, inputs or own)
@@ -127,10 +127,9 @@ class _Pass:
 
     def _join(self, parts: Path, folder: Path, inputs: str) -> None:
         """Finish the artefact from all its shards, and remove these."""
-        files = sorted(parts.glob("*.safetensors"))
-        counts = [read_json(file.with_suffix(".json")) for file in files]
-        n_long = sum(count for count in counts if isinstance(count, int))
-        concatenate_files(folder / TENSORS, files)
+        shards = [parts / f"{start:012d}" for start in self._starts()]
+        n_long = sum(self._keep(*shard) for shard in zip(shards, self._starts(), strict=True))
+        concatenate_files(folder / TENSORS, [shard / TENSORS for shard in shards])
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
         finish_activations(folder, ids=ids, source=self.source, inputs=inputs, facts=facts)
@@ -145,14 +144,16 @@ class _Pass:
     def _starts(self) -> range:
         return range(0, len(self.texts), self.shard_size)
 
-    def _keep(self, file: Path, start: int) -> None:
-        """Write a shard unless it is there; the tensors come last, so they mean that it is whole."""
-        if file.exists():
+    def _keep(self, folder: Path, start: int) -> int:
+        """Write a shard unless it is there; returns how many of its texts were too long."""
+        manifest = kept(folder, large=True)
+        if manifest is not None:
             self._step(min(start + self.shard_size, len(self.texts)))
-            return
+            return int(str(manifest.record["n_long"]))
         tensors, n_long = self._shard(start)
-        write_json(file.with_suffix(".json"), n_long)
-        write_tensors(file, tensors)
+        write_tensors(folder / TENSORS, tensors)
+        finish(folder, inputs=self.inputs, record={"n_long": n_long})
+        return n_long
 
     def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
         """Consecutive texts, captured, and how many of them were longer than the model reads.

@@ -4,6 +4,7 @@ Everything random is drawn from (seed, epoch) or (seed, step), so a run that was
 if nothing had happened: the state is the parameters, the optimiser's moments and the step number.
 """
 
+import logging
 import math
 import time
 from abc import ABC, abstractmethod
@@ -18,10 +19,12 @@ from pydantic import BaseModel
 from torch import nn
 
 from classifsae.activations import Guidance
-from classifsae.errors import DataError
+from classifsae.errors import DataError, StorageError
 from classifsae.stopping import is_asked, saves_first, stop_if_asked
-from classifsae.storage import read_tensors, write_tensors
+from classifsae.storage import read_sealed, write_sealed
 from classifsae.tensors import Float, Int, OnStep, Tensor
+
+_LOG = logging.getLogger(__name__)
 
 Curves: TypeAlias = dict[str, list[float]]
 
@@ -295,7 +298,7 @@ class _Saver:
         if self._run.checkpoint is None or not (is_asked() or time.monotonic() - self._last >= self._pause):
             return
         begin = time.monotonic()
-        write_tensors(self._run.checkpoint, self._state(step))
+        write_sealed(self._run.checkpoint, self._state(step))
         self._last = time.monotonic()
         self._pause = max(_CHECKPOINT_SECONDS, _PAUSE_PER_SAVE * (self._last - begin))
         stop_if_asked()
@@ -305,8 +308,11 @@ class _Saver:
         path = self._run.checkpoint
         if path is None or not path.is_file():
             return 0
-        # Copies, as the file that the tensors are mapped from is written again while the fit goes on.
-        state = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
+        try:
+            state = read_sealed(path)
+        except StorageError as error:
+            _LOG.warning("%s; the fit begins again.", error)
+            return 0
         if "n_vectors" not in state or not torch.equal(state["inputs"], self._inputs()):
             return 0
         self._objective.load_state_dict(_under("objective/", state))

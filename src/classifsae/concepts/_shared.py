@@ -29,7 +29,7 @@ def load_concepts(where: str | Path, *, revision: str | None = None) -> Concepts
         revision: branch, tag or commit on the Hub.
     Raises:
         StorageError: no such folder, files missing, or a bundle of another version.
-        MismatchError: a file was changed since.
+        DamagedError: a file was changed since.
         HubError: there is no such repository.
         ConfigError: concepts of a method that is not this package's own: code of others is not imported.
     """
@@ -42,8 +42,7 @@ def load_concepts(where: str | Path, *, revision: str | None = None) -> Concepts
     manifest = manifest_of(folder)
     if manifest is None:
         raise StorageError(f"{folder} holds no concepts, or not all of their files; give a folder of save.")
-    for file in manifest.files:
-        require_unchanged(folder, file)
+    require_unchanged(folder)
     try:
         record = ConceptsRecord.model_validate(manifest.record)
         inside = (str(kind) for kind in _kinds(record.settings))

@@ -42,7 +42,7 @@ from classifsae.storage import (
     Manifest,
     finish,
     manifest_of,
-    read_tensors,
+    tensors_of,
     write_json,
     write_tensors,
     write_text,
@@ -424,7 +424,7 @@ class Concepts(Plotted, nn.Module):
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished concepts; run the fit stage again.")
-        record, tensors = ConceptsRecord.model_validate(manifest.record), read_tensors(folder / TENSORS)
+        record, tensors = ConceptsRecord.model_validate(manifest.record), tensors_of(folder, TENSORS)
         kind = import_object(record.coder)
         if not (isinstance(kind, type) and issubclass(kind, Coder)):
             raise StorageError(f"{folder} names {record.coder!r}, which is not a Coder.")

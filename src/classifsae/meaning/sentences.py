@@ -6,7 +6,7 @@ from typing import Self
 
 from classifsae.errors import DataError, StorageError
 from classifsae.notebook import Shown
-from classifsae.storage import Manifest, finish, manifest_of, read_tensors, write_tensors
+from classifsae.storage import Manifest, finish, manifest_of, tensors_of, write_tensors
 from classifsae.tensors import Float, Int, Tensor
 
 TENSORS = "sentences.safetensors"
@@ -78,6 +78,6 @@ class Sentences(Shown):
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished embeddings; run the embed stage again.")
-        embeddings = read_tensors(folder / TENSORS)["embeddings"]
+        embeddings = tensors_of(folder, TENSORS)["embeddings"]
         encoder = str(manifest.record["encoder"])
         return cls(texts=texts, embeddings=embeddings, encoder=encoder, concepts=concepts)

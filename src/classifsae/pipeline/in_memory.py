@@ -22,7 +22,7 @@ from classifsae.pipeline.config import Experiment, Tree, experiments_of, read_tr
 from classifsae.pipeline.run_folder import SPLITS, RunFolder
 from classifsae.pipeline.starter import REST
 from classifsae.progress import NotebookBars
-from classifsae.storage import Json, clear, fingerprint, manifest_of, write_text
+from classifsae.storage import Json, clear, fingerprint, finish, kept, write_text
 
 
 def run(
@@ -107,11 +107,15 @@ def _write_texts(data: Dataset, folder: RunFolder) -> Path:
         ConfigError: the folder holds the run of other texts.
     """
     target = folder.given("texts", safe(data.name)).absolute()
-    for split, texts in zip(SPLITS, (data.train, data.test), strict=True):
-        file, rows = target / f"{split}.jsonl", _rows(texts)
-        if file.is_file() and file.read_bytes() != rows.encode():
-            raise _held_by_another(folder, "of other texts")
-        write_text(file, rows)
+    files = {f"{split}.jsonl": _rows(data.train if split == "train" else data.test) for split in SPLITS}
+    held = fingerprint({**files})
+    manifest = kept(target)
+    if manifest is not None and manifest.inputs != held:
+        raise _held_by_another(folder, "of other texts")
+    if manifest is None:
+        for name, rows in files.items():
+            write_text(target / name, rows)
+        finish(target, inputs=held, record={})
     return target
 
 
@@ -132,7 +136,7 @@ def _write_model(model: Classifier, folder: RunFolder) -> Path:
     """
     target = folder.given("classifier", model.name).absolute()
     read_as = fingerprint(model.fingerprint, model.layer, model.prompt, model.reader.max_length)
-    manifest = manifest_of(target)
+    manifest = kept(target)
     if manifest is not None and manifest.record["fingerprint"] != model.fingerprint:
         raise _held_by_another(folder, "of another classifier")
     if manifest is None or manifest.inputs != read_as:

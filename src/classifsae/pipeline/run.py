@@ -4,12 +4,13 @@ A stage whose folder holds what it depends on now is left as it is; one that was
 stopped. Whatever can be known to be wrong is said before the first stage.
 """
 
+import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -20,7 +21,7 @@ from classifsae.auditing.stored import load_findings
 from classifsae.concepts import Concepts, Spent
 from classifsae.concepts.base import preference
 from classifsae.data import load_dataset
-from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DataError
+from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, DamagedError, DataError
 from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
@@ -66,15 +67,17 @@ from classifsae.pipeline.stages import (
 from classifsae.pipeline.trackers import require_installed, tracking
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown, sheet
-from classifsae.storage import Manifest, clear, manifest_of
+from classifsae.storage import Json, Manifest, clear, is_finished, kept, made_with, manifest_of
 from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
     import pandas
 
+_LOG = logging.getLogger(__name__)
 _RECORD = TypeAdapter(Record)
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
 
+T = TypeVar("T")
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 
 
@@ -144,13 +147,32 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     work = _checked_work(experiment, until)
     folder = work.folder
     with folder.held():
+        folder.forget_damaged()
         gone = folder.require_same_subject(work.experiment)
-        folder.check_own_names(work.experiment)
+        _mended(folder, lambda: folder.check_own_names(work.experiment))
         folder.write_experiment(work.experiment)
         with tracking(work.experiment, folder, watch) as tracks:
-            outcome = _Run(work, until, tracks, gone).through()
+            outcome = _mended(folder, lambda: _Run(replace(work), until, tracks, gone).through())
             tracks.results(outcome.records, folder)
             return outcome
+
+
+def _mended(folder: RunFolder, do: Callable[[], T]) -> T:
+    """Do it; an artefact of the run that is found damaged on the way is removed, and made again from there.
+
+    Raises:
+        DamagedError: nothing can make it again, or it was damaged twice.
+    """
+    removed: set[Path] = set()
+    while True:
+        try:
+            return do()
+        except DamagedError as error:
+            if error.folder in removed or not folder.makes(error.folder):
+                raise
+            _LOG.warning("%s; it is made again.", error.said)
+            clear(error.folder)
+            removed.add(error.folder)
 
 
 def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = None) -> Outcome:
@@ -171,10 +193,11 @@ def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = Non
     folder = part.work.folder
 
     def shared() -> _Shared:
+        folder.forget_damaged()
         part.gone = folder.require_same_subject(part.work.experiment)
         if not folder.options.is_file():
             folder.write_experiment(experiment.anchored())
-        return part.shared()
+        return _mended(folder, part.shared)
 
     with tracking(part.work.experiment, folder, watch) as part.watch, folder.beside(which, shared) as found:
         return part.one(found)
@@ -184,6 +207,7 @@ def _checked_work(experiment: Experiment, until: Stop) -> Work:
     """What the stages work on, once all is checked that can be before the folder is touched."""
     require_installed(experiment.trackers)
     experiment, device = experiment.anchored(), usable_device(experiment)
+    RunFolder.of(experiment).check_given()
     if until in ("describe", "report") or (until == "score" and experiment.needs_names):
         check_for_names(experiment)
     data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
@@ -334,10 +358,10 @@ class _Run:
             if self.watch:
                 self.watch.kept(stage.name)
         else:
-            if manifest_of(stage.folder) is not None:
+            if kept(stage.folder) is not None:
                 clear(stage.folder)
             watched = self.watch.stage(stage.name) if self.watch else nullcontext()
-            with watched as on_step, warnings.catch_warnings():
+            with watched as on_step, warnings.catch_warnings(), made_with(self.work.made_with):
                 # What they say is in the notes, also of a run that finds the artefact made.
                 warnings.simplefilter("ignore", ClassifSAEWarning)
                 if stage.by_all:
@@ -368,7 +392,7 @@ class _Run:
         """Identity of the activations of one split."""
         stage = capture(self.work, split, trained=trained)
         if split == "train" and not stage.is_done:
-            if self.gone and manifest_of(stage.folder) is not None:
+            if self.gone and is_finished(stage.folder):
                 was = " and ".join(self.gone)
                 self.notes.append(f"This folder held the run of {was}, no longer there; it was replaced.")
             self.check_methods(self.work.classifier.width)
@@ -529,7 +553,13 @@ class _Run:
                 for which in fits
             ),
         )
-        work.folder.write_results(scores, records, markdown(records, notes=self.notes))
+        seeds: dict[str, Json] = {
+            "backbone": work.experiment.backbone.seed,
+            "methods": list(work.experiment.seeds),
+        }
+        table = markdown(records, notes=self.notes)
+        with made_with(work.made_with):
+            work.folder.write_results(scores, records, table, seeds=seeds)
 
     def named(
         self, which: FitName, *, concepts: str, train: str, test: str, sentences: str | None

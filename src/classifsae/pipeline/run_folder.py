@@ -1,7 +1,7 @@
 """The folder of a run: every path inside it, and the files that are not of one stage alone.
 
 runs/<dataset>/<backbone>/
-    experiment.json  summary.json  scores.json  table.md
+    experiment.json  summary.json  scores.json  table.md  manifest.json
     classifier/  activations/<split>/  sentences/test/  audit/  asked/  report/
     labels/  held_out/                             labels that are probably wrong; what trained the classifier
     concepts/  edited/  scores/  descriptions/  named/  typical/
@@ -28,9 +28,20 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from classifsae.data.config import DatasetConfig
 from classifsae.data.sources import resolve
-from classifsae.errors import ConfigError, StorageError, one_line, setting
+from classifsae.errors import ConfigError, DamagedError, StorageError, one_line, setting
 from classifsae.pipeline.config import Experiment
-from classifsae.storage import Json, cannot_write, manifest_of, read_json, write_json, write_text
+from classifsae.storage import (
+    MANIFEST,
+    Json,
+    cannot_write,
+    finish,
+    is_finished,
+    manifest_of,
+    read_json,
+    require_unchanged,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from classifsae.meaning.descriptions import Description
@@ -204,6 +215,8 @@ class RunFolder:
         Raises:
             StorageError: there is no run, or its options cannot be understood.
         """
+        self._require_as_written(self.options)
+        self.check_given()
         if not self.options.is_file():
             raise StorageError(
                 f"{self.path} is no run: it holds no {self.options.name}; give the folder of a run, such as "
@@ -218,7 +231,50 @@ class RunFolder:
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Keep the options that make the run."""
-        write_json(self.options, experiment.model_dump(mode="json"))
+        now: Json = experiment.model_dump(mode="json")
+        if not self.options.is_file() or read_json(self.options) != now:
+            self._withdraw(MANIFEST)
+            write_json(self.options, now)
+
+    def forget_damaged(self) -> None:
+        """Say which of the files of results is not as it was written; the run writes it again.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        try:
+            manifest_of(self.path)
+        except DamagedError as error:
+            _LOG.warning("%s; it is written again.", error.said)
+            self._withdraw(MANIFEST, error.name)
+
+    def _withdraw(self, *names: str) -> None:
+        try:
+            for name in names:
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def _require_as_written(self, file: Path) -> None:
+        try:
+            require_unchanged(self.path, file.name)
+        except DamagedError as error:
+            raise StorageError(
+                f"{error.said}; `classifsae run` with the run's experiment file writes it again."
+            ) from error
+
+    def check_given(self) -> None:
+        """See that texts that were in memory are as they were written: nothing can make them again.
+
+        Raises:
+            DamagedError: they are not.
+        """
+        for texts in sorted(self.given("texts", "").glob("*")):
+            require_unchanged(texts)
+
+    def makes(self, folder: Path) -> bool:
+        """Whether this is the folder of a stage, which a run makes again if it is damaged."""
+        return self.path in folder.parents and self.path / "given" not in folder.parents
 
     def require_same_subject(self, experiment: Experiment) -> tuple[str, ...]:
         """Refuse to replace the run of another model or data set that has the same name.
@@ -310,7 +366,7 @@ class RunFolder:
             "scores": [self.scores(fit) for fit in fits_of(experiment)],
             "report": [self.report],
         }
-        done = {kind: sum(manifest_of(place) is not None for place in places[kind]) for kind in places}
+        done = {kind: sum(is_finished(place) for place in places[kind]) for kind in places}
         some = [f"{kind} {n}/{len(places[kind])}" for kind, n in done.items() if n]
         return ", ".join(some) or "nothing"
 
@@ -335,11 +391,16 @@ class RunFolder:
     def _scores_file(self, fit: FitName) -> Path:
         return self.scores(fit) / "scores.json"
 
-    def write_results(self, scores: RunScores, records: Sequence[Record], table: str) -> None:
-        """Write the results of a run: summary, all scores, table."""
+    def write_results(
+        self, scores: RunScores, records: Sequence[Record], table: str, *, seeds: dict[str, Json]
+    ) -> None:
+        """Write the results of a run, and the manifest of these and its options, with its seeds."""
+        self._withdraw(MANIFEST)
         write_json(self.all_scores, scores.model_dump(mode="json"))
         write_text(self.table, table)
         write_json(self.summary, list(records))
+        files = [file.name for file in (self.options, self.all_scores, self.table, self.summary)]
+        finish(self.path, inputs="", record={"seeds": seeds}, only=files)
 
     def read_all_scores(self) -> RunScores:
         """What ``scores.json`` holds; empty where there is no such file.
@@ -347,6 +408,7 @@ class RunFolder:
         Raises:
             StorageError: it is damaged.
         """
+        self._require_as_written(self.all_scores)
         if not self.all_scores.is_file():
             return RunScores()
         try:
@@ -366,6 +428,7 @@ class RunFolder:
         if not self.path.is_dir():
             found = f"{self.path} is a file" if self.path.exists() else f"there is no folder {self.path}"
             raise StorageError(f"{found}; give run folders, such as runs/planted/minilm.")
+        self._require_as_written(self.summary)
         if not self.summary.is_file():
             raise StorageError(
                 f"{self.path} holds no {self.summary.name}, so no finished run;{self._runs_below()}"

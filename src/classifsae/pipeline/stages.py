@@ -23,7 +23,7 @@ from classifsae.classifier.loading.labels import (
     unnamed_classes_note,
 )
 from classifsae.data import Dataset, Texts
-from classifsae.errors import ConfigError
+from classifsae.errors import ConfigError, DamagedError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
@@ -66,8 +66,11 @@ class Stage:
 
     @property
     def is_done(self) -> bool:
-        """Whether the folder holds just this artefact."""
-        manifest = manifest_of(self.folder)
+        """Whether the folder holds just this artefact, as it was written."""
+        try:
+            manifest = manifest_of(self.folder)
+        except DamagedError:
+            return False
         return manifest is not None and manifest.inputs == self.inputs
 
 
@@ -79,6 +82,11 @@ class Work:
     given: Dataset
     folder: RunFolder
     device: str
+
+    @property
+    def made_with(self) -> dict[str, Json]:
+        """What decides the last bits of an artefact, beside its inputs: for its manifest."""
+        return {"versions": versions(), "device": self.device}
 
     @cached_property
     def classifier(self) -> "cs.Classifier":

@@ -84,7 +84,7 @@ def test_a_readme_may_be_edited_and_nothing_else(folder: Path):
     raw = bytearray(tensors.read_bytes())
     raw[-1] ^= 1
     tensors.write_bytes(raw)
-    with pytest.raises(MismatchError, match="has the SHA-256"):
+    with pytest.raises(StorageError, match="has the SHA-256"):
         load_concepts(folder)
     tensors.unlink()
     with pytest.raises(StorageError, match="holds no concepts, or not all of their files"):

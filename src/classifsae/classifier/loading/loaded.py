@@ -11,7 +11,7 @@ from classifsae.classifier.config import BackboneConfig, Kind, resolve_backbone
 from classifsae.classifier.loading.soft_prompt import SoftPrompt
 from classifsae.classifier.opening.affine import ChangeAt
 from classifsae.errors import StorageError
-from classifsae.storage import broken_file, manifest_of, read_json, require_unchanged
+from classifsae.storage import manifest_of, read_json, require_unchanged
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -97,8 +97,8 @@ def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
     """The options, and under them those of a folder of ``Classifier.save``, if the model is one.
 
     Raises:
-        StorageError: such a folder is unfinished, or damaged.
-        MismatchError: a file beside the weights is not as it was saved.
+        StorageError: such a folder is unfinished.
+        DamagedError: a file is not as it was saved.
     """
     folder = Path(config.model or "").expanduser()
     if not (folder / FACTS).is_file():
@@ -109,16 +109,9 @@ def with_saved(config: BackboneConfig) -> tuple[BackboneConfig, Facts | None]:
 
 
 def _facts(folder: Path) -> Facts:
-    if (broken := broken_file(folder)) is not None:
-        raise StorageError(
-            f"{folder / broken} is missing or was changed; restore it, or run the finetune stage again."
-        )
-    manifest = manifest_of(folder)
-    if manifest is None:
+    if manifest_of(folder) is None:
         raise StorageError(f"{folder} holds an unfinished classifier; run the finetune stage again.")
-    for file in manifest.files:
-        if not file.startswith("model"):  # all files but the weights are small enough to be read each time
-            require_unchanged(folder, file)
+    require_unchanged(folder)
     try:
         return Facts.model_validate(read_json(folder / FACTS))
     except ValidationError as error:

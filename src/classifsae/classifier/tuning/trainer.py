@@ -25,7 +25,7 @@ from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.stopping import ask, is_asked, stop_if_asked
-from classifsae.storage import clear, finish, manifest_of, read_tensors, write_tensors
+from classifsae.storage import clear, finish, kept, tensors_of, write_tensors
 from classifsae.tensors import Float, OnStep, Tensor
 
 LabelledText = tuple[str, int]
@@ -117,7 +117,7 @@ class ClassifierTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Put back the weights that are trained."""
-        saved = read_tensors(Path(resume_from_checkpoint) / WEIGHTS)
+        saved = tensors_of(Path(resume_from_checkpoint), WEIGHTS)
         with torch.no_grad():
             for name, weight in self._trained().items():
                 weight.copy_(saved[name])
@@ -198,7 +198,7 @@ def last_whole_checkpoint(folder: Path, inputs: str) -> str | None:
     """The latest finished checkpoint of the same inputs; any other is removed."""
     whole: dict[int, Path] = {}
     for path in sorted(folder.glob("checkpoint-*")):
-        manifest = manifest_of(path)
+        manifest = kept(path, large=True)
         if manifest is not None and manifest.inputs == inputs:
             whole[int(path.name.removeprefix("checkpoint-"))] = path
         elif ranks.is_first():

@@ -12,7 +12,7 @@ from tiny_models import NAMES, SENTENCES, build, own_adapter, texts
 
 from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.tuning.finetune import finetune
-from classifsae.errors import ConfigError, MismatchError
+from classifsae.errors import ConfigError, StorageError
 from classifsae.storage import read_json, write_json
 
 
@@ -200,7 +200,7 @@ def test_a_saved_classifier_with_an_edited_file_is_refused(folder: Path, tmp_pat
     Classifier.load(folder).save(tmp_path / "saved")
     file = tmp_path / "saved" / "tokenizer.json"
     file.write_text(file.read_text().replace('"prices"', '"pricez"'))
-    with pytest.raises(MismatchError, match=r"tokenizer.json has the SHA-256 .*, but was written with"):
+    with pytest.raises(StorageError, match=r"tokenizer.json has the SHA-256 .*, but was written with"):
         Classifier.load(tmp_path / "saved")
 
 
