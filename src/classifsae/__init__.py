@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Activations": "activations",
