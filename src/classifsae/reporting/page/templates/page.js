@@ -158,6 +158,11 @@ async function answerTo(text) {
 
 function serve(form, answer, button) {
   for (const part of all(".served")) part.hidden = false;
+  for (const part of all("[data-file]")) { // the page as a file links to nothing beside it
+    const link = document.createElement("a");
+    Object.assign(link, { href: part.dataset.file, download: "", textContent: part.textContent });
+    part.replaceWith(link);
+  }
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
