@@ -101,7 +101,7 @@ def test_a_run_stopped_within_a_late_stage_ends_with_the_same_bytes(
 
 
 def assert_equal(ours: Path, whole: Path, *, but: tuple[str, ...] = ()) -> None:
-    """The same files, same bytes; the experiment names its own folder, and the manifest of the run seals it."""
+    """The same bytes; the experiment names its own folder, and the manifest of the run seals it."""
     left_out = (*but, "experiment.json", "manifest.json")
     found, expected = (
         {name: c for name, c in contents(run).items() if not name.startswith(left_out)}
