@@ -347,6 +347,8 @@ def edit(
 
     if (remove is None) == (concepts is None):
         raise ConfigError('edit takes --remove "words" or --concepts 3,7, one of the two.')
+    if concepts is not None and augment is not None:
+        raise ConfigError("--augment goes with --remove, whose words it takes out of the training texts.")
     editing.require_new(to)
     if remove is not None:
         with Bars().stage("edit") as on_step:

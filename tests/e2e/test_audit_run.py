@@ -163,7 +163,12 @@ def test_concepts_are_left_out_by_number(finished, tmp_path, monkeypatch, capsys
         (("audit", "no-such-run"), "is no run"),
         (("edit", "{run}", "--to", "{new}"), "--remove"),
         (("edit", "{run}", "--to", "{new}", "--concepts", "a"), "give numbers"),
+        (
+            ("edit", "{run}", "--to", "{new}", "--concepts", "3", "--augment", "{new}.jsonl"),
+            "goes with --remove",
+        ),
         (("edit", "{run}", "--to", "{new}", "--concepts", "999"), "there is no concept 999"),
+        (("edit", "{run}", "--to", "{new}", "--remove", "  "), "holds no word"),
         (("edit", "{run}", "--to", "{new}", "--remove", "zebra crossing"), "only 0 training texts"),
     ],
 )

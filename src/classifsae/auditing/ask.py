@@ -209,7 +209,8 @@ def ask(
     """
     if sum(given is not None for given in (has, words, examples)) != 1:
         raise ConfigError("ask takes one of has=, words= and examples=.")
-    pool, terms = Examples.of_texts(train, train_activations), tuple(words or ())
+    pool = Examples.of_texts(train, train_activations)
+    terms = (words,) if isinstance(words, str) else tuple(words or ())
     if examples is not None:
         pool, members = pool.shown(model, examples, without, on_step=on_step)
     else:

@@ -27,8 +27,8 @@ LEGEND_OF_COLUMN = (
     "AUROC: of the probe on held-out training texts; in class: among texts of one class. inside %: "
     "decisions on its test texts that change along what tells it within its class; out %, in %: when its "
     "words are taken out of its texts, or put into others; in brackets with random directions or words. "
-    "accuracy: its change on its texts without its words (or direction, where there are none); below 0, the "
-    "concept helps; *: the 95 % interval is off 0. overlap: found concept with most texts in common (Jaccard "
+    "accuracy: where it is used, the change on its texts without its words (or direction, where there are "
+    "none); below 0, the concept helps; *: the 95 % interval is off 0. overlap: found concept with most texts in common (Jaccard "
     "index)."
 )
 
@@ -117,7 +117,7 @@ def _table_of(answers: Sequence[Answer]) -> RenderableType:
             f"{100 * inside.changed.value:.0f} ({100 * inside.control:.0f})" if inside else "-",
             beside_control(answer.text.out, answer.text.out_control),
             beside_control(answer.text.into, answer.text.into_control),
-            _change(answer.accuracy),
+            _change(answer.accuracy) if answer.is_used else "-",
             "yes" if answer.is_used else "no",
             Text(f"{best.name} {best.jaccard:.2f}" if best else "-"),
         )

@@ -61,14 +61,22 @@ class PhraseCounts:
         c, d = everywhere - inside + 0.5, len(self.rows) - size - everywhere + inside + 0.5
         return (a * d / (b * c)).log() / (1 / a + 1 / b + 1 / c + 1 / d).sqrt()
 
-    def strongest(self, weights: Float[Tensor, " v"], *, at_most: int) -> list[str]:
-        """The phrases of the largest weights, 3 at least; of those that stand in the same texts, the longest.
+    def strongest(
+        self, weights: Float[Tensor, " v"], members: Bool[Tensor, " n"], *, at_most: int
+    ) -> list[str]:
+        """The phrases of the largest weights, 3 at least; of those in the same texts of the set, the longest.
 
-        A phrase with a part of larger weight is left out, unless both stand in nearly the same texts.
+        A phrase with a part of larger weight is left out, unless both stand in nearly the same texts of the
+        set: the "from" of a signature may stand in others too.
+
+        Args:
+            weights: of the phrases, as ``associated`` gives them for the set.
+            members: of the set, over all texts.
+            at_most: phrases.
         """
         best = weights.topk(min(_N_COMPARED, len(self.phrases)))
         columns = best.indices[best.values >= SURE].tolist()
-        has = self.has[:, columns]
+        has = self.has[members[list(self.rows)].numpy()][:, columns]
         both = (has.T @ has).toarray()
         sizes = both.diagonal()
         same = both >= _SAME * (sizes[:, None] + sizes - both)

@@ -173,7 +173,7 @@ def phrases_of(
     for j, weights in enumerate(counts.associated(sets)):
         rows = rows_of(sets[j])
         own = [texts[row] for row in rows]
-        for written in counts.strongest(weights, at_most=N_CANDIDATES):
+        for written in counts.strongest(weights, sets[j], at_most=N_CANDIDATES):
             words = phrase(written, own)
             group = edited(texts, rows, words.without, at_most=N_TRIED)
             if len(group.rows) > 1:

@@ -1,5 +1,6 @@
 """A pattern taken out of a classifier: its hidden state changed so that the pattern decides no more."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from classifsae.auditing.answers import Edited, Rate, edited, read_changed
 from classifsae.auditing.edits import Edit, phrase
 from classifsae.classifier.opening.affine import AffineMap
 from classifsae.data.texts import Texts
-from classifsae.errors import DataError
+from classifsae.errors import ConfigError, DataError
 from classifsae.notebook import Shown
 from classifsae.progress import with_bar
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor
@@ -153,10 +154,13 @@ def remedy(
         train_activations, test_activations: captured from them, in the same order.
         on_step: told how many changed texts the classifier has read.
     Raises:
+        ConfigError: no word is given.
         DataError: fewer than 20 training texts can be read both ways.
     Source: Belrose et al. 2023 (arXiv:2306.03819) for LEACE; Kirichenko et al. 2022 (arXiv:2204.02937) for
         the refit of the last layer.
     """
+    if not re.search(r"\w", words):
+        raise ConfigError(f"{words!r} holds no word; give words as they stand in texts.")
     edit = phrase(words, train.texts)
     learned = pairs_of(model, edit, train, train_activations, on_step=on_step)
     if len(learned.labels) < _N_FEW:

@@ -289,7 +289,8 @@ class _Audit:
         counts = count_phrases(texts, min_texts=max(5, len(texts) // 500))
         for c, weights in enumerate(counts.associated(members)):
             own = [texts[row] for row in rows_of(members[c])]
-            for words in counts.strongest(weights, at_most=max(4, _N_TRIED // n_classes)):
+            most = max(4, _N_TRIED // n_classes)
+            for words in counts.strongest(weights, members[c], at_most=most):
                 yield _Suspect(phrase(words, own), c)
         n_words = torch.tensor([len(text.split()) for text in texts]).double()
         signs = [Words(name, "sign", re.compile(pattern)) for name, pattern in SIGNS.items()]
