@@ -28,8 +28,8 @@ LEGEND_OF_COLUMN = (
     "decisions on its test texts that change along what tells it within its class; out %, in %: when its "
     "words are taken out of its texts, or put into others; in brackets with random directions or words. "
     "accuracy: where it is used, the change on its texts without its words (or direction, where there are "
-    "none); below 0, the concept helps; *: the 95 % interval is off 0. overlap: found concept with most texts in common (Jaccard "
-    "index)."
+    "none); below 0, the concept helps; *: the 95 % interval is off 0. overlap: found concept with "
+    "most texts in common (Jaccard index)."
 )
 
 
