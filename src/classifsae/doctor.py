@@ -31,11 +31,13 @@ from classifsae.pipeline.config import Experiment
 
 PURPOSES = {
     "dev": "tests and checks of this package itself",
+    "docs": "the site of the documentation",
     "encoder": "sentence embeddings for the interpretability score",
     "offline": "the weights of MiniLM, so that no hub is needed",
     "pandas": "data frames",
     "peft": "tuning with LoRA",
     "quantization": "8-bit weights and 8-bit AdamW",
+    "saelens": "tests against SAELens itself",
     "text": "words and names of concepts",
     "trackers": "TensorBoard, Weights & Biases and MLflow",
 }

@@ -18,6 +18,7 @@ from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.explain import chosen_fit, explainer_of
 from classifsae.pipeline.run import run
 from classifsae.pipeline.run_folder import FitName, RunFolder
+from classifsae.storage import Manifest
 from e2e.conftest import TINY, write_experiment
 from e2e.test_cli import call
 
@@ -160,9 +161,9 @@ def test_a_text_file_that_is_no_utf8_names_its_line(
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("experiment.json", None, "is no run"),
-        ("experiment.json", "{}", "is not understood"),
-        ("experiment.json", "nonsense", "cannot read"),
+        ("experiment.json", None, "experiment.json is missing"),
+        ("experiment.json", "{}", "experiment.json has 2 bytes"),
+        ("experiment.json", "nonsense", "experiment.json has 8 bytes"),
         ("classifier/manifest.json", None, "unfinished classifier"),
         ("concepts/mine/seed-3/manifest.json", "{}", "not a manifest"),
     ],
@@ -188,7 +189,7 @@ def test_concepts_of_another_classifier_than_the_runs_are_refused(
     manifest = broken / "classifier" / "manifest.json"
     noted = json.loads(manifest.read_text())
     noted["record"]["fingerprint"] = "0" * 64
-    manifest.write_text(json.dumps(noted))
+    manifest.write_text(Manifest.model_validate(noted).text())
     status, printed = call(monkeypatch, capsys, "explain", str(broken), TEXT)
     assert status == 2
     assert "are of another classifier" in printed

@@ -24,6 +24,7 @@ from classifsae.storage import (
     fingerprint,
     finish,
     kept,
+    manifest_of,
     read_tensors,
     write_tensors,
 )
@@ -128,7 +129,7 @@ class _Pass:
     def _join(self, parts: Path, folder: Path, inputs: str) -> None:
         """Finish the artefact from all its shards, and remove these."""
         shards = [parts / f"{start:012d}" for start in self._starts()]
-        n_long = sum(self._keep(*shard) for shard in zip(shards, self._starts(), strict=True))
+        n_long = sum(int(str(noted.record["n_long"])) for shard in shards if (noted := manifest_of(shard)))
         concatenate_files(folder / TENSORS, [shard / TENSORS for shard in shards])
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}

@@ -177,5 +177,5 @@ def test_findings_survive_the_disk(tmp_path):
     save_findings(found, tmp_path)
     assert load_findings(MistakesByConcept, tmp_path) == found
     (tmp_path / "findings.json").write_text("x" * (tmp_path / "findings.json").stat().st_size)
-    with pytest.raises(StorageError, match="findings.json has the SHA-256"):
+    with pytest.raises(StorageError, match=r"findings\.json has the SHA-256"):
         load_findings(MistakesByConcept, tmp_path)
