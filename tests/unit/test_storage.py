@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from classifsae import storage
 from classifsae.activations import Activations
-from classifsae.errors import StorageError
+from classifsae.errors import DamagedError, StorageError
 from classifsae.storage import (
     MANIFEST,
     clear,
@@ -15,10 +15,14 @@ from classifsae.storage import (
     fingerprint,
     finish,
     hash_tensors,
+    kept,
     manifest_of,
     read_json,
+    read_sealed,
     read_tensors,
+    tensors_of,
     write_json,
+    write_sealed,
     write_tensors,
     write_text,
 )
@@ -49,6 +53,46 @@ def test_a_damaged_manifest_is_an_error_that_says_what_to_do(tmp_path: Path):
         StorageError, match=r"is not a manifest of this version; .*delete .* to have it made again"
     ):
         manifest_of(tmp_path)
+    assert kept(tmp_path) is None
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [lambda text: "{", lambda text: text[:-1], lambda text: text.replace('"n": 1', '"n": 2'),
+     lambda text: text + "\r", lambda text: text.replace('"format": 2', '"format": 3')],
+)  # fmt: skip
+def test_a_manifest_that_is_not_as_it_was_written_is_named(tmp_path: Path, changed):
+    finish(tmp_path, inputs="x", record={"n": 1})
+    file = tmp_path / MANIFEST
+    file.write_bytes(changed(file.read_text()).encode())
+    with pytest.raises(DamagedError, match=r"manifest\.json is not .* to have it made again"):
+        manifest_of(tmp_path)
+
+
+def test_large_tensors_are_hashed_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(storage, "SMALL", 0)
+    write_tensors(tmp_path / "t.safetensors", {"a": torch.zeros(4)})
+    finish(tmp_path, inputs="x", record={})
+    flip_last_byte(tmp_path / "t.safetensors")
+    assert manifest_of(tmp_path) is not None
+    with pytest.raises(DamagedError, match="SHA-256"):
+        tensors_of(tmp_path, "t.safetensors")
+
+
+def test_a_sealed_file_is_read_whole_or_refused(tmp_path: Path):
+    file = tmp_path / "c.safetensors"
+    write_sealed(file, {"a": torch.arange(3), "b": torch.zeros(2)})
+    assert torch.equal(read_sealed(file)["a"], torch.arange(3))
+    flip_last_byte(file)
+    with pytest.raises(DamagedError, match="not as it was written"):
+        read_sealed(file)
+
+
+def flip_last_byte(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
 
 
 def test_identity_is_that_of_the_contents(tmp_path: Path):
