@@ -145,16 +145,14 @@ class _Pass:
     def _starts(self) -> range:
         return range(0, len(self.texts), self.shard_size)
 
-    def _keep(self, folder: Path, start: int) -> int:
-        """Write a shard unless it is there; returns how many of its texts were too long."""
-        manifest = kept(folder, large=True)
-        if manifest is not None:
+    def _keep(self, folder: Path, start: int) -> None:
+        """Write a shard unless it is there; its manifest says how many of its texts were too long."""
+        if kept(folder, large=True) is not None:
             self._step(min(start + self.shard_size, len(self.texts)))
-            return int(str(manifest.record["n_long"]))
+            return
         tensors, n_long = self._shard(start)
         write_tensors(folder / TENSORS, tensors)
         finish(folder, inputs=self.inputs, record={"n_long": n_long})
-        return n_long
 
     def _shard(self, start: int) -> tuple[dict[str, Tensor], int]:
         """Consecutive texts, captured, and how many of them were longer than the model reads.
