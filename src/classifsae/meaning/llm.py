@@ -63,8 +63,8 @@ class NameOptions(BaseModel):
     Attributes:
         source: written ``from``: "words" takes phrases of the texts; "endpoint" asks a model behind an
             OpenAI-compatible endpoint, which is sent sentences of the training split, and of the test split
-            to see which it picks by a name alone and for the metric ``simulatability``; "local" asks a Hugging
-            Face language model on this machine.
+            to see which it picks by a name alone and for the metric ``simulatability``; "local" asks a
+            Hugging Face language model on this machine.
         model: of the endpoint, or a folder or Hub id.
         url: of the endpoint, up to ``/v1``.
         timeout: seconds to wait for one answer of the endpoint.
