@@ -43,6 +43,24 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
 
+
+def _new_file(given: Path | None) -> Path | None:
+    """A file to write, seen before the work rather than after it."""
+    return given and _writable(given)
+
+
+def _new_folder(given: Path | None) -> Path | None:
+    """A folder to write, likewise."""
+    return given and _writable(given, folder=True)
+
+
+def _writable(given: Path, *, folder: bool = False) -> Path:
+    from classifsae.storage import require_writable
+
+    require_writable(given, folder=folder)
+    return given
+
+
 ExperimentFile = Annotated[
     Path,
     typer.Argument(help="YAML file of the experiment, or a name of 'list experiments'.", show_default=False),
@@ -74,7 +92,10 @@ ProfileFile = Annotated[
     Path | None, typer.Option(help="YAML file of these options, and of setup: [shell lines].")
 ]
 LaunchFolder = Annotated[
-    Path | None, typer.Option("--to", help="Folder of scripts and logs (default: runs/launch/EXPERIMENT).")
+    Path | None,
+    typer.Option(
+        "--to", callback=_new_folder, help="Folder of scripts and logs (default: runs/launch/EXPERIMENT)."
+    ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 GivenTexts = Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)]
@@ -115,23 +136,36 @@ GivenWords = Annotated[
 GivenColumn = Annotated[
     str | None, typer.Option("--column", help="Column of the data: one question for each of its values.")
 ]
-AnswersFile = Annotated[Path | None, typer.Option("--json", help="Write the answers to this file as JSON.")]
-NewFolder = Annotated[Path, typer.Option("--to", help="New folder for the classifier.", show_default=False)]
+AnswersFile = Annotated[
+    Path | None, typer.Option("--json", callback=_new_file, help="Write the answers to this file as JSON.")
+]
+NewFolder = Annotated[
+    Path,
+    typer.Option("--to", callback=_new_folder, help="New folder for the classifier.", show_default=False),
+]
 RemovedWords = Annotated[str | None, typer.Option("--remove", help="Words, as they stand in texts.")]
 RemovedConcepts = Annotated[
     str | None, typer.Option("--concepts", help="Numbers of concepts, such as 3,7, in place of words.")
 ]
 AugmentFile = Annotated[
     Path | None,
-    typer.Option(help="Write training texts in which the words say nothing of the class (JSONL)."),
+    typer.Option(
+        callback=_new_file, help="Write training texts in which the words say nothing of the class (JSONL)."
+    ),
 ]
 AugmentBy = Annotated[
     Literal["remove", "spread"],
     typer.Option(help="Remove the words from the texts of --augment, or spread them over all."),
 ]
-CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file as CSV.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON.")]
-SharedFolder = Annotated[Path | None, typer.Option("--to", help="New folder for the concepts.")]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", callback=_new_file, help="Write the rows to this file as CSV.")
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", callback=_new_file, help="Write the rows to this file as JSON.")
+]
+SharedFolder = Annotated[
+    Path | None, typer.Option("--to", callback=_new_folder, help="New folder for the concepts.")
+]
 SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")]
@@ -143,7 +177,7 @@ ShowPrompt = Annotated[
 ]
 Figures = Annotated[bool, typer.Option("--figures", help="Draw every picture for print too, as PNG and PDF.")]
 RunPaths = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
-TablesFolder = Annotated[Path, typer.Option(help="Folder for the tables.")]
+TablesFolder = Annotated[Path, typer.Option(callback=_new_folder, help="Folder for the tables.")]
 Source = Annotated[
     str, typer.Argument(help="A CSV, JSONL or Parquet file, a folder, or a data set.", show_default=False)
 ]
@@ -156,7 +190,10 @@ ModelAndSettings = Annotated[
     ),
 ]
 NewFile = Annotated[
-    Path | None, typer.Option("--to", help="File to write (default: the data set's name, with .yaml).")
+    Path | None,
+    typer.Option(
+        "--to", callback=_new_file, help="File to write (default: the data set's name, with .yaml)."
+    ),
 ]
 
 

@@ -129,6 +129,26 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise cannot_write(path, error) from error
 
 
+def require_writable(path: Path, *, folder: bool = False) -> None:
+    """See, before anything long, that a file or folder can be written.
+
+    Raises:
+        StorageError: a folder is where the file should be, or the other way round, or nothing may be written.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            kind, other = ("folder", "file") if folder else ("file", "folder")
+            raise StorageError(f"{path} is a {other}; give a {kind}.")
+        place = path.absolute() if folder else path.absolute().parent
+        there = next(one for one in (place, *place.parents) if one.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise StorageError(
+                f"cannot write {path}: {there} is no folder that you may write to; give another."
+            )
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def _put(part: Path, path: Path) -> None:
     """Rename a file into its place once its bytes, and then its name, are on the disk."""
     with part.open("rb") as stream:

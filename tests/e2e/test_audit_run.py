@@ -160,6 +160,20 @@ def test_concepts_are_left_out_by_number(finished, tmp_path, monkeypatch, capsys
     [
         (("audit", "{run}", "--pattern", "x=("), "no regular expression"),
         (("audit", "{run}", "--terms", "no-such.txt"), "cannot read no-such.txt"),
+        (("audit", "{run}", "--pattern", "x"), "has no name or no expression"),
+        (("audit", "{run}", "--pattern", "x=a", "--pattern", "x=b"), "is the second of its name"),
+        (("audit", "{run}", "--terms", "{empty}"), "is empty"),
+        (("audit", "{run}", "--pairs", "{empty}"), "is empty"),
+        (("audit", "{run}", "--pairs", "{same}"), "he,He is no pair"),
+        (("audit", "{run}", "--csv", "{run}"), "is a folder; give a file"),
+        (("audit", "{run}", "--json", "{empty}/a.json"), "is no folder that you may write to"),
+        (("ask", "{run}", "--examples", "{same}"), "1 texts have the concept"),
+        (("ask", "{run}", "--words", "a", "--json", "{run}"), "is a folder; give a file"),
+        (("edit", "{run}", "--to", "{empty}/new", "--remove", "a"), "is no folder that you may write to"),
+        (
+            ("edit", "{run}", "--to", "{new}", "--remove", "a", "--augment", "{run}"),
+            "is a folder; give a file",
+        ),
         (("audit", "no-such-run"), "is no run"),
         (("edit", "{run}", "--to", "{new}"), "--remove"),
         (("edit", "{run}", "--to", "{new}", "--concepts", "a"), "give numbers"),
@@ -173,7 +187,10 @@ def test_concepts_are_left_out_by_number(finished, tmp_path, monkeypatch, capsys
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(finished, tmp_path, monkeypatch, capsys, arguments, says):
-    filled = [one.format(run=finished[0], new=tmp_path / "new") for one in arguments]
-    status, said = call(monkeypatch, capsys, *filled)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "same.txt").write_text("he,He\n")
+    places = {"run": finished[0], **{name: tmp_path / f"{name}.txt" for name in ("empty", "same", "new")}}
+    status, said = call(monkeypatch, capsys, *(one.format_map(places) for one in arguments))
     assert status == 2, said
+    assert "reads at most" not in said
     assert says in " ".join(said.split())

@@ -7,11 +7,27 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from classifsae.activations import Activations
 from classifsae.classifier.opening.tail import States
+from classifsae.data.texts import Texts
+from classifsae.errors import MismatchError
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
 if TYPE_CHECKING:
     from classifsae.classifier.classifier import Classifier
+
+
+def require_own(texts: Texts, activations: Activations) -> None:
+    """See that activations are of these texts, row by row.
+
+    Raises:
+        MismatchError: they are not.
+    """
+    if texts.ids != activations.ids:
+        raise MismatchError(
+            f"these {len(activations):,} activations are not of these {len(texts):,} texts, by their ids; give "
+            f"those that were captured from the texts, training beside training and test beside test."
+        )
 
 
 @dataclass(frozen=True)

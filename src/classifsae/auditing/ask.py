@@ -11,7 +11,16 @@ import torch
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets, sizes_of
 from classifsae.auditing.ablation import Ablation, Accuracy, ablate, random_directions, whole, within_class
-from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, read_changed, rows_of
+from classifsae.auditing.answers import (
+    Edited,
+    Rate,
+    answers_to,
+    edited,
+    flips,
+    read_changed,
+    require_own,
+    rows_of,
+)
 from classifsae.auditing.candidates import PhraseCounts, count_phrases
 from classifsae.auditing.edits import Words, phrase, words_pattern
 from classifsae.auditing.effects import (
@@ -205,8 +214,10 @@ def ask(
     Raises:
         ConfigError: none or several of ``has``, ``words`` and ``examples``.
         DataError: fewer than ten texts have it, or do not; or a text is said to do both.
-        MismatchError: concepts and activations have different sources.
+        MismatchError: concepts and activations have different sources, or the activations are of other texts.
     """
+    require_own(train, train_activations)
+    require_own(test, test_activations)
     if sum(given is not None for given in (has, words, examples)) != 1:
         raise ConfigError("ask takes one of has=, words= and examples=.")
     pool = Examples.of_texts(train, train_activations)

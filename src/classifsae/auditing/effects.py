@@ -11,7 +11,16 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
-from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, read_changed, rows_of
+from classifsae.auditing.answers import (
+    Edited,
+    Rate,
+    answers_to,
+    edited,
+    flips,
+    read_changed,
+    require_own,
+    rows_of,
+)
 from classifsae.auditing.candidates import PhraseCounts, count_phrases
 from classifsae.auditing.controls import random_in, random_out
 from classifsae.auditing.edits import Words, phrase
@@ -141,8 +150,10 @@ def concept_effects(
         options: what is measured, and at what cost.
         on_step: told how many changed texts the classifier has read.
     Raises:
-        MismatchError: concepts and activations have different sources.
+        MismatchError: concepts and activations have different sources, or the activations are of other texts.
     """
+    require_own(train, train_activations)
+    require_own(test, test_activations)
     texts = train.texts, test.texts
     found = _Effects(
         model, concepts, *texts, train_activations, test_activations, options or AuditOptions(), on_step

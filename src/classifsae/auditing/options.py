@@ -43,7 +43,9 @@ class AuditOptions(BaseModel):
     @field_validator("terms", mode="before")
     @classmethod
     def _read_terms(cls, given: object) -> object:
-        return [line.strip() for line in _lines(given)] if isinstance(given, str | Path) else given
+        if not isinstance(given, str | Path):
+            return given
+        return [line.strip() for line in _lines(given)]
 
     @field_validator("pairs", mode="before")
     @classmethod
@@ -65,6 +67,18 @@ class AuditOptions(BaseModel):
             if not term.strip():
                 raise ValueError("a term is empty; give words")
         return tuple(dict.fromkeys(terms))
+
+    @field_validator("pairs")
+    @classmethod
+    def _two(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for first, second in pairs:
+            if (
+                not first.strip()
+                or first.casefold().split() == second.casefold().split()
+                or not second.strip()
+            ):
+                raise ValueError(f"{first},{second} is no pair; give two different words")
+        return tuple(dict.fromkeys(pairs))
 
     @field_validator("patterns")
     @classmethod
@@ -146,4 +160,7 @@ def _lines(file: str | Path) -> list[str]:
         lines = Path(file).expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {file}: {error}; give a text file in UTF-8, or a list") from error
-    return [line for line in lines if line.strip()]
+    filled = [line for line in lines if line.strip()]
+    if not filled:
+        raise ValueError(f"{file} is empty; give one or more lines")
+    return filled

@@ -141,10 +141,18 @@ def require_enough(has: Bool[Tensor, " n"]) -> None:
     Raises:
         DataError: fewer than ten have the concept, or do not.
     """
-    n_with = int(has.sum())
-    if min(n_with, len(has) - n_with) < FEWEST:
+    require_counts(int(has.sum()), int((~has).sum()))
+
+
+def require_counts(n_with: int, n_without: int) -> None:
+    """Refuse too few texts.
+
+    Raises:
+        DataError: fewer than ten have the concept, or do not.
+    """
+    if min(n_with, n_without) < FEWEST:
         raise DataError(
-            f"{n_with} texts have the concept and {len(has) - n_with} do not; at least {FEWEST} of each are "
+            f"{n_with} texts have the concept and {n_without} do not; at least {FEWEST} of each are "
             f"needed: give more examples, or other words."
         )
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from classifsae.activations import Activations
-from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, rows_of
+from classifsae.auditing.answers import Edited, Rate, answers_to, edited, flips, require_own, rows_of
 from classifsae.auditing.candidates import count_phrases
 from classifsae.auditing.controls import random_in, random_out
 from classifsae.auditing.edits import (
@@ -185,6 +185,7 @@ def audit(
     train_activations: Activations,
     test_activations: Activations,
     options: AuditOptions | None = None,
+    known: AuditResult | None = None,
     on_step: OnStep | None = None,
 ) -> AuditResult:
     """The patterns on which decisions hang.
@@ -198,16 +199,23 @@ def audit(
         train, test: the texts.
         train_activations, test_activations: captured from them, in the same order.
         options: what is looked for, and at what cost.
+        known: an earlier audit of the same, whose rows are kept; only what is asked for is measured then.
         on_step: told how many changed texts the classifier has read.
+    Raises:
+        MismatchError: the activations are of other texts.
     """
+    require_own(train, train_activations)
+    require_own(test, test_activations)
     splits = _Split(train.texts, train_activations), _Split(test.texts, test_activations)
-    return _Audit(model, *splits, options or AuditOptions(), on_step).result()
+    made = _Audit(model, *splits, options or AuditOptions(), on_step)
+    return made.result() if known is None else made.beside(known)
 
 
-def most_read(options: AuditOptions, n_classes: int) -> int:
+def most_read(options: AuditOptions, n_classes: int, *, known: bool = False) -> int:
     """Changed texts that the classifier reads at most: to try patterns, and to measure the strongest."""
-    n_tried = n_classes * max(4, _N_TRIED // n_classes) + len(SIGNS) + 2
-    n_measured = options.n_measured + len(options.terms) + len(options.patterns) + len(options.pairs)
+    n_tried = 0 if known else n_classes * max(4, _N_TRIED // n_classes) + len(SIGNS) + 2
+    n_measured = len(options.terms) + len(options.patterns) + len(options.pairs)
+    n_measured += 0 if known else options.n_measured
     return 2 * _N_SCREENED * n_tried + n_measured * (
         3 * options.max_texts + 2 * ((options.max_texts + 1) // 2)
     )
@@ -271,6 +279,19 @@ class _Audit:
             for group in (self.train.out_of(one, _N_SCREENED), self.train.into(one, _N_SCREENED))
         ]
         chosen = [*self.asked(), *self.strongest(tried, few)]
+        rows, n_read = self.measured(chosen)
+        own = [self.test.own(one.c) & self.test.having(one.edit) for one in chosen]
+        return AuditResult(in_order(rows, own), n_read + sum(len(group.rows) for group in few))
+
+    def beside(self, known: AuditResult) -> AuditResult:
+        """What is asked for, beside the rows that are known."""
+        rows, n_read = self.measured(list(self.asked()))
+        anew = {(row.kind, row.pattern) for row in rows}
+        rows += [row for row in known.rows if (row.kind, row.pattern) not in anew]
+        return AuditResult(tuple(sorted(rows, key=_place)), n_read)
+
+    def measured(self, chosen: Sequence[_Suspect]) -> tuple[list[PatternEffect], int]:
+        """Effects on test texts, and the number of changed texts read for them."""
         plans = [_Plan.of(one, self.test, self.options, number) for number, one in enumerate(chosen)]
         groups = [group for plan in plans for group in plan.groups]
         answers = answers_to(self.model, groups, on_step=self.on_step)
@@ -278,8 +299,7 @@ class _Audit:
             self.effect(one, plan, answers[5 * i : 5 * i + 5])
             for i, (one, plan) in enumerate(zip(chosen, plans, strict=True))
         ]
-        own = [self.test.own(one.c) & self.test.having(one.edit) for one in chosen]
-        return AuditResult(in_order(rows, own), sum(len(group.rows) for group in (*few, *groups)))
+        return rows, sum(len(group.rows) for group in groups)
 
     def tried(self) -> Iterator[_Suspect]:
         """Patterns that go with a class in training texts."""
@@ -404,7 +424,7 @@ def in_order(rows: Sequence[PatternEffect], texts: Sequence[Bool[Tensor, " n"]])
         rows: of an audit.
         texts: of its class with each pattern.
     """
-    order = sorted(range(len(rows)), key=lambda i: (not rows[i].is_shortcut, -rows[i].n_decisions))
+    order = sorted(range(len(rows)), key=lambda i: _place(rows[i]))
     found: list[PatternEffect] = []
     for place, i in enumerate(order):
         row = rows[i]
@@ -417,6 +437,10 @@ def in_order(rows: Sequence[PatternEffect], texts: Sequence[Bool[Tensor, " n"]])
             row = replace(row, is_shortcut=False, finding=why)
         found.append(row)
     return tuple(sorted(found, key=lambda row: not row.is_shortcut))
+
+
+def _place(row: PatternEffect) -> tuple[bool, int]:
+    return not row.is_shortcut, -row.n_decisions
 
 
 def _jaccard(a: Bool[Tensor, " n"], b: Bool[Tensor, " n"]) -> float:

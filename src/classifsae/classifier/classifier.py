@@ -229,8 +229,12 @@ class Classifier(Shown):
             latents: of the concepts, their numbers in the method's dictionary.
         Raises:
             MismatchError: the concepts are of another classifier, layer or prompt.
-            ConfigError: no such concept.
+            ConfigError: no such concept, or none is given.
         """
+        if not latents:
+            raise ConfigError(
+                f"no concept is given; choose from {', '.join(map(str, concepts.kept.tolist()))}."
+            )
         if (concepts.source.model, concepts.source.layer) != (self.fingerprint, self.layer):
             raise MismatchError(
                 "the concepts were learned from another classifier; give the one they were fitted on."

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from classifsae.auditing.ask import Answer, Answers, Asked, Examples, Found, ask, most_read, with_words
 from classifsae.auditing.options import AuditOptions, Question
-from classifsae.auditing.probe import FEWEST, require_enough
+from classifsae.auditing.probe import FEWEST, require_counts, require_enough
 from classifsae.data import Dataset, load_dataset
 from classifsae.data.load import PLANTED
 from classifsae.errors import ConfigError, DataError, UnknownNameError, one_line
@@ -88,6 +88,9 @@ def answers_to(
     train, test = work.activations("train"), work.activations("test")
     if question.words is not None:
         require_enough(with_words(work.rows("train").texts, question.words))  # before anything is said
+    elif question.examples is not None:
+        others = len(train) if question.without is None else len(question.without)
+        require_counts(len(question.examples), others)
     if say:
         n_examples = len(question.examples or ()) + len(question.without or ())
         say(cost(n_examples + most_read(work.experiment.audit or AuditOptions())))

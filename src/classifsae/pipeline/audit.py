@@ -1,4 +1,4 @@
-"""What ``classifsae audit`` opens: the audit that a run holds, or one with other options."""
+"""What ``classifsae audit`` opens: the audit that a run holds, with what is asked for beside it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,16 +31,22 @@ def work_of(folder: Path) -> Work:
 
 
 def options_of(*, terms: Path | None, pairs: Path | None, patterns: Sequence[str]) -> AuditOptions | None:
-    """Options from files and expressions; None where none are given.
+    """What is asked for by files and expressions; None where nothing is.
 
     Args:
         terms: file of words, one per line.
         pairs: file of two columns.
         patterns: each NAME=REGEX.
     Raises:
-        ConfigError: a file that cannot be read, or an expression that is none.
+        ConfigError: a file that cannot be read, or an expression that is none or has no name of its own.
     """
-    named = {name: pattern or name for name, _, pattern in (given.partition("=") for given in patterns)}
+    named: dict[str, str] = {}
+    for written in patterns:
+        name, _, pattern = written.partition("=")
+        if not name.strip() or not pattern or name in named:
+            why = "is the second of its name" if name in named else "has no name or no expression"
+            raise ConfigError(f"--pattern {written!r} {why}; give NAME=REGEX, such as code=[A-Z]{{2}}[0-9]+.")
+        named[name] = pattern
     options = {"terms": terms, "pairs": pairs, "patterns": named or None}
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -65,7 +71,7 @@ def audit_of(
 
     Args:
         folder: of the run.
-        options: of an audit that is made now; None: that of the run, made now only if the run has none.
+        options: what is asked for beside what the run's audit found; None: nothing.
         say: told what an audit that is made now will cost.
         on_step: told how many changed texts the classifier has read.
     Raises:
@@ -75,8 +81,10 @@ def audit_of(
     kept = load_findings(AuditResult, work.folder.audit)
     if options is None and kept is not None:
         return kept
+    asked = options.model_dump(exclude_unset=True) if options else {}
+    options = (work.experiment.audit or AuditOptions()).model_copy(update=asked)
     train, test = (work.activations(split) for split in SPLITS)
-    say(cost(most_read(options or AuditOptions(), train.n_classes)))
+    say(cost(most_read(options, train.n_classes, known=kept is not None)))
     return audit(
         work.classifier,
         work.rows("train"),
@@ -84,5 +92,6 @@ def audit_of(
         train_activations=train,
         test_activations=test,
         options=options,
+        known=kept,
         on_step=on_step,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from classifsae.auditing.edits import phrase
-from classifsae.auditing.remedy import Remedy, remedy
+from classifsae.auditing.remedy import DEAREST, Remedy, remedy
 from classifsae.classifier.classifier import Classifier
 from classifsae.concepts import Concepts
 from classifsae.data import Texts
@@ -57,7 +57,7 @@ def without_concepts(
     after = edited.tail(test.hidden.float()).argmax(dim=1)
     before, labels = test.predictions, test.labels
     accuracy = [float((decisions == labels).double().mean()) for decisions in (before, after)]
-    changed = int((before != after).sum())
+    changed, worse = int((before != after).sum()), accuracy[1] < accuracy[0] - DEAREST
     recalls = (
         f"{name} {float((after[own] == c).double().mean()):.3f}, before "
         f"{float((before[own] == c).double().mean()):.3f}"
@@ -69,7 +69,7 @@ def without_concepts(
     return edited, (
         f"Without concept {taken} of {which}, {changed} of {len(test)} test decisions change; accuracy "
         f"{accuracy[1]:.3f}, before {accuracy[0]:.3f}. Recall: {'; '.join(recalls)}."
-    )
+    ) + (" This classifier is much worse; take out fewer concepts." if worse else "")
 
 
 def require_new(folder: Path) -> None:

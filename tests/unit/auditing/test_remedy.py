@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from classifsae.auditing.remedy import Effect, Pairs, Trial, _best, effect_of, leace, ways_of
+from classifsae.auditing.answers import Rate
+from classifsae.auditing.remedy import Effect, Pairs, Remedy, Trial, _best, effect_of, leace, ways_of
 from classifsae.classifier.opening.affine import AffineMap
 
 N, WIDTH = 400, 6
@@ -71,13 +72,30 @@ def test_the_most_accurate_way_is_taken_of_those_that_take_enough_away():
 
 
 def test_a_remedy_that_is_not_enough_says_so():
-    from classifsae.auditing.remedy import Remedy
-
     found = Remedy(
         SimpleNamespace(), "x", "erase", (), Effect(0.4, 0.9), Effect(0.2, 0.9), (0.9, 0.9), {}, 3, 100
     )
     assert found.reduction == pytest.approx(0.5)
     assert "not enough" in found.finding
+
+
+@pytest.mark.parametrize(
+    ("out", "accuracy", "said", "unsaid"),
+    [
+        (0.12, 0.9, "76% where it is taken out. ", "costs accuracy"),
+        (0.05, 0.9, "90% where it is taken out. ", "not enough"),
+        (0.05, 0.87, "It costs accuracy: 0.870 on the test split, before 0.900", "not enough"),
+    ],
+)
+def test_a_remedy_is_judged_where_the_words_are_taken_out_and_by_its_cost(out, accuracy, said, unsaid):
+    before, after = (
+        Effect(changed, 0.9, Rate(taken_out, 0, 1, 50), Rate(0.3, 0, 1, 50))
+        for changed, taken_out in ((0.4, 0.5), (0.05, out))
+    )
+    found = Remedy(SimpleNamespace(), "x", "erase", (), before, after, (0.9, accuracy), {}, 3, 100)
+    assert said in found.finding
+    assert unsaid not in found.finding
+    assert ("not enough" in found.finding) == (out > 0.1)
 
 
 def test_effects_out_and_in_by_hand():
