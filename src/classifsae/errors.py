@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import sys
+import warnings
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -22,6 +24,28 @@ class ConfigError(ClassifSAEError):
 
 class ClassifSAEWarning(UserWarning):
     """A result that is usable but probably not what was wanted, such as concepts that are dead."""
+
+
+def warn(message: str) -> None:
+    """Warn of a usable result that is probably not what was wanted, at the line that called the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("classifsae."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ClassifSAEWarning, stacklevel=level)
+
+
+def require_kind(given: object, kind: type, *, wanted: str) -> None:
+    """See that an argument is of the kind that is read.
+
+    Args:
+        given: the argument.
+        kind: its class.
+        wanted: what is taken, such as "capture takes texts, such as data.test".
+    Raises:
+        ConfigError: it is of another.
+    """
+    if not isinstance(given, kind):
+        raise ConfigError(f"{wanted}; got {type(given).__name__}.")
 
 
 class UnknownNameError(ConfigError):
@@ -115,15 +139,20 @@ def _complaint(
 ) -> str:
     path = ".".join(map(str, where)) or "the whole"
     if kind == "extra_forbidden":
-        return str(unknown_option(path, known))
+        return str(unknown_option(path, known)).rstrip(".")
     if kind == "value_error":
         said = message.removeprefix("Value error, ")
         return said if not where or said.startswith(f"{path}: ") else f"{path}: {said}"
     if kind in ("tuple_type", "list_type"):
-        return f"{path}: must be a list such as [1, 2], got {given!r}"
+        return f"{path}: must be a list such as [1, 2], got {_shown(given)}"
     if kind == "too_short":
         return f"{path}: must name at least one"
-    return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}, got {_shown(given)}"
+
+
+def _shown(given: object, most: int = 200) -> str:
+    text = repr(given)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def unknown_option(path: str, known: Collection[str]) -> UnknownNameError:

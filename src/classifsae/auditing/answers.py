@@ -10,7 +10,7 @@ import torch
 from classifsae.activations import Activations
 from classifsae.classifier.opening.tail import States
 from classifsae.data.texts import Texts
-from classifsae.errors import MismatchError
+from classifsae.errors import MismatchError, require_kind
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ def require_own(texts: Texts, activations: Activations) -> None:
     Raises:
         MismatchError: they are not.
     """
+    require_kind(texts, Texts, wanted="texts are those of one split, such as data.train")
+    require_kind(activations, Activations, wanted="activations are what capture returns")
     if texts.ids != activations.ids:
         raise MismatchError(
-            f"these {len(activations):,} activations are not of these {len(texts):,} texts, by their ids; give "
-            f"those that were captured from the texts, training beside training and test beside test."
+            f"these {len(activations):,} activations are not of these {len(texts):,} texts (by their ids); "
+            f"give those captured from the texts, training beside training and test beside test."
         )
 
 

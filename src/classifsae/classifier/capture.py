@@ -15,7 +15,7 @@ from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
-from classifsae.errors import DataError
+from classifsae.errors import DataError, require_kind
 from classifsae.progress import with_bar
 from classifsae.storage import (
     Json,
@@ -64,6 +64,8 @@ def capture(
             vector, or an overlap that fills a window.
         StorageError: the folder cannot be written.
     """
+    require_kind(classifier, Classifier, wanted="capture takes a classifier, such as that of finetune")
+    require_kind(texts, Texts, wanted="capture takes the texts of one split, such as data.test")
     if len(texts) == 0:
         raise DataError("there are no texts to capture; check the data set.")
     require_same_order(classifier.label_names, texts.label_names, name=classifier.name)

@@ -156,7 +156,12 @@ class Classifier(Shown):
         Raises:
             ConfigError: as :meth:`from_model`.
         """
-        model, tokenizer = pipeline.model, pipeline.tokenizer
+        model, tokenizer = (getattr(pipeline, part, None) for part in ("model", "tokenizer"))
+        if model is None or tokenizer is None:
+            raise ConfigError(
+                f"from_pipeline takes a text-classification pipeline of transformers; got "
+                f"{type(pipeline).__name__}. For a model and its tokenizer: from_model."
+            )
         return cls.from_model(model, tokenizer, label_names=label_names, name=name, **overrides)
 
     def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:

@@ -3,7 +3,6 @@
 recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (b, m) -> (b, d).
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +25,13 @@ from classifsae.concepts._card import Card, ConceptRow
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
 from classifsae.errors import (
-    ClassifSAEWarning,
     ConfigError,
     DataError,
     MismatchError,
     StorageError,
     one_line,
+    require_kind,
+    warn,
 )
 from classifsae.hub.sharing import publish
 from classifsae.notebook import Plotted, Sheet, data_frame
@@ -193,6 +193,7 @@ class Concepts(Plotted, nn.Module):
         """
         if activations is None:
             return data_frame([row._asdict() for row in self.listed()], index="concept")
+        require_kind(activations, Activations, wanted="to_pandas takes activations, as capture returns them")
         codes = codes_of(self, activations).cpu().numpy()
         return data_frame(codes, index=activations.ids, columns=self.names)
 
@@ -596,6 +597,11 @@ class ConceptMethod(BaseModel, ABC):
             )
 
     def _check_activations(self, train: Activations) -> None:
+        require_kind(
+            train,
+            Activations,
+            wanted=f"{self.method_name()} is fitted on activations, as capture returns them",
+        )
         check_finite(train.hidden, train.ids)
         if len(torch.bincount(train.predictions).nonzero()) < 2:
             raise DataError(
@@ -624,7 +630,7 @@ class ConceptMethod(BaseModel, ABC):
             note = f"{self.method_name()}: {note}"
             if not alive.any():
                 raise DataError(note)
-            warnings.warn(note, ClassifSAEWarning, stacklevel=3)
+            warn(note)
         return Concepts(
             coder=coder,
             kept=chosen[alive],

@@ -1,6 +1,5 @@
 """Groups on which many clusterings of states and texts agree, told from the state alone."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +23,7 @@ from classifsae.concepts._evidence import (
 from classifsae.concepts._optimise import Run
 from classifsae.concepts.base import ConceptMethod, Rate
 from classifsae.concepts.kmeans import lloyd
-from classifsae.errors import ClassifSAEWarning
+from classifsae.errors import warn
 from classifsae.tensors import Float, Tail, Tensor
 
 _TEMPER = 0.01
@@ -82,7 +81,7 @@ class Consensus(ConceptMethod):
         """
         if run.guidance is None:
             said = "consensus: without guidance by the texts, concepts are found in the states alone."
-            warnings.warn(said, ClassifSAEWarning, stacklevel=4)
+            warn(said)
         progress = _Progress(run, self.n_clusterings + self.n_steps + self.n_steps // 2)
         hidden, logits = train.hidden, train.logits.float()
         views = Views.of(train, run.guidance, class_weight=self.class_weight)

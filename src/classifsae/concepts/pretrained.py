@@ -1,7 +1,6 @@
 """A sparse autoencoder that somebody trained on the model before, in the format of SAELens or sparsify."""
 
 import re
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, final
@@ -16,7 +15,7 @@ from classifsae.concepts._optimise import Run
 from classifsae.concepts._sae_files import CONFIG, SAE_LENS, SPARSIFY, PlainSAE, hook_in, read_sae, sizes_in
 from classifsae.concepts.base import Coder, ConceptMethod
 from classifsae.concepts.sae import N_FOLDS, probe_rows, strongest_in_probe
-from classifsae.errors import ClassifSAEWarning, ConfigError
+from classifsae.errors import ConfigError, warn
 from classifsae.hub.sharing import fetch
 from classifsae.storage import Json, fingerprint, hash_file
 from classifsae.tensors import Float, Int, Tail, Tensor
@@ -215,11 +214,7 @@ class Pretrained(ConceptMethod):
         layer = _layer_of(hook_in(self.folder))
         if layer is not None and layer != train.source.layer:
             said = f"the SAE is of {hook_in(self.folder)}, which is layer {layer}"
-            warnings.warn(
-                f"pretrained: {said}; the states are of layer {train.source.layer}.",
-                ClassifSAEWarning,
-                stacklevel=4,
-            )
+            warn(f"pretrained: {said}; the states are of layer {train.source.layer}.")
         return PretrainedCoder.of(sae).to(train.hidden.device)
 
     def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Tensor:

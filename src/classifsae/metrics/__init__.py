@@ -1,6 +1,5 @@
 """Scores of fitted concepts on a test set: one file per metric, each a pure function of one evaluation."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from classifsae.activations import Activations
 from classifsae.bottleneck import evaluate
 from classifsae.concepts.base import Concepts
-from classifsae.errors import ClassifSAEWarning, ConfigError
+from classifsae.errors import ConfigError, require_kind, warn
 from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics._resampling import sampling_errors, stability_over_samples
@@ -180,10 +179,15 @@ def score(
     Warns:
         ClassifSAEWarning: the concepts reproduce under 90 % of the decisions, or hardly ever answer a class.
     """
+    require_kind(test, Activations, wanted="score takes the activations of the test split")
     if metrics is None:
         metrics = {n: m for n, m in DEFAULT.items() if sentences is not None or not m.needs_sentences}
     elif not isinstance(metrics, Mapping):
         metrics = {name: METRICS.load(name)() for name in metrics}
+    if not metrics:
+        raise ConfigError(
+            f"there are no metrics; choose from {', '.join(METRICS.names())}, or leave them out."
+        )
     for metric in metrics.values():
         if metric.needs_sentences:
             metric.require(sentences)
@@ -195,5 +199,5 @@ def score(
         sampling_errors(metrics, replace(evaluation, on_step=None), n_halves=n_halves),
     )
     for note in scores.notes():
-        warnings.warn(f"{concepts.method}: {note}", ClassifSAEWarning, stacklevel=2)
+        warn(f"{concepts.method}: {note}")
     return scores

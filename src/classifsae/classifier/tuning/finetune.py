@@ -17,6 +17,7 @@ from classifsae.classifier.config import DEFAULT_EPOCHS, BackboneConfig, resolve
 from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.labels import check_classes
 from classifsae.data.texts import Texts
+from classifsae.errors import require_kind
 from classifsae.hub.devices import check_training, computes_in_bf16, pick_device, place
 from classifsae.hub.quiet import quiet, seeded
 from classifsae.progress import with_bar
@@ -64,6 +65,7 @@ def finetune(
         DataError: a class without training texts.
         StorageError: the folder cannot be written.
     """
+    require_kind(train, Texts, wanted="finetune takes the training texts, such as data.train")
     config = resolve_backbone(backbone, **overrides)
     folder = None if folder is None else Path(folder)
     if folder is not None and ranks.is_first():
