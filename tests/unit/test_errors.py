@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifsae.errors import UnknownNameError, setting, unknown_option
+from classifsae.errors import ClassifSAEWarning, UnknownNameError, setting, unknown_option, warn
 
 OPTIONS = [
     "seeds",
@@ -57,3 +57,11 @@ def test_an_unknown_option_is_looked_for_beside_and_then_in_other_mappings(given
 def test_several_places_are_all_named():
     said = str(UnknownNameError("option", "top_k", ["a"], elsewhere=["m.top_k", "b.top_k"]))
     assert "Did you mean 'b.top_k' or 'm.top_k'?" in said
+
+
+def test_a_warning_shows_the_line_that_called_the_package():
+    inside: dict[str, object] = {"__name__": "classifsae.somewhere", "warn": warn}
+    exec("def outer():\n    inner()\ndef inner():\n    warn('odd')", inside)
+    with pytest.warns(ClassifSAEWarning, match="odd") as caught:
+        inside["outer"]()
+    assert caught[0].filename == __file__

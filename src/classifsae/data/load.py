@@ -46,7 +46,8 @@ def load_dataset(
 
     Args:
         source: a name or path, or a ``DatasetConfig``, or a mapping of its fields; a pandas data frame, a
-            ``datasets.Dataset``, or a mapping of splits to these, such as a ``DatasetDict``.
+            ``datasets.Dataset``, a mapping of columns to lists, or a mapping of splits to frames or
+            ``datasets.Dataset``, such as a ``DatasetDict``.
         texts: instead of a source: n texts.
         labels: their labels: names, or indices.
         **overrides: fields of ``DatasetConfig`` that replace those of the source; ``name`` is free to choose

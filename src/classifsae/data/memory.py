@@ -26,7 +26,8 @@ def tables_in_memory(
     """Openers of the tables that a source holds, by split.
 
     Args:
-        source: a data frame, a ``datasets.Dataset``, or a mapping of splits to these (``DatasetDict``).
+        source: a data frame, a ``datasets.Dataset``, a mapping of columns to lists, or a mapping of splits to
+            data frames or ``datasets.Dataset``.
         texts: instead of a source: n texts.
         labels: their labels.
     Returns:
@@ -42,6 +43,8 @@ def tables_in_memory(
     if not isinstance(source, Mapping):
         table = _table("the data", source)
         return None if table is None else {WHOLE: partial(_filled, table)}
+    if source and all(isinstance(values, list | np.ndarray) for values in source.values()):
+        return {WHOLE: partial(_filled, _from_columns(source))}
     tables = {str(split): _table(f"the split {split!r}", rows) for split, rows in source.items()}
     if all(table is None for table in tables.values()):
         return None
@@ -77,6 +80,11 @@ def _from_frame(where: str, frame: "pandas.DataFrame") -> Table:
 
 
 def _from_lists(texts: Values | None, labels: Values | None) -> Table:
+    for what, given in (("texts", texts), ("labels", labels)):
+        if isinstance(given, str | set | frozenset | Mapping):
+            raise DataError(
+                f"{what}= takes one for each row, in their order, such as a list; got {type(given).__name__}."
+            )
     if texts is None or labels is None:
         raise DataError("texts= and labels= go together, a label for each text; only one was given.")
     columns = {"text": _plain(texts), "label": _plain(labels)}
@@ -84,6 +92,14 @@ def _from_lists(texts: Values | None, labels: Values | None) -> Table:
     if n_texts != n_labels:
         raise DataError(f"there are {n_texts} texts and {n_labels} labels; give one label for each text.")
     return Table("the texts given", tuple(columns), n_texts, columns.__getitem__)
+
+
+def _from_columns(source: Mapping[object, Values]) -> Table:
+    columns = {str(name): _plain(values) for name, values in source.items()}
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"the columns given are of other lengths, {sizes}; give one value for each row.")
+    return Table("the data", tuple(columns), next(iter(sizes.values())), columns.__getitem__)
 
 
 def _plain(values: Values) -> list[object]:
@@ -101,5 +117,5 @@ def _item(value: object) -> object:
 
 def _filled(table: Table) -> Table:
     if not table.n_rows:
-        raise DataError(f"{table.where} has no rows; give texts and labels.")
+        raise DataError(f"{table.where}: there are no rows; give texts and labels.")
     return table

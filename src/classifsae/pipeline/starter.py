@@ -17,7 +17,8 @@ from classifsae.data.load import PLANTED
 from classifsae.data.rows import columns_of, usual_column
 from classifsae.data.sources import find_tables, resolve
 from classifsae.data.table import Table
-from classifsae.errors import ConfigError
+from classifsae.errors import ConfigError, DataError
+from classifsae.hub.files import hub_is_reachable
 from classifsae.pipeline.config import assign, load_experiment
 from classifsae.storage import write_text
 
@@ -68,7 +69,7 @@ def write_starter(
         raise ConfigError(f"{file} is there already and is left as it is; give another file with --to.")
     model = model or "minilm"
     lines = [
-        f"# Concepts of a classifier on {data.name}. All options: docs/experiment-files.md",
+        f"# Concepts of a classifier on {data.name}. All options: classifsae show {file}",
         f"# {len(data.train):,} training and {len(data.test):,} test texts{_SPLIT if is_split else ''}.",
         _class_sizes(data.train),
         _block("dataset", fields | columns),
@@ -120,18 +121,32 @@ def _columns(table: Table, config: DatasetConfig) -> tuple[str, str]:
         text = max(
             others, key=lambda name: sum(len(str(value)) for value in table.column(name)), default=None
         )
-    label = config.label_column or usual_column(table, "label")
-    if label is None:
-        n_values = {name: len({*map(str, table.column(name))}) for name in table.names if name != text}
-        few = {name: n for name, n in n_values.items() if 2 <= n <= table.n_rows / 2}
-        label = min(few, key=few.__getitem__, default=None)
+    label = config.label_column or usual_column(table, "label") or _labels_by_values(table, text)
     return columns_of(table, config.model_copy(update={"text_column": text, "label_column": label}))
+
+
+def _labels_by_values(table: Table, text: str | None) -> str | None:
+    """The column of the fewest values that may be labels.
+
+    Raises:
+        DataError: its name is one of them: the file does not begin with the names of its columns.
+    """
+    n_values = {name: len({*map(str, table.column(name))}) for name in table.names if name != text}
+    few = {name: n for name, n in n_values.items() if 2 <= n <= table.n_rows / 2}
+    label = min(few, key=few.__getitem__, default=None)
+    if label is not None and label in map(str, table.column(label)):
+        raise DataError(
+            f"{table.where} has no names of columns: {label!r} in its first line is a label; put a line "
+            f"there, such as text,label."
+        )
+    return label
 
 
 def _class_sizes(train: Texts) -> str:
     """How many training texts each class has, the largest first."""
-    sizes = Counter(train.label_names[label] for label in train.labels).most_common()
-    shown = ", ".join(f"{name} {n:,}" for name, n in sizes[:_MAX_SHOWN])
+    counts = Counter(train.labels)
+    sizes = [(train.label_names[c], counts[c]) for c in sorted(counts, key=lambda c: (-counts[c], c))]
+    shown = ", ".join(f"{name} ({n:,})" for name, n in sizes[:_MAX_SHOWN])
     more = f" and {len(sizes) - _MAX_SHOWN} more" if len(sizes) > _MAX_SHOWN else ""
     return f"# {len(sizes)} classes: {shown}{more}."
 
@@ -140,9 +155,26 @@ def _backbone(backbone: BackboneConfig, model: str, label_names: Sequence[str]) 
     """The classifier: opened as it is if it is one of these classes, else fine-tuned."""
     own = None if backbone.preset is not None else stated_labels(model, backbone.revision)
     if own is None:
-        return _block("backbone", {"model": model}) + "\n  tuning: full  # lora trains a few weights only"
+        how = "full  # lora trains a few weights only"
+        if backbone.preset is None and not _is_looked_at(model):
+            how = "full  # none, if it has these classes already: the Hub could not be asked"
+        return _block("backbone", {"model": model}) + f"\n  tuning: {how}"
     agreed_labels(own, label_names, name=model)
     return _block("backbone", {"model": model}) + "\n  tuning: none  # it has these classes already"
+
+
+def _is_looked_at(model: str) -> bool:
+    """Whether a model that states no classes could be asked for them.
+
+    Raises:
+        ConfigError: it is a folder without a model.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir() and not any(
+        (folder / file).is_file() for file in ("config.json", "adapter_config.json")
+    ):
+        raise ConfigError(f"{model} holds no config.json; give the folder of a model, or a preset.")
+    return folder.is_dir() or hub_is_reachable()
 
 
 def _block(key: str, fields: dict[str, JsonValue]) -> str:

@@ -24,6 +24,15 @@ def same(one: Activations, other: Activations) -> bool:
     return one.ids == other.ids and all(torch.equal(getattr(one, t), getattr(other, t)) for t in tensors)
 
 
+def test_what_is_no_classifier_or_no_texts_is_refused(tiny):
+    with pytest.raises(
+        ConfigError, match=r"capture takes the texts of one split, such as data\.test; got list"
+    ):
+        capture(tiny("bert"), ["a text"])
+    with pytest.raises(ConfigError, match=r"capture takes a classifier.*got BertForSequenceClassification"):
+        capture(tiny("bert").model, texts())
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt_neox"])
 def test_each_sentence_once_in_order_whatever_the_batching(tiny, family):
     model, data = tiny(family), texts()

@@ -88,10 +88,13 @@ def test_columns_are_named_and_gaps_are_said_with_their_row():
         ({"texts": TEXTS}, "only one was given"),
         ({"texts": TEXTS, "labels": LABELS[:3]}, "there are 20 texts and 3 labels"),
         ({"source": FRAME, "texts": TEXTS, "labels": LABELS}, "either a source or texts= and labels="),
-        ({"source": FRAME[:0]}, "has no rows"),
+        ({"source": FRAME[:0]}, "there are no rows"),
         ({"source": FRAME, "test": "test"}, "train and test name splits, and there is one table"),
         ({"source": {"train": FRAME, "test": "x.csv"}}, "only train of train, test is a data frame"),
         ({"source": {"first": FRAME, "second": FRAME}}, "no split 'train'"),
+        ({"texts": set(TEXTS), "labels": LABELS}, "texts= takes one for each row, in their order.*got set"),
+        ({"texts": TEXTS, "labels": "good"}, "labels= takes one for each row.*got str"),
+        ({"source": {"text": TEXTS, "label": LABELS[:3]}}, "of other lengths"),
         ({"source": 7}, "cannot load a data set from int"),
         ({}, "cannot load a data set from NoneType"),
     ],
@@ -99,6 +102,10 @@ def test_columns_are_named_and_gaps_are_said_with_their_row():
 def test_what_cannot_be_is_said(given: dict[str, object], said: str):
     with pytest.raises((ConfigError, DataError), match=said):
         load_dataset(**given)
+
+
+def test_columns_in_a_mapping_are_a_table(from_file):
+    assert load_dataset({"text": TEXTS, "label": np.array(LABELS)}).train.texts == from_file.train.texts
 
 
 def test_a_description_is_still_a_mapping(tmp_path: Path):

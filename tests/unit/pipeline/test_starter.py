@@ -41,7 +41,7 @@ def test_columns_without_usual_names_are_the_longest_texts_and_the_fewest_values
 def test_the_file_says_sizes_and_classes(reviews: Path):
     text = write_starter(str(reviews)).read_text()
     assert "# 48 training and 12 test texts, split off by class" in text
-    assert "# 2 classes: good 32, bad 16." in text
+    assert "# 2 classes: good (32), bad (16)." in text
 
 
 def test_a_setting_stands_and_is_written(reviews: Path):
@@ -85,6 +85,18 @@ def test_a_classifier_of_these_classes_is_opened_as_it_is(
     bert(Path("model"), names)
     (experiment,) = load_experiment(write_starter(str(reviews), model="./model"))
     assert (experiment.backbone.model, experiment.backbone.tuning) == ("./model", tuning)
+
+
+def test_a_folder_without_a_model_is_refused(reviews: Path):
+    Path("empty").mkdir()
+    with pytest.raises(ConfigError, match=r"holds no config\.json; give the folder of a model"):
+        write_starter(str(reviews), model="./empty")
+
+
+def test_a_table_without_names_of_columns_is_refused(reviews: Path):
+    reviews.write_text("".join(reviews.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(DataError, match="has no names of columns: 'bad' in its first line is a label"):
+        write_starter(str(reviews))
 
 
 def test_a_classifier_of_other_classes_is_refused(reviews: Path):

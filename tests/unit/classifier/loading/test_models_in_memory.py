@@ -27,6 +27,12 @@ def test_a_pipeline_gives_the_classifier_of_its_folder(folder: Path):
     assert (made.name, made.label_names, made.layer) == ("topics", NAMES, loaded.layer)
 
 
+@pytest.mark.parametrize("given", ["x", None, 5])
+def test_what_is_no_pipeline_is_refused(given: object):
+    with pytest.raises(ConfigError, match="from_pipeline takes a text-classification pipeline"):
+        Classifier.from_pipeline(given)
+
+
 def test_options_are_those_of_a_backbone(folder: Path):
     loaded = build("bert", "encoder")
     made = Classifier.from_model(loaded.model, loaded.tokenizer, name="mine", layer=1, max_length=7)
