@@ -121,9 +121,10 @@ def _column(table: Table, what: str, given: str | None) -> str:
     close = get_close_matches(given or "", table.names, n=1)
     likely = [*close, *(name for name in table.names if name.strip().lower() not in usual), *table.names][0]
     asked = f"which column holds the {what}?" if given is None else f"there is no column {given!r}."
+    such_as = "" if what == "concepts" else f", such as {setting(f'dataset.{what}_column', likely)}"
     raise DataError(
-        f"{table.where}: {asked} Columns: {listed(table.names)}; choose one, such as "
-        f"{setting(f'dataset.{what}_column', likely)} (the first line of a CSV file must name the columns)."
+        f"{table.where}: {asked} Columns: {listed(table.names)}; choose one{such_as} (the first line of a "
+        f"CSV file must name the columns)."
     )
 
 

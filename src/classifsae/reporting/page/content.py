@@ -19,6 +19,9 @@ from classifsae.storage import Json
 if TYPE_CHECKING:
     from classifsae.reporting.page.voices import Voices
 
+LEAST_COVERED = 0.005
+"""Share of a class that a facet covers at least: what is shown as 1 %."""
+
 SENTENCE_SIM = "sentence_sim_"
 
 _ROOM = 28
@@ -106,8 +109,9 @@ class ConceptCard:
 
     @property
     def is_facet(self) -> bool:
-        """Whether it tells sentences of a class apart and its removal changes something, as far as known."""
-        return not self.is_label and self.influence != 0
+        """Whether it tells some sentences of a class apart and its removal changes something, as far as known."""
+        covers = not self.coverage or self.coverage[self.class_index] >= LEAST_COVERED
+        return covers and not self.is_label and self.influence != 0
 
     @property
     def influence(self) -> float | None:
