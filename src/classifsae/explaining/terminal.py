@@ -232,9 +232,7 @@ def _flip(explanation: Explanation) -> str:
     more = len(flip.removed) - len(shown)
     listed, after = _and([*shown, *([f"{more} more"] if more else [])]), _top(flip.without)
     if flip.without.label == explanation.classifier.label != label:
-        return (
-            f"From the concepts the label is {label}; without {listed} it is the classifier's own, {after}."
-        )
+        return f"The concepts give {label}; without {listed} they give the classifier's own label, {after}."
     if len(flip.removed) == 1:
         return f"Without {listed} alone the label becomes {after}."
     if len(flip.removed) == len(names) and flip.proven:

@@ -65,9 +65,10 @@ def without_concepts(
         if (own := labels == c).any()
     )
     called = dict(zip(found.kept.tolist(), names_of(found, work.folder.described(which) or ()), strict=True))
-    taken = ", ".join(f"{latent} ({called[latent]})" for latent in latents)
+    noun = "concept" if len(latents) == 1 else "concepts"
+    taken = f"{noun} " + ", ".join(f"{latent} ({called[latent]})" for latent in latents)
     return edited, (
-        f"Without concept{'s' if len(latents) > 1 else ''} {taken} of {which}, {changed} of {len(test)} test decisions change; accuracy "
+        f"Without {taken} of {which}, {changed} of {len(test)} test decisions change; accuracy "
         f"{accuracy[1]:.3f}, before {accuracy[0]:.3f}. Recall: {'; '.join(recalls)}."
     ) + (" This classifier is much worse; take out fewer concepts." if worse else "")
 

@@ -314,7 +314,11 @@ def test_a_long_name_is_folded_within_80_columns():
 
 def test_a_label_that_the_concepts_do_not_give_is_not_explained_by_them():
     only_money = concepts_of(torch.eye(WIDTH)[:, [1]], torch.eye(WIDTH)[[1]])
-    assert "they do not explain this one: money" in shown(explain(Toy(), only_money, "goal bank"))
+    text = shown(explain(Toy(), only_money, "goal bank"))
+    assert "they do not explain this one: money" in text
+    assert (
+        'The concepts give money; without "concept 0" they give the classifier\'s own label, sports' in text
+    )
 
 
 def test_a_label_that_no_removal_changes_is_said_to_stay():

@@ -109,7 +109,7 @@ class ConceptCard:
 
     @property
     def is_facet(self) -> bool:
-        """Whether it tells some sentences of a class apart and its removal changes something, as far as known."""
+        """Whether it tells sentences of a class apart and its removal has an effect, as far as known."""
         covers = not self.coverage or self.coverage[self.class_index] >= LEAST_COVERED
         return covers and not self.is_label and self.influence != 0
 
