@@ -135,6 +135,15 @@ SharedFolder = Annotated[Path | None, typer.Option("--to", help="New folder for 
 SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")]
+MovedTo = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Where data or model are now, such as dataset.train=moved/train.csv.",
+        show_default=False,
+    ),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Compare the checksums alone.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -364,6 +373,18 @@ def edit(
     if augment is not None and remove is not None:
         n_texts = editing.augment(run, remove, augment, how=augment_by)
         _say(f"{n_texts:,} training texts for training again: {augment}")
+
+
+@app.command()
+def verify(run: RunPath, settings: MovedTo = None, quick: Quick = False) -> None:
+    """Compare a run with its checksums, then with each of its stages made again; writes nothing there."""
+    from classifsae.pipeline.verify import verify
+    from classifsae.pipeline.verify_terminal import printed
+
+    found = verify(run, settings=settings or [], quick=quick, watch=Bars(times=False))
+    console.print(printed(found), highlight=False)
+    if not found.is_same:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -726,7 +747,14 @@ def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
 
 
 class Bars:
-    """What is shown of a stage: a bar on a terminal, else a line now and then; one line at its end."""
+    """What is shown of a stage: a bar on a terminal, else a line now and then; one line at its end.
+
+    Args:
+        times: whether there is that line.
+    """
+
+    def __init__(self, *, times: bool = True) -> None:
+        self._times = times
 
     @contextmanager
     def stage(self, name: str, /) -> Iterator["OnStep"]:
@@ -734,7 +762,8 @@ class Bars:
         begin = time.monotonic()
         with _bar(name) if console.is_terminal else _lines(name) as on_step:
             yield on_step
-        _say(f"{name:<28} {time.monotonic() - begin:7.1f} s")
+        if self._times:
+            _say(f"{name:<28} {time.monotonic() - begin:7.1f} s")
 
     def kept(self, name: str, /) -> None:
         """Say that a stage is up to date."""

@@ -314,6 +314,19 @@ def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment
     return tuple(_checked(point, where=where) for point in points)
 
 
+def changed(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """The experiment with ``key=value`` settings, such as ``dataset.train=moved/train.csv``.
+
+    Raises:
+        ConfigError: anything that is wrong with them.
+    """
+    if not settings:
+        return experiment
+    tree: Tree = experiment.model_dump(mode="json")
+    (point,) = experiments_of(tree, dict(map(_change, settings)), where="the run's experiment")
+    return point
+
+
 def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:
     """One point of a sweep, by its number.
 
