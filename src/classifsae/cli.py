@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -15,12 +16,12 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from classifsae import __version__, ranks
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
+from classifsae.printable import SafeConsole, printable, printable_json
 from classifsae.stopping import Stopped, listen, stop_listening
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
 app.add_typer(launching, name="launch")
-console, errors = Console(), Console(stderr=True)
+console, errors = SafeConsole(), SafeConsole(stderr=True)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
 # processes on the same cores take twice as long. Read when torch is loaded.
@@ -433,7 +434,9 @@ def show(
     else:
         (point,) = chosen
         tree = point.model_dump(mode="json", exclude_defaults=True) if index is None else point.in_full()
-        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=_is_unicode()), end="")
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=_is_unicode())
+        is_safe = text == printable(text)
+        console.out("---\n" + (text if is_safe else yaml.safe_dump(tree, sort_keys=False)), end="")
 
 
 @app.command()
@@ -544,6 +547,8 @@ def list_names(
 def main() -> None:
     """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
+    for room in ("storage", "pipeline", "concepts"):
+        logging.getLogger(f"classifsae.{room}").addHandler(_WARNINGS)
     listen()
     if (
         ranks.n_ranks() > 1
@@ -624,7 +629,8 @@ def _typed() -> Iterator[str]:
 def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
     """Print it at once, so that a long list can be read while it grows."""
     if as_json:
-        console.out(json.dumps(explanation.as_json(), ensure_ascii=not _is_unicode()), highlight=False)
+        line = json.dumps(explanation.as_json(), ensure_ascii=not _is_unicode())
+        console.out(printable_json(line), highlight=False)
     else:
         from classifsae.explaining.terminal import printed
 
@@ -658,6 +664,18 @@ def _show_prompt(point: "Experiment") -> None:
 def _say(line: str) -> None:
     """Print a line as it is, whatever brackets a path in it has."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    """Says on standard error what a run meets, such as a damaged file that it makes again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning as one line."""
+        line = f"classifsae: {' '.join(record.getMessage().splitlines())}"
+        errors.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+_WARNINGS = _Warnings(logging.WARNING)
 
 
 def _complain(message: str) -> None:
@@ -767,13 +785,13 @@ class Bars:
 
     def kept(self, name: str, /) -> None:
         """Say that a stage is up to date."""
-        console.print(f"{name:<28}  up to date", style="dim", highlight=False)
+        console.print(f"{name:<28}  up to date", style="dim", highlight=False, markup=False)
 
 
 @contextmanager
 def _bar(name: str) -> Iterator["OnStep"]:
     columns = (
-        TextColumn("{task.description:<25}", table_column=Column(no_wrap=True, min_width=25)),
+        TextColumn("{task.description:<25}", markup=False, table_column=Column(no_wrap=True, min_width=25)),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),

@@ -114,7 +114,7 @@ def _gaps(was: Json, now: Json, place: str = "") -> Iterator[Gap]:
         yield Gap(place or "the whole", abs(was - now) if _is_number(was) and _is_number(now) else None)
 
 
-def _is_number(value: Json) -> "bool":
+def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -1,7 +1,7 @@
 """A run made again beside itself: each stage in a folder that is thrown away, from what the run holds.
 
-Every stage starts from the run's own artefacts, not from those made again, so that a difference is found where
-it began and in no later stage. Nothing is written in the run's folder.
+Every stage starts from the run's own artefacts, not from those made again, so that a difference is found
+where it began and in no later stage. Nothing is written in the run's folder.
 """
 
 import time
@@ -153,7 +153,9 @@ class _Check:
             self.rows.append(Row(RESULTS, _checked(noted), found))
         for place, manifest in self.artefacts.items():
             name = place.relative_to(self.run.path).as_posix()
-            self.rows.append(Row(name, _checked(manifest), note="not made again: no stage of this experiment"))
+            self.rows.append(
+                Row(name, _checked(manifest), note="not made again: no stage of this experiment")
+            )
 
     def classifier(self) -> None:
         """A classifier that the run did not train is not made again; its weights must be the same."""
@@ -255,7 +257,9 @@ def _elsewhere(artefacts: Iterable[Manifest], here: Mapping[str, Json]) -> tuple
     for manifest in artefacts:
         for what, (was, now) in _pairs(manifest.made_with, here).items():
             if was is not None and was != now:
-                found[f"made with {what} {was}, checked with {now}: small differences are to be expected"] = None
+                found[f"made with {what} {was}, checked with {now}: small differences are to be expected"] = (
+                    None
+                )
     return tuple(found)
 
 
