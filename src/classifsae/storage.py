@@ -178,7 +178,7 @@ def read_json(path: Path) -> Json:
     """
     try:
         value: Json = json.loads(path.read_text("utf-8", "surrogatepass"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"cannot read {path}: {error}; delete the folder to have it made again."
         ) from error

@@ -146,4 +146,6 @@ def _lines(file: str | Path) -> list[str]:
         lines = Path(file).expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {file}: {error}; give a text file in UTF-8, or a list") from error
-    return [line for line in lines if line.strip()]
+    if not (found := [line for line in lines if line.strip()]):
+        raise ValueError(f"{file} is empty; give one a line")
+    return found
