@@ -9,6 +9,8 @@ from classifsae.errors import ConfigError
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 4_000_000, 200_000, 50
 """Of a file; of the tree with its aliases filled in; of mappings and lists inside each other."""
+_UNFINISHED = 0
+"""Size of a node whose parts are being counted."""
 
 
 def read_yaml(
@@ -73,8 +75,13 @@ def _size_of(node: yaml.Node, known: dict[int, int], *, where: str, depth: int) 
     if depth > MAX_DEPTH:
         raise _too_deep(where)
     if id(node) in known:
+        if known[id(node)] == _UNFINISHED:
+            line = node.start_mark.line + 1
+            raise ConfigError(
+                f"{where}, line {line}: an alias stands inside what it stands for; write it out."
+            )
         return known[id(node)]
-    known[id(node)] = size = 1
+    known[id(node)], size = _UNFINISHED, 1
     if isinstance(node, yaml.MappingNode):
         _require_different(node, where=where)
         parts = [part for pair in node.value for part in pair]

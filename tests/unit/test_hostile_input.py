@@ -176,8 +176,11 @@ FILES: dict[str, Case] = {
     "bytes": yaml_file("dataset: !!binary aGVsbG8=", "is missing"),
     "a date": yaml_file("dataset: 2020-01-01", "is missing"),
     "a bomb": yaml_file(BOMB, "more than 200,000 values"),
-    "an alias of itself": yaml_file("a: &a [*a]", "."),
-    "a merge of itself": yaml_file("a: &a {<<: *a}", "."),
+    "an alias of itself": yaml_file("a: &a [*a]", "line 1: an alias stands inside"),
+    "a merge of itself": yaml_file("a: &a {<<: *a}", "an alias stands inside"),
+    "methods inside themselves": yaml_file(
+        "dataset: planted\nbackbone: minilm\nmethods: &a {sae: {x: *a}}", "an alias stands inside"
+    ),
     "a list as a key": yaml_file("? [a, b]\n: c", "."),
     "a folder that extends": yaml_file("extends: .", "cannot read"),
     "another's file that extends": yaml_file("extends: ../../../../../../etc/passwd", "."),
