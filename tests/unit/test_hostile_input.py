@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from classifsae.activations import Activations, Source
 from classifsae.auditing.options import AuditOptions
 from classifsae.classifier.config import BackboneConfig
 from classifsae.concepts import load_concepts
@@ -463,10 +464,11 @@ def zipped(folder: Path) -> object:
 
 def saved(folder: Path) -> Path:
     """Concepts as they are saved."""
-    from conftest import blobs
-
-    tail = torch.nn.Linear(16, 3)
-    KMeans(n_concepts=4).fit(blobs(tail, n=60, seed=0), tail).save(folder / "concepts")
+    hidden = torch.randn(60, 16, generator=torch.Generator().manual_seed(0))
+    source, tail = Source(model="m", layer=2, prompt="", dataset="d"), torch.nn.Linear(16, 3)
+    logits, ids = hidden[:, :3] * 3, tuple(map(str, range(60)))
+    states = Activations(hidden, logits, logits.argmax(dim=1), ids, source)
+    KMeans(n_concepts=4).fit(states, tail).save(folder / "concepts")
     return folder / "concepts"
 
 

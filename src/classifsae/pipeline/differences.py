@@ -111,11 +111,14 @@ def _gaps(was: Json, now: Json, place: str = "") -> Iterator[Gap]:
         for index, (one, other) in enumerate(zip(was, now, strict=True)):
             yield from _gaps(one, other, f"{place}[{index}]")
     elif was != now or type(was) is not type(now):
-        yield Gap(place or "the whole", abs(was - now) if _is_number(was) and _is_number(now) else None)
+        yield Gap(place or "the whole", _distance(was, now))
 
 
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _distance(was: Json, now: Json) -> float | None:
+    """Between two numbers; None where one is none."""
+    if isinstance(was, bool) or isinstance(now, bool):
+        return None
+    return abs(was - now) if isinstance(was, int | float) and isinstance(now, int | float) else None
 
 
 def _lines(name: str, was: bytes, now: bytes) -> str:
