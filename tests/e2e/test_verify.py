@@ -255,6 +255,6 @@ def test_a_classifier_that_the_run_did_not_train_is_compared_and_its_makers_are_
     assert rows["classifier"][0].startswith("its weights are ")
     assert "source.model" in rows["capture train"][1]
     assert [line.partition(":")[0] for line in found.elsewhere] == [
-        f"made with torch 1.0, checked with {torch.__version__.partition('+')[0]}",
+        f"made with torch 1.0, checked with {versions()['torch']}",
         f"made with threads 99, checked with {torch.get_num_threads()}",
     ]
