@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from classifsae.metrics import Scores, score
     from classifsae.pipeline.in_memory import run
     from classifsae.pipeline.transformer import ConceptTransformer
+    from classifsae.pipeline.verify import verify
     from classifsae.progress import progress_bars
     from classifsae.reporting import About, Report, report
     from classifsae.reporting.figures.plots import plot
@@ -123,6 +124,7 @@ _HOMES = {
     "plot": "reporting.figures.plots",
     "Sentences": "meaning.sentences",
     "run": "pipeline.in_memory",
+    "verify": "pipeline.verify",
     "progress_bars": "progress",
     "ConceptTransformer": "pipeline.transformer",
 }
@@ -186,6 +188,7 @@ __all__ = [
     "suspect_labels",
     "suspect_rows",
     "typical_of",
+    "verify",
 ]
 
 

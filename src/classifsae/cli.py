@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -15,12 +16,12 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from classifsae import __version__, ranks
 from classifsae.errors import ClassifSAEError, ConfigError, DataError, UnknownNameError
+from classifsae.printable import SafeConsole, printable, printable_json
 from classifsae.stopping import Stopped, listen, stop_listening
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
 app.add_typer(launching, name="launch")
-console, errors = Console(), Console(stderr=True)
+console, errors = SafeConsole(), SafeConsole(stderr=True)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
 # processes on the same cores take twice as long. Read when torch is loaded.
@@ -169,6 +170,15 @@ SharedFolder = Annotated[
 SharedName = Annotated[str | None, typer.Option("--hub", help="OWNER/NAME on the Hub.", metavar="OWNER/NAME")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository on the Hub a private one.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")]
+MovedTo = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Where data or model are now, such as dataset.train=moved/train.csv.",
+        show_default=False,
+    ),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Compare the checksums alone.")]
 WithWords = Annotated[bool, typer.Option(help="Show which words carry each concept.")]
 
 ShowPrompt = Annotated[
@@ -412,6 +422,18 @@ def edit(
 
 
 @app.command()
+def verify(run: RunPath, settings: MovedTo = None, quick: Quick = False) -> None:
+    """Compare a run with its checksums, then with each of its stages made again; writes nothing there."""
+    from classifsae.pipeline.verify import verify
+    from classifsae.pipeline.verify_terminal import printed
+
+    found = verify(run, settings=settings or [], quick=quick, watch=Bars(times=False))
+    console.print(printed(found), highlight=False)
+    if not found.is_same:
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(run: RunPath, port: Port = 8765, method: MethodLabel = None, seed: Seed = None) -> None:
     """Show a run's page on this machine, with a box that explains a sentence of your own."""
     from classifsae.pipeline.serve import server_of
@@ -457,7 +479,9 @@ def show(
     else:
         (point,) = chosen
         tree = point.model_dump(mode="json", exclude_defaults=True) if index is None else point.in_full()
-        console.out("---\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=_is_unicode()), end="")
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=_is_unicode())
+        is_safe = text == printable(text)
+        console.out("---\n" + (text if is_safe else yaml.safe_dump(tree, sort_keys=False)), end="")
 
 
 @app.command()
@@ -568,6 +592,8 @@ def list_names(
 def main() -> None:
     """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
+    for room in ("storage", "pipeline", "concepts"):
+        logging.getLogger(f"classifsae.{room}").addHandler(_WARNINGS)
     listen()
     if (
         ranks.n_ranks() > 1
@@ -648,7 +674,8 @@ def _typed() -> Iterator[str]:
 def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool) -> None:
     """Print it at once, so that a long list can be read while it grows."""
     if as_json:
-        console.out(json.dumps(explanation.as_json(), ensure_ascii=not _is_unicode()), highlight=False)
+        line = json.dumps(explanation.as_json(), ensure_ascii=not _is_unicode())
+        console.out(printable_json(line), highlight=False)
     else:
         from classifsae.explaining.terminal import printed
 
@@ -682,6 +709,18 @@ def _show_prompt(point: "Experiment") -> None:
 def _say(line: str) -> None:
     """Print a line as it is, whatever brackets a path in it has."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    """Says on standard error what a run meets, such as a damaged file that it makes again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning as one line."""
+        line = f"classifsae: {' '.join(record.getMessage().splitlines())}"
+        errors.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+_WARNINGS = _Warnings(logging.WARNING)
 
 
 def _complain(message: str) -> None:
@@ -771,7 +810,14 @@ def _print_outcome(outcome: "Outcome", *, reported: bool) -> None:
 
 
 class Bars:
-    """What is shown of a stage: a bar on a terminal, else a line now and then; one line at its end."""
+    """What is shown of a stage: a bar on a terminal, else a line now and then; one line at its end.
+
+    Args:
+        times: whether there is that line.
+    """
+
+    def __init__(self, *, times: bool = True) -> None:
+        self._times = times
 
     @contextmanager
     def stage(self, name: str, /) -> Iterator["OnStep"]:
@@ -779,17 +825,18 @@ class Bars:
         begin = time.monotonic()
         with _bar(name) if console.is_terminal else _lines(name) as on_step:
             yield on_step
-        _say(f"{name:<28} {time.monotonic() - begin:7.1f} s")
+        if self._times:
+            _say(f"{name:<28} {time.monotonic() - begin:7.1f} s")
 
     def kept(self, name: str, /) -> None:
         """Say that a stage is up to date."""
-        console.print(f"{name:<28}  up to date", style="dim", highlight=False)
+        console.print(f"{name:<28}  up to date", style="dim", highlight=False, markup=False)
 
 
 @contextmanager
 def _bar(name: str) -> Iterator["OnStep"]:
     columns = (
-        TextColumn("{task.description:<25}", table_column=Column(no_wrap=True, min_width=25)),
+        TextColumn("{task.description:<25}", markup=False, table_column=Column(no_wrap=True, min_width=25)),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),

@@ -38,7 +38,7 @@ SMALL = 1 << 26
 _SEAL = "sha256"
 _SETTLED_NS = 20_000_000
 """How long ago a file must have been changed for its times to tell it from a later one."""
-_hashes: dict[str, tuple[tuple[int, ...], str]] = {}
+_hashes: dict[tuple[int, ...], str] = {}
 _made_with: ContextVar[Mapping[str, JsonValue] | None] = ContextVar("made_with", default=None)
 _DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
 
@@ -58,7 +58,7 @@ class Manifest(BaseModel, frozen=True):
         inputs: fingerprint of everything that it was made from.
         record: facts about it.
         files: every file beside the manifest.
-        made_with: versions of libraries and the device, no part of its identity.
+        made_with: versions of libraries, device, threads and their like, no part of its identity.
         checksum: SHA-256 of the manifest without it.
     """
 
@@ -198,7 +198,7 @@ def read_json(path: Path) -> Json:
     """
     try:
         value: Json = json.loads(path.read_text("utf-8", "surrogatepass"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"cannot read {path}: {error}; delete the folder to have it made again."
         ) from error
@@ -428,12 +428,11 @@ def _hash_once(path: Path) -> str:
     """SHA-256 of a file, which is not read again by this process as long as nobody writes to it."""
     stat = path.stat()
     is_now = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    known = _hashes.get(str(path))
-    if known is not None and known[0] == is_now:
-        return known[1]
+    if (known := _hashes.get(is_now)) is not None:
+        return known
     found = hash_file(path)
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED_NS:
-        _hashes[str(path)] = is_now, found
+        _hashes[is_now] = found
     return found
 
 

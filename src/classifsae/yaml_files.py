@@ -9,11 +9,19 @@ from classifsae.errors import ConfigError
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 4_000_000, 200_000, 50
 """Of a file; of the tree with its aliases filled in; of mappings and lists inside each other."""
+_UNFINISHED = 0
+"""Size of a node whose parts are being counted."""
 
 
-def read_yaml(path: Path, *, what: str = "the file", cure: str = "a YAML file") -> JsonValue:
-    """A YAML file as plain values; ``what`` it is and ``cure``, whose path to give, are for messages.
+def read_yaml(
+    path: Path, *, what: str = "the file", cure: str = "a YAML file", as_texts: bool = False
+) -> JsonValue:
+    """A YAML file as plain values.
 
+    Args:
+        path: of the file.
+        what, cure: what it is, and whose path to give, for messages.
+        as_texts: leave 4:00:00 or 012 as they are written, whatever numbers YAML sees in them.
     Raises:
         ConfigError: it cannot be read, or ``parse_yaml`` refuses it.
     """
@@ -31,20 +39,21 @@ def read_yaml(path: Path, *, what: str = "the file", cure: str = "a YAML file") 
         raise ConfigError(
             f"{path} is no text in UTF-8 (byte {error.start} is {data[error.start]:#x}); save it as UTF-8."
         ) from error
-    return parse_yaml(text, where=str(path))
+    return parse_yaml(text, where=str(path), as_texts=as_texts)
 
 
-def parse_yaml(text: str, *, where: str) -> JsonValue:
+def parse_yaml(text: str, *, where: str, as_texts: bool = False) -> JsonValue:
     """YAML as plain values: no tags but those of JSON's types, no key twice, no tree that explodes.
 
     Args:
         text: of a file or an option.
         where: what it is, for messages.
+        as_texts: whether all values are texts, as they are written.
     Raises:
         ConfigError: it is not YAML, or one of these.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = yaml.BaseLoader(text) if as_texts else yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
             return None
@@ -66,8 +75,13 @@ def _size_of(node: yaml.Node, known: dict[int, int], *, where: str, depth: int) 
     if depth > MAX_DEPTH:
         raise _too_deep(where)
     if id(node) in known:
+        if known[id(node)] == _UNFINISHED:
+            line = node.start_mark.line + 1
+            raise ConfigError(
+                f"{where}, line {line}: an alias stands inside what it stands for; write it out."
+            )
         return known[id(node)]
-    known[id(node)] = size = 1
+    known[id(node)], size = _UNFINISHED, 1
     if isinstance(node, yaml.MappingNode):
         _require_different(node, where=where)
         parts = [part for pair in node.value for part in pair]

@@ -38,7 +38,7 @@ OTHER_WORDS = {"refund, money back": "from my tablet"}
 """Words that texts of the small run have, in place of others."""
 
 AS_SHOW = {"run", "finetune", "capture", "fit", "score", "demo"}
-READ_ONLY = {"logs", "status", "cancel", "serve", "--hub", "--install-completion"}
+READ_ONLY = {"verify", "logs", "status", "cancel", "serve", "--hub", "--install-completion"}
 """Words of commands that are not run here."""
 
 SHAPE = {

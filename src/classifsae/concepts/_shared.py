@@ -53,6 +53,9 @@ def load_concepts(where: str | Path, *, revision: str | None = None) -> Concepts
                 f"code and trust it, use cs.Concepts.load({str(folder)!r})."
             )
         return Concepts.load(folder)
+    except StorageError as error:
+        cure = _cure(made)
+        raise StorageError(f"{error} {cure[0].upper()}{cure[1:]}.") from error
     except (ValidationError, TypeError, AttributeError, RuntimeError) as error:
         why = one_line(error) if isinstance(error, ValidationError) else str(error)
         raise StorageError(f"the concepts in {folder} cannot be read ({why}); {_cure(made)}.") from error

@@ -422,6 +422,33 @@ class Concepts(Plotted, nn.Module):
             StorageError: the folder is unfinished or does not hold concepts.
         """
         folder = Path(folder)
+        try:
+            return cls._read(folder)._sound()
+        except (ValidationError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            why = one_line(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+            raise StorageError(
+                f"the concepts in {folder} cannot be read ({why}); make them again, or give others."
+            ) from error
+
+    def _sound(self) -> Self:
+        """The same, once tensors of a stranger were seen to fit each other and to be numbers.
+
+        Raises:
+            RuntimeError: they do not, or are not.
+        """
+        m = len(self.kept)
+        if self.class_activation.shape[:1] != (m,) or self.activation.shape != (m,):
+            raise RuntimeError(f"there are {m} concepts, and activations of another number")
+        state = torch.linspace(-1, 1, self.width, dtype=self.activation.dtype)[None]
+        codes = self.encode(state)
+        if codes.shape != (1, m) or self.decode(codes).shape != state.shape:
+            raise RuntimeError("the shapes of the tensors do not fit each other")
+        if not all(torch.isfinite(held).all() for held in (*self.buffers(), *self.parameters(), codes)):
+            raise RuntimeError("the tensors hold NaN or infinity")
+        return self
+
+    @classmethod
+    def _read(cls, folder: Path) -> Self:
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished concepts; run the fit stage again.")

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from io import StringIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from classifsae.explaining.explainer import Carrier, Explanation, Fired, Prediction
 from classifsae.notebook import Sheet, short
+from classifsae.printable import SafeConsole
 
 MINUS = "\N{MINUS SIGN}"
 _PLAIN_WIDTH = 100
@@ -59,7 +60,7 @@ def printed(explanation: Explanation, *, legend: bool = False) -> RenderableType
 
 def plain(explanation: Explanation) -> str:
     """An explanation as lines of text without colours, as ``repr`` gives it."""
-    console = Console(file=StringIO(), width=_PLAIN_WIDTH, color_system=None)
+    console = SafeConsole(file=StringIO(), width=_PLAIN_WIDTH, color_system=None)
     with console.capture() as captured:
         console.print(printed(explanation), highlight=False)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from classifsae.doctor import needs
 from classifsae.errors import ConfigError, one_line
 from classifsae.pipeline.config import Experiment
+from classifsae.yaml_files import read_yaml
 
 _SPARE = 1.2
 """Memory asked for, by memory that is needed by estimate."""
@@ -70,17 +70,10 @@ def read_profile(file: Path | None, **changes: object) -> Profile:
 
 def _as_written(file: Path) -> dict[str, object]:
     """The options of a file, all as texts: YAML would read 4:00:00 as a number."""
-    try:
-        tree = yaml.load(file.expanduser().read_text("utf-8-sig"), Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the profile {file}: {error.strerror}; give the path of a YAML file."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    tree = read_yaml(file.expanduser(), what="the profile", as_texts=True)
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} must be a mapping of options, such as 'partition: gpu'.")
-    return tree
+    return {**tree}
 
 
 class Request(BaseModel, frozen=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from classifsae.bounds import as_name
 from classifsae.concepts import Edits, Merge, Split
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import Description, Origin
@@ -71,7 +72,9 @@ def read_names(file: Path) -> OwnNames:
     concepts, edits = "", Edits()
     for key, value in [] if root is None else root.value:
         if isinstance(key, yaml.ScalarNode) and key.value == _CONCEPTS:
-            concepts = str(value.value)
+            if not isinstance(value, yaml.ScalarNode):
+                raise ConfigError(f"{file}: {_CONCEPTS} is no text; write it as the run did, or delete it.")
+            concepts = value.value
             continue
         if isinstance(key, yaml.ScalarNode) and key.value in _EDITS:
             edits = _with_edit(edits, file, key.value, value)
@@ -173,7 +176,10 @@ def _checked(where: str, given: str, *, of: str = "") -> str:
             f"{where}: the name {of}has {len(name)} characters, it may have 1 to {MOST_OWN}; "
             f"{'shorten it' if name else 'write one or delete the line'}."
         )
-    return name
+    try:
+        return as_name(name)
+    except ValueError as error:
+        raise ConfigError(f"{where}: the name {of}{error}.") from error
 
 
 def with_names(

@@ -57,6 +57,8 @@ PLACES = ("{dataset}", "{backbone}")
 MAX_POINTS = 10_000
 """Runs of a sweep."""
 
+_LONGEST_LABEL = 200
+"""Of a method: with its seed it is the name of a file."""
 COMPOSITION = ("extends", "sweep", "exceptions")
 _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
@@ -156,6 +158,10 @@ class Experiment(BaseModel):
     @classmethod
     def _usable_as_folders(cls, given: dict[str, Tree]) -> dict[str, Tree]:
         for label in given:
+            if len(label) > _LONGEST_LABEL:
+                raise ValueError(
+                    f"label {label[:60]!r}... names a folder: use at most {_LONGEST_LABEL} letters"
+                )
             if not re.fullmatch(r"\w[\w.+-]*", label):
                 raise ValueError(
                     f"label {label!r} names a folder: use letters, digits and . _ + -, a letter first"
@@ -174,6 +180,8 @@ class Experiment(BaseModel):
     def _placeholders(cls, given: str) -> str:
         if set(re.findall(r"{[^{}]*}|[{}]", given.replace("{{", "").replace("}}", ""))) - {*PLACES}:
             raise ValueError("may hold {dataset} and {backbone}, and no other braces")
+        if not given.strip():
+            raise ValueError("is empty; give a folder, such as runs/{dataset}/{backbone}")
         return as_name(given)
 
     @model_validator(mode="after")
@@ -303,6 +311,8 @@ def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment
         ConfigError: anything that is wrong with it, all of it in one message.
     """
     for key, value in changes.items():
+        if key == "extends":
+            raise ConfigError("extends belongs in the experiment's file; name the options to change.")
         assign(tree, key, value)
     points = list(expand(tree))
     for point, (key, value) in itertools.product(points, _final(changes, tree)):
@@ -312,6 +322,19 @@ def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment
             "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
         )
     return tuple(_checked(point, where=where) for point in points)
+
+
+def changed(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """The experiment with ``key=value`` settings, such as ``dataset.train=moved/train.csv``.
+
+    Raises:
+        ConfigError: anything that is wrong with them.
+    """
+    if not settings:
+        return experiment
+    tree: Tree = experiment.model_dump(mode="json")
+    (point,) = experiments_of(tree, dict(map(_change, settings)), where="the run's experiment")
+    return point
 
 
 def point_of(points: Sequence[Experiment], index: int, *, where: str) -> Experiment:

@@ -78,6 +78,8 @@ _RECORD = TypeAdapter(Record)
 _UNKNOWN: Record = {"stability": None, "stability_within": None}
 
 T = TypeVar("T")
+Redo = Callable[[Stage, Callable[[], None]], Manifest]
+"""Given a stage and what makes it, the manifest that later stages build on."""
 Stop = Literal["finetune", "capture", "fit", "score", "describe", "report"]
 
 
@@ -144,7 +146,7 @@ def run(experiment: Experiment, *, until: Stop = "report", watch: Watch | None =
     Raises:
         ClassifSAEError: any input that is wrong; what was finished before stays.
     """
-    work = _checked_work(experiment, until)
+    work = checked_work(experiment, until)
     folder = work.folder
     with folder.held():
         folder.forget_damaged()
@@ -189,7 +191,7 @@ def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = Non
         there = ", ".join(f"{one.label}/{one.seed}" for one in known)
         raise ConfigError(f"there is no {which} in this experiment; give one of {there}.")
     only = {"methods": {which.label: experiment.methods[which.label]}, "seeds": (which.seed,)}
-    part = _Run(_checked_work(experiment.model_copy(update=only), "score"), "score", watch)
+    part = _Run(checked_work(experiment.model_copy(update=only), "score"), "score", watch)
     folder = part.work.folder
 
     def shared() -> _Shared:
@@ -203,8 +205,21 @@ def run_fit(experiment: Experiment, which: FitName, *, watch: Watch | None = Non
         return part.one(found)
 
 
-def _checked_work(experiment: Experiment, until: Stop) -> Work:
-    """What the stages work on, once all is checked that can be before the folder is touched."""
+def run_through(work: Work, *, until: Stop, redo: Redo, watch: Watch | None = None) -> Outcome:
+    """The stages in order as ``run`` has them, each left to ``redo``; nothing is held or mended.
+
+    Raises:
+        ClassifSAEError: what a stage raises.
+    """
+    return _Run(work, until, watch, redo=redo).through()
+
+
+def checked_work(experiment: Experiment, until: Stop) -> Work:
+    """What the stages work on, once all is checked that can be before the folder is touched.
+
+    Raises:
+        ClassifSAEError: what is wrong.
+    """
     require_installed(experiment.trackers)
     experiment, device = experiment.anchored(), usable_device(experiment)
     RunFolder.of(experiment).check_given()
@@ -250,6 +265,7 @@ class _Run:
     until: Stop
     watch: Watch | None
     gone: tuple[str, ...] = ()
+    redo: Redo | None = None
     n_done: int = 0
     n_kept: int = 0
     notes: list[str] = field(default_factory=list)
@@ -353,6 +369,8 @@ class _Run:
 
     def done(self, stage: Stage) -> Manifest:
         """The artefact of a stage, which is made unless its folder holds it."""
+        if self.redo is not None:
+            return self.redo(stage, lambda: self.make(stage))
         if stage.is_done:
             self.n_kept += 1
             if self.watch:
@@ -360,18 +378,22 @@ class _Run:
         else:
             if kept(stage.folder) is not None:
                 clear(stage.folder)
-            watched = self.watch.stage(stage.name) if self.watch else nullcontext()
-            with watched as on_step, warnings.catch_warnings(), made_with(self.work.made_with):
-                # What they say is in the notes, also of a run that finds the artefact made.
-                warnings.simplefilter("ignore", ClassifSAEWarning)
-                if stage.by_all:
-                    tell_of(stage, self.work.experiment)
-                stage.make(stage.inputs, on_step)
+            self.make(stage)
             self.n_done += 1
         manifest = manifest_of(stage.folder)
         assert manifest is not None
         assert manifest.inputs == stage.inputs
         return manifest
+
+    def make(self, stage: Stage) -> None:
+        """Make the artefact of a stage."""
+        watched = self.watch.stage(stage.name) if self.watch else nullcontext()
+        with watched as on_step, warnings.catch_warnings(), made_with(self.work.made_with):
+            # What they say is in the notes, also of a run that finds the artefact made.
+            warnings.simplefilter("ignore", ClassifSAEWarning)
+            if stage.by_all:
+                tell_of(stage, self.work.experiment)
+            stage.make(stage.inputs, on_step)
 
     # --------------------------------------------------------------- stages that may need or say more
 

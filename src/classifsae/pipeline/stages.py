@@ -26,6 +26,7 @@ from classifsae.data import Dataset, Texts
 from classifsae.errors import ConfigError, DamagedError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
+from classifsae.ranks import n_ranks
 from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Stage:
         depends_on: all that decides the artefact, beside the versions of libraries.
         make: given the fingerprint of these, and what is told of each step, writes the artefact.
         by_all: several processes of torchrun make it together; the first alone makes any other.
+        asks: a language model, whose answers need not repeat.
     """
 
     name: str
@@ -58,11 +60,16 @@ class Stage:
     depends_on: tuple[Json, ...]
     make: "Callable[[str, OnStep | None], object]"
     by_all: bool = False
+    asks: bool = False
 
     @cached_property
     def inputs(self) -> str:
         """Fingerprint of all that decides the artefact."""
-        return fingerprint(*self.depends_on, versions())
+        return self.inputs_with(versions())
+
+    def inputs_with(self, used: Json) -> str:
+        """The same with these versions of libraries."""
+        return fingerprint(*self.depends_on, used)
 
     @property
     def is_done(self) -> bool:
@@ -86,7 +93,15 @@ class Work:
     @property
     def made_with(self) -> dict[str, Json]:
         """What decides the last bits of an artefact, beside its inputs: for its manifest."""
-        return {"versions": versions(), "device": self.device}
+        import torch
+
+        return {
+            "versions": versions(),
+            "device": self.device,
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "processes": n_ranks(),
+        }
 
     @cached_property
     def classifier(self) -> "cs.Classifier":
@@ -498,7 +513,9 @@ def name(work: Work, which: FitName, *, concepts: str, train: str, test: str, se
         save_names(judged, folder, inputs=inputs)
 
     decided_by: list[Json] = [words.model_dump(mode="json"), options.identity()]
-    return Stage(f"name {which}", folder, (concepts, train, test, sentences, *decided_by), make)
+    asks = options.source != "words"
+    depends_on = (concepts, train, test, sentences, *decided_by)
+    return Stage(f"name {which}", folder, depends_on, make, asks=asks)
 
 
 def audit(work: Work, *, train: str, test: str) -> Stage:
@@ -641,7 +658,9 @@ def simulate(work: Work, which: FitName, *, concepts: str, names: str, test: str
 
     errors = (experiment.n_halves,) if experiment.n_halves else ()
     decided_by: list[Json] = [options, list(label_names), *errors]
-    return Stage(f"simulate {which}", folder, (concepts, names, test, sentences, *decided_by), make)
+    asks = experiment.names.source != "words"
+    depends_on = (concepts, names, test, sentences, *decided_by)
+    return Stage(f"simulate {which}", folder, depends_on, make, asks=asks)
 
 
 def report(

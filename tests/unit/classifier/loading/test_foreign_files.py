@@ -25,6 +25,13 @@ def edit(file: Path, **fields: object) -> None:
     write_json(file, {**read_json(file), **fields})
 
 
+def spoil(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the first matrix of the weights."""
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name, weight in weights.items() if weight.ndim == 2)
+    save_file({**weights, name: change(weights[name])}, folder / "model.safetensors", {"format": "pt"})
+
+
 READ = (
     "cannot read a model from .*; it must hold config.json, model.safetensors and tokenizer.json, of a model"
 )
@@ -82,6 +89,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "an unknown activation": (
         lambda folder: edit(folder / "config.json", hidden_act="newer"), "cannot load foreign as encoder",
     ),
+    "weights that are no numbers": (lambda folder: spoil(folder, lambda w: w * torch.nan), "NaN"),
+    "weights of another shape": (lambda folder: spoil(folder, lambda w: w[:-1].contiguous()), "foreign"),
     "half the weights": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"\x00" * 100),
         "cannot load foreign as encoder",
