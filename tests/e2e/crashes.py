@@ -1,7 +1,7 @@
-"""Commands in children of a process that has imported everything, to be killed or failed as a test wants it.
+"""Commands in children of a process that has imported everything, to be killed or failed as a test wants.
 
-``python -m e2e.crashes LIBRARY`` is that process: it reads an ``Attempt`` a line, forks, and the child does what
-``classifsae`` does. A kill is SIGKILL, so nothing is tidied up. What differs from the command line is that
+``python -m e2e.crashes LIBRARY`` is that process: it reads an ``Attempt`` a line, forks, and the child does
+what ``classifsae`` does. A kill is SIGKILL, so nothing is tidied up. What differs from the command line is that
 modules are imported already, and how often a training saves.
 """
 
@@ -49,8 +49,8 @@ class Attempt:
         arguments: of ``classifsae``.
         said: file of what it prints.
         save_every: steps, about, between two checkpoints of a training.
-        signal_in: number of the stage within which it gets a signal, or in the next one that is not up to date;
-            0: before the first, -1: none.
+        signal_in: number of the stage within which it gets a signal, or in the next one that is not up to
+            date; 0: before the first, -1: none.
         after: seconds from the beginning of that stage to the signal.
         number: of the signal.
         until: number of the stage before which it ends; -1: none.
@@ -150,7 +150,8 @@ def main(library: str) -> None:
         import_module(name)
     for line in sys.stdin:
         attempt = Attempt(**json.loads(line))
-        print(json.dumps(asdict(_watched(attempt, library))), flush=True)
+        sys.stdout.write(json.dumps(asdict(_watched(attempt, library))) + "\n")
+        sys.stdout.flush()
 
 
 def _watched(attempt: Attempt, library: str) -> Ended:

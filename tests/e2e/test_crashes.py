@@ -1,4 +1,4 @@
-"""A run is killed, or its disk fails, anywhere: the same command again ends with the bytes of an undisturbed run.
+"""A run is killed, or its disk fails, anywhere: the same command again ends with an undisturbed run's bytes.
 
 The suite tries a few of the cases; all of them, in half an hour: ``CLASSIFSAE_EVERY=1 pytest -rP
 tests/e2e/test_crashes.py``, which prints how many there were.
@@ -9,6 +9,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -149,10 +151,10 @@ def interrupted(world: World, chosen: random.Random, *, number: int, n: int) -> 
 def test_a_run_that_is_stopped_at_any_instant_ends_with_the_same_bytes(
     world: World, number: int, n_signals: int
 ):
-    chosen, hit = random.Random(number), Counter[str]()  # noqa: S311
+    chosen, hit = random.Random(number), Counter[str]()
     while hit.total() < n_signals:
         hit += interrupted(world, chosen, number=number, n=min(KILLS_PER_RUN, n_signals - hit.total()))
-    print(f"{hit.total()} x {signal.Signals(number).name}: {dict(hit)}")
+    sys.stdout.write(f"{hit.total()} x {signal.Signals(number).name}: {dict(hit)}\n")
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -176,16 +178,16 @@ def test_no_file_call_is_one_too_many_to_fail(world: World, failure: str, goes_o
         what = f"stage {stage}, call {call}"
         if not error:
             assert ended.status == -signal.SIGKILL, what
-        elif ended.status != 0:
-            if ended.status != 2 or world.complaint():
-                wrong.append((what, "ended so", ended.status, world.complaint()))
+        elif ended.status != 0 and (ended.status != 2 or world.complaint()):
+            wrong.append((what, "ended so", ended.status, world.complaint()))
         again = world.go(until=stage + 1)
         if again.status != 0 or again.n_kept < stage - 1:
             wrong.append((what, "then", again.status, world.said))
         elif left := difference(world.run, contents(world.starts / str(stage + 1))):
             wrong.append((what, "other bytes", left))
     assert not wrong, "\n".join(map(str, wrong))
-    print(f"{len(cases[every // 2 :: every])} of {len(cases)} calls: {failure}{', and all after' * goes_on}")
+    tried, more = len(cases[every // 2 :: every]), ", and all after" * goes_on
+    sys.stdout.write(f"{tried} of {len(cases)} calls: {failure}{more}\n")
 
 
 def test_a_run_goes_on_from_the_beginning_of_any_stage(world: World):
@@ -194,3 +196,106 @@ def test_a_run_goes_on_from_the_beginning_of_any_stage(world: World):
         ended = world.go()
         assert (ended.status, ended.n_kept) == (0, stage - 1), world.said
         assert not difference(world.run, world.whole)
+
+
+# ------------------------------------------------------------------------------------------ disks as they are
+
+
+def test_files_may_not_be_as_large_as_they_must_be(world: World):
+    world.begin_at(0)
+    assert world.go(max_bytes=20_000).status == 2
+    assert not world.complaint()
+    assert "File too large" in world.said
+    assert world.go().status == 0, world.said
+    assert not difference(world.run, world.whole)
+
+
+def test_a_folder_that_may_not_be_written_is_named(world: World):
+    world.begin_at(4)
+    world.run.joinpath("activations").chmod(0o500)
+    folders = [world.run, *(p for p in world.run.rglob("*") if p.is_dir())]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        assert world.go(is_bound=True).status == 2
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    assert not world.complaint()
+    assert "Permission denied" in world.said
+    assert str(world.run) in world.said
+    assert world.go().status == 0, world.said
+    assert not difference(world.run, world.whole)
+
+
+PLACES = ("", "classifier", "activations", "activations/train", "concepts", "scores/ica", "report", ".locks")
+FILES = ("experiment.json", "summary.json", "manifest.json", ".lock", "classifier/manifest.json")
+
+
+@pytest.mark.parametrize("place", PLACES if EVERYTHING else PLACES[:3])
+def test_a_file_where_a_folder_must_be_is_named(world: World, place: str):
+    world.begin_at(0)
+    there = world.run / place
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_text("of a user")
+    ended = world.go()
+    if ended.status:
+        assert ended.status == 2
+        assert not world.complaint()
+        assert str(there) in world.said
+    assert there.read_text() == "of a user"
+    there.unlink()
+    assert world.go().status == 0, world.said
+    assert not difference(world.run, world.whole)
+
+
+@pytest.mark.parametrize("place", FILES if EVERYTHING else FILES[:1])
+def test_a_folder_where_a_file_must_be_is_named(world: World, place: str):
+    world.begin_at(0)
+    (world.run / place).mkdir(parents=True)
+    (world.run / place / "own.txt").write_text("of a user")
+    ended = world.go()
+    assert ended.status == 2, world.said
+    assert not world.complaint()
+    assert str(world.run / place) in world.said
+    assert (world.run / place / "own.txt").read_text() == "of a user"
+    shutil.rmtree(world.run / place)
+    assert world.go().status == 0, world.said
+    assert not difference(world.run, world.whole)
+
+
+@pytest.fixture
+def small_disk(world: World) -> Iterator[Path]:
+    """A disk in place of the run's folder, which only root can put there."""
+    shutil.rmtree(world.run, ignore_errors=True)
+    world.run.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", world.run],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield world.run
+    subprocess.run(["umount", "-l", world.run], check=True)
+
+
+def test_a_disk_that_is_full_or_read_only_is_named_and_the_run_goes_on_once_there_is_space(
+    world: World, small_disk: Path
+):
+    for size in (20, 100, 200, 400, 700) if EVERYTHING else (100, 700):  # kilobytes
+        remount(small_disk, f"size={size}k")
+        assert world.go().status == 2, size
+        assert not world.complaint()
+        assert "No space left on device" in world.said
+    remount(small_disk, "ro,size=100m")
+    assert world.go().status == 2
+    assert not world.complaint()
+    assert "Read-only file system" in world.said
+    remount(small_disk, "rw,size=100m")
+    ended = world.go()
+    assert ended.status == 0, world.said
+    assert not difference(world.run, world.whole)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)

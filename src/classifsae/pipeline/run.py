@@ -354,6 +354,7 @@ class _Run:
     def done(self, stage: Stage) -> Manifest:
         """The artefact of a stage, which is made unless its folder holds it."""
         if stage.is_done:
+            stage.tidy()
             self.n_kept += 1
             if self.watch:
                 self.watch.kept(stage.name)

@@ -26,7 +26,7 @@ from classifsae.data import Dataset, Texts
 from classifsae.errors import ConfigError, DamagedError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
-from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
+from classifsae.storage import Json, clear, fingerprint, finish, manifest_of, remove
 
 if TYPE_CHECKING:
     from classifsae.meaning.choosing import HeldOut
@@ -51,6 +51,7 @@ class Stage:
         depends_on: all that decides the artefact, beside the versions of libraries.
         make: given the fingerprint of these, and what is told of each step, writes the artefact.
         by_all: several processes of torchrun make it together; the first alone makes any other.
+        working: pattern of the folders there that are of no use once the artefact is finished; "": no such.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Stage:
     depends_on: tuple[Json, ...]
     make: "Callable[[str, OnStep | None], object]"
     by_all: bool = False
+    working: str = ""
 
     @cached_property
     def inputs(self) -> str:
@@ -72,6 +74,15 @@ class Stage:
         except DamagedError:
             return False
         return manifest is not None and manifest.inputs == self.inputs
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed when the artefact was just finished.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        if self.working:
+            remove(*self.folder.glob(self.working))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +231,7 @@ def finetune(work: Work) -> Stage:
     def make(inputs: str, on_step: "OnStep | None") -> None:
         cs.finetune(backbone, train, folder=folder, device=work.device, on_step=on_step, inputs=inputs)
 
-    return Stage("finetune", folder, (options, train.identity), make, by_all=True)
+    return Stage("finetune", folder, (options, train.identity), make, by_all=True, working="checkpoints")
 
 
 def capture(work: Work, split: Split, *, trained: str) -> Stage:
@@ -232,7 +243,7 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
         cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
 
     depends_on = (trained, backbone.reading_fields(), texts.identity, texts.dataset)
-    return Stage(f"capture {split}", folder, depends_on, make, by_all=True)
+    return Stage(f"capture {split}", folder, depends_on, make, by_all=True, working="shards-*")
 
 
 def check_labels(work: Work, *, train: str, test: str) -> Stage:
@@ -317,7 +328,7 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
             guidance=None if guidance is None else cs.Guidance.load(work.folder.guidance),
             published_choice=work.activations("test") if published else None,
         )
-        checkpoint.unlink(missing_ok=True)
+        remove(checkpoint)
         facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
         concepts.save(folder, inputs=inputs, facts=facts)
 
