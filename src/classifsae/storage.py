@@ -175,8 +175,10 @@ def cannot_write(path: Path, error: Exception) -> StorageError:
         why = error.strerror
     elif found and found["number"]:
         why = os.strerror(int(found["number"]))
+    elif found:
+        why = found["why"] or "the disk is full, or files may not be so large"
     else:
-        why = (found and found["why"]) or str(error)
+        why = str(error)
     return StorageError(
         f"cannot write {path}: {why}; choose a folder that you may write to, with space left."
     )

@@ -1,8 +1,8 @@
 """Commands in children of a process that has imported everything, to be killed or failed as a test wants.
 
 ``python -m e2e.crashes LIBRARY`` is that process: it reads an ``Attempt`` a line, forks, and the child does
-what ``classifsae`` does. A kill is SIGKILL, so nothing is tidied up. What differs from the command line is that
-modules are imported already, and how often a training saves.
+what ``classifsae`` does. A kill is SIGKILL: nothing is tidied up. Unlike the command line,
+modules are imported already, and a training saves often.
 """
 
 import ctypes
