@@ -1,7 +1,7 @@
 """A run is killed, or its disk fails, anywhere: the same command again ends with an undisturbed run's bytes.
 
-The suite tries a few of the cases; ``CLASSIFSAE_EVERY=1 pytest -rP tests/e2e/test_crashes.py`` tries all, which
-takes an hour or two, and prints how many there were; ``CLASSIFSAE_EVERY=5`` tries every fifth.
+The suite tries a few of the cases; ``CLASSIFSAE_EVERY=1 pytest -rP tests/e2e/test_crashes.py`` tries all,
+which takes an hour or two, and prints how many there were; ``CLASSIFSAE_EVERY=5`` tries every fifth.
 """
 
 import errno
@@ -20,6 +20,7 @@ import pytest
 
 from e2e.conftest import SMALL, TINY, write_experiment
 from e2e.crashes import MAKES, MOVES, REMOVES, SYNCS, WRITES, Attempt, Ended, Server, can_count
+from e2e.test_damage import DAMAGES
 
 EVERY = int(os.environ.get("CLASSIFSAE_EVERY", "0"))
 """Of the cases; 0: a few of them."""
@@ -196,6 +197,29 @@ def test_no_file_call_is_one_too_many_to_fail(world: World, failure: str, goes_o
     assert not wrong, "\n".join(map(str, wrong))
     more = ", and all after" * goes_on
     sys.stdout.write(f"{len(tried)} of {len(cases)} calls: {failure}{more}\n")
+
+
+def test_what_a_stage_goes_on_from_is_verified(world: World):
+    trying, n_tried = random.Random(2), 0
+    for stage in (1, 2, 4):  # which leave checkpoints of a training, shards, and the checkpoint of a fit
+        world.begin_at(stage)
+        before = {*contents(world.run)}
+        ended = world.go(counts_from=stage, call=2 * len(world.calls[stage]) // 3)
+        assert ended.status == -signal.SIGKILL
+        left = world.root / "left"
+        shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(world.run, left)
+        cases = [(name, damage) for name in sorted({*contents(left)} - before) for damage in DAMAGES]
+        for name, damage in cases[::EVERY] if EVERY else trying.sample(cases, 1):
+            shutil.rmtree(world.run)
+            shutil.copytree(left, world.run)
+            DAMAGES[damage](world.run / name)
+            ended = world.go(until=stage + 1)
+            assert ended.status == 0, (name, damage, world.said)
+            found = difference(world.run, contents(world.starts / str(stage + 1)))
+            assert not found, (name, damage, found)
+            n_tried += 1
+    sys.stdout.write(f"{n_tried} damages to what stages go on from\n")
 
 
 @few_alone
