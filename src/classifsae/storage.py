@@ -459,18 +459,15 @@ def _is_left_over(file: Path) -> bool:
     return file.suffix == ".part" or file.name.startswith(".tmp")
 
 
-def remove(*paths: Path) -> None:
-    """Remove files and folders, those that there are.
+def remove(*files: Path) -> None:
+    """Remove files, those that there are.
 
     Raises:
-        StorageError: one cannot be removed.
+        StorageError: one cannot be removed, or is a folder.
     """
-    for path in paths:
-        with writing(path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    for file in files:
+        with writing(file):
+            file.unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:
@@ -479,4 +476,7 @@ def clear(folder: Path) -> None:
     Raises:
         StorageError: it cannot be removed.
     """
-    remove(folder / MANIFEST, folder)
+    remove(folder / MANIFEST)
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)

@@ -21,13 +21,13 @@ from classifsae.storage import (
     Json,
     Manifest,
     begin,
+    clear,
     concatenate_files,
     fingerprint,
     finish,
     kept,
     manifest_of,
     read_tensors,
-    remove,
     write_tensors,
 )
 from classifsae.tensors import OnStep, Tensor
@@ -118,7 +118,7 @@ class _Pass:
             begin(folder)
             for other in folder.glob("shards-*"):
                 if other != parts:
-                    remove(other)
+                    clear(other)
         ranks.wait()
         for start in ranks.share(self._starts()):
             self._keep(parts / f"{start:012d}", start)
@@ -136,7 +136,7 @@ class _Pass:
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
         finish_activations(folder, ids=ids, source=self.source, inputs=inputs, facts=facts)
-        remove(parts)
+        clear(parts)
         self._report(n_long)
 
     def _ids(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

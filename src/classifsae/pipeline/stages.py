@@ -81,8 +81,8 @@ class Stage:
         Raises:
             StorageError: it cannot be removed.
         """
-        if self.working:
-            remove(*self.folder.glob(self.working))
+        for left in self.folder.glob(self.working) if self.working else ():
+            clear(left)
 
 
 @dataclass(frozen=True, eq=False)
