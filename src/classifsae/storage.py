@@ -37,7 +37,9 @@ MANIFEST = "manifest.json"
 SMALL = 1 << 26
 """Bytes of a tensor file that is hashed whenever its artefact is looked at; larger ones when read."""
 _SEAL = "sha256"
-_DISK = re.compile(r"\(os error (?P<number>\d+)\)|inline_container.*?(strerror: (?P<why>.*))?$")
+_DISK = re.compile(
+    r"\(os error (?P<number>\d+)\)|iostream error|inline_container.*?(strerror: (?P<why>.*))?$"
+)
 """How safetensors, tokenizers and torch say that a file cannot be written."""
 _SETTLED_NS = 20_000_000
 """How long ago a file must have been changed for its times to tell it from a later one."""

@@ -231,6 +231,7 @@ def test_what_a_killed_process_left_is_no_part_of_an_artefact(tmp_path: Path, le
             RuntimeError("[enforce fail at inline_container.cc:7] . open file failed with strerror: It is"),
             ": It is;",
         ),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full, or"),
         (Exception("No space left on device (os error 28)"), "No space left on device;"),
         (StorageError("cannot write a (os error 28)"), "^cannot write a"),
     ],
