@@ -1,5 +1,6 @@
 """The command line: the stages' own words, each command a few lines."""
 
+import errno
 import io
 import json
 import logging
@@ -41,6 +42,8 @@ console, errors = SafeConsole(), SafeConsole(stderr=True)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
 # processes on the same cores take twice as long. Read when torch is loaded.
+_OF_A_DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
+"""Errors that are not of ClassifSAE's making, wherever they are met."""
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
 
@@ -619,6 +622,10 @@ def main() -> None:
         stop_listening()
         if debug:
             raise
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _OF_A_DISK:
+            where = f" {error.filename}" if error.filename else ""
+            _complain(f"a file or folder{where} cannot be used: {error.strerror}; mend that, then try again.")
+            raise SystemExit(2) from error
         _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
         raise SystemExit(1) from error
 

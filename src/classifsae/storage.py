@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from pydantic import BaseModel, JsonValue
 from safetensors import SafetensorError, safe_open
 
-from classifsae.errors import DamagedError, StorageError
+from classifsae.errors import ClassifSAEError, DamagedError, StorageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,10 @@ MANIFEST = "manifest.json"
 SMALL = 1 << 26
 """Bytes of a tensor file that is hashed whenever its artefact is looked at; larger ones when read."""
 _SEAL = "sha256"
+_DISK = re.compile(
+    r"\(os error (?P<number>\d+)\)|iostream error|inline_container.*?(strerror: (?P<why>.*))?$"
+)
+"""How safetensors, tokenizers and torch say that a file cannot be written."""
 _SETTLED_NS = 20_000_000
 """How long ago a file must have been changed for its times to tell it from a later one."""
 _hashes: dict[tuple[int, ...], str] = {}
@@ -118,15 +123,39 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         StorageError: the folder cannot be made or written.
     """
-    part = path.with_name(f".{path.name}.part")
+    with writing(path), _put_at_end(path) as part, part.open("wb") as stream:
+        write(stream)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line that a place cannot be written, whichever library finds out.
+
+    Raises:
+        StorageError: it cannot.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            write(stream)
+        yield
+    except ClassifSAEError:
+        raise
+    except Exception as error:  # of torch a RuntimeError, of tokenizers no more than an Exception
+        if isinstance(error, OSError) or _DISK.search(str(error)):
+            raise cannot_write(path, error) from error
+        raise
+
+
+@contextmanager
+def _put_at_end(path: Path) -> Iterator[Path]:
+    """A place beside a file, which takes the place of the file at the end, or is given back."""
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
         _put(part, path)
-    except OSError as error:
-        _drop(part)
-        raise cannot_write(path, error) from error
+    except Exception:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def require_writable(path: Path, *, folder: bool = False) -> None:
@@ -161,15 +190,17 @@ def _put(part: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _drop(part: Path) -> None:
-    """Give back the space of a file that could not be written."""
-    with suppress(OSError):
-        part.unlink()
-
-
 def cannot_write(path: Path, error: Exception) -> StorageError:
     """The one message for a place that cannot be written."""
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    found = _DISK.search(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        why = error.strerror
+    elif found and found["number"]:
+        why = os.strerror(int(found["number"]))
+    elif found:
+        why = found["why"] or "the disk is full, or files may not be so large"
+    else:
+        why = str(error)
     return StorageError(
         f"cannot write {path}: {why}; choose a folder that you may write to, with space left."
     )
@@ -211,15 +242,9 @@ def write_tensors(
     """Write one safetensors file atomically."""
     from safetensors.torch import save_file
 
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    with writing(path), _put_at_end(path) as part:
         save_file(whole, part, None if metadata is None else dict(metadata))
-        _put(part, path)
-    except (OSError, SafetensorError) as error:
-        _drop(part)
-        raise cannot_write(path, error) from error
 
 
 def write_sealed(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
@@ -317,19 +342,21 @@ def finish(
 ) -> Manifest:
     """Declare a folder finished: hash its files, and those of these subfolders, and write the manifest.
 
+    A file whose name begins with a dot is no part of an artefact.
+
     Args:
         besides: names of files that are no part of the artefact and may change.
         only: names of the files that are its parts; None: all.
     """
-    found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
-    for left in (p for p in found if p.suffix == ".part"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    paths = sorted(p for p in found if p.name not in (MANIFEST, *besides) and p.suffix != ".part")
-    files = {
-        p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=_hash_once(p))
-        for p in paths
-        if only is None or p.name in only
-    }
+    with writing(folder):
+        found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
+        remove(*(p for p in found if _is_left_over(p)))
+        paths = sorted(p for p in found if p.name not in (MANIFEST, *besides) and not p.name.startswith("."))
+        files = {
+            p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=_hash_once(p))
+            for p in paths
+            if only is None or p.name in only
+        }
     manifest = Manifest(
         inputs=inputs, record=dict(record), files=files, made_with=dict(_made_with.get() or {})
     )
@@ -442,12 +469,26 @@ def begin(folder: Path) -> None:
     Raises:
         StorageError: it cannot be made or written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             (folder / MANIFEST).unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+
+
+def _is_left_over(file: Path) -> bool:
+    """Whether a process that was killed while it wrote left this: ours, or that of safetensors."""
+    return file.suffix == ".part" or file.name.startswith(".tmp")
+
+
+def remove(*files: Path) -> None:
+    """Remove files, those that there are.
+
+    Raises:
+        StorageError: one cannot be removed, or is a folder.
+    """
+    for file in files:
+        with writing(file):
+            file.unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:
@@ -456,9 +497,7 @@ def clear(folder: Path) -> None:
     Raises:
         StorageError: it cannot be removed.
     """
-    try:
-        (folder / MANIFEST).unlink(missing_ok=True)
+    remove(folder / MANIFEST)
+    with writing(folder):
         if folder.exists():
             shutil.rmtree(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, and one clear line for whatever is wrong."""
 
+import errno
 import json
 import os
 import re
@@ -119,6 +120,20 @@ def test_a_fault_of_ours_is_status_one_and_names_debug(
     status, printed = call(monkeypatch, capsys, "run", str(experiment))
     assert status == 1
     assert "ZeroDivisionError: division by zero (a fault of ClassifSAE; --debug shows where)" in printed
+
+
+def test_a_disk_that_fails_where_nobody_expects_it_is_no_fault_of_ours(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from classifsae.pipeline import run as stages
+
+    def fail(config: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/scratch")
+
+    monkeypatch.setattr(stages, "load_dataset", fail)
+    status, printed = call(monkeypatch, capsys, "run", str(experiment))
+    assert status == 2
+    assert "a file or folder /tmp/scratch cannot be used: No space left on device; mend that" in printed
 
 
 def test_debug_shows_the_traceback(experiment: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def test_no_damage_goes_unnoticed(finished: Path, caplog: pytest.LogCaptureFixtu
             if not is_unfinished and not any(f"{folder / name} " in line for line in caplog.messages):
                 wrong.append((name, damage, "not named"))
     assert not wrong
+    sys.stdout.write(f"{len(cases[::every])} of {len(cases)} damages\n")
 
 
 @pytest.mark.parametrize("name", ["named/classifsae/seed-1/names.json", "experiment.json"])

@@ -1,9 +1,11 @@
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from classifsae import storage
 from classifsae.activations import Activations
@@ -25,6 +27,7 @@ from classifsae.storage import (
     write_sealed,
     write_tensors,
     write_text,
+    writing,
 )
 
 
@@ -203,3 +206,41 @@ def test_nothing_in_the_package_unpickles():
     source = Path(storage.__file__).parent
     text = "".join(path.read_text() for path in source.rglob("*.py"))
     assert not any(f"{word}(" in text for word in ("torch.load", "pickle.load", "joblib.load"))
+
+
+@pytest.mark.parametrize("left", [".text.txt.part", ".tmpA1b2C3", ".DS_Store"])
+def test_what_a_killed_process_left_is_no_part_of_an_artefact(tmp_path: Path, left: str):
+    for folder in ("whole", "interrupted"):
+        write_text(tmp_path / folder / "text.txt", "text")
+    (tmp_path / "interrupted" / left).write_text("half")
+    whole, ours = (finish(tmp_path / f, inputs="x", record={}) for f in ("whole", "interrupted"))
+    assert ours == whole
+    assert (tmp_path / "interrupted" / left).exists() == (left == ".DS_Store")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (SafetensorError("Error while serializing: I/O error: Read-only (os error 30)"), "Read-only file"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "the disk is full, or",
+        ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:7] . open file failed with strerror: It is"),
+            ": It is;",
+        ),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full, or"),
+        (Exception("No space left on device (os error 28)"), "No space left on device;"),
+        (StorageError("cannot write a (os error 28)"), "^cannot write a"),
+    ],
+)
+def test_whoever_finds_a_disk_full_says_so_in_one_line(tmp_path: Path, error: Exception, said: str):
+    with pytest.raises(StorageError, match=said), writing(tmp_path):
+        raise error
+
+
+def test_what_is_not_of_the_disk_stays_what_it_is(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="CUDA out of memory"), writing(tmp_path):
+        raise RuntimeError("CUDA out of memory")

@@ -1,7 +1,6 @@
 """One pass over texts: hidden states and logits of every sentence once, in data-set order."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ from classifsae.classifier.config import LongTexts
 from classifsae.classifier.loading.labels import require_same_order
 from classifsae.classifier.reading.windows import windowed
 from classifsae.data.texts import Texts
-from classifsae.errors import DataError, require_kind
+from classifsae.errors import DamagedError, DataError, require_kind
 from classifsae.progress import with_bar
 from classifsae.storage import (
+    MANIFEST,
     Json,
+    Manifest,
     begin,
+    clear,
     concatenate_files,
     fingerprint,
     finish,
@@ -118,7 +120,7 @@ class _Pass:
             begin(folder)
             for other in folder.glob("shards-*"):
                 if other != parts:
-                    shutil.rmtree(other)
+                    clear(other)
         ranks.wait()
         for start in ranks.share(self._starts()):
             self._keep(parts / f"{start:012d}", start)
@@ -131,12 +133,12 @@ class _Pass:
     def _join(self, parts: Path, folder: Path, inputs: str) -> None:
         """Finish the artefact from all its shards, and remove these."""
         shards = [parts / f"{start:012d}" for start in self._starts()]
-        n_long = sum(int(str(noted.record["n_long"])) for shard in shards if (noted := manifest_of(shard)))
+        n_long = sum(int(str(_finished(shard).record["n_long"])) for shard in shards)
         concatenate_files(folder / TENSORS, [shard / TENSORS for shard in shards])
         ids = self._ids(read_tensors(folder / TENSORS))
         facts: dict[str, Json] = {"n_cut": n_long} if self.overlap is None else {"n_split": n_long}
         finish_activations(folder, ids=ids, source=self.source, inputs=inputs, facts=facts)
-        shutil.rmtree(parts)
+        clear(parts)
         self._report(n_long)
 
     def _ids(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -185,3 +187,15 @@ class _Pass:
             limit = self.classifier.reader.max_length
             done = "cut" if self.overlap is None else "split into windows"
             logger.warning("%d of %d texts were %s at %d tokens", n_long, len(self.texts), done, limit)
+
+
+def _finished(shard: Path) -> Manifest:
+    """The manifest of a shard, which every process has written by now.
+
+    Raises:
+        DamagedError: it is gone.
+    """
+    noted = manifest_of(shard)
+    if noted is None:
+        raise DamagedError(shard, MANIFEST, "is missing")
+    return noted

@@ -319,8 +319,8 @@ class _Saver:
         for name, parameter in self._objective.named_parameters():
             moments = _under(f"adam/{name}/", state)
             self._optimiser.state[parameter] = {k: _placed(t, parameter) for k, t in moments.items()}
-        for name, curve in _under("curve/", state).items():
-            self._run.curves[name] = curve.tolist()
+        for place, curve in sorted(_under("curve/", state).items()):
+            self._run.curves[place.split("/", 1)[-1]] = curve.tolist()
         self._run.spent.n_steps, self._run.spent.n_vectors = int(state["step"]), int(state["n_vectors"])
         return int(state["step"])
 
@@ -329,8 +329,8 @@ class _Saver:
         for name, parameter in self._objective.named_parameters():
             for key, value in self._optimiser.state[parameter].items():
                 state[f"adam/{name}/{key}"] = value
-        for name, curve in self._run.curves.items():
-            state[f"curve/{name}"] = torch.tensor(curve, dtype=torch.float64)
+        for place, (name, curve) in enumerate(self._run.curves.items()):  # whose order is seen in reports
+            state[f"curve/{place:04d}/{name}"] = torch.tensor(curve, dtype=torch.float64)
         n_vectors = torch.tensor(self._run.spent.n_vectors)
         return state | {"step": torch.tensor(step), "n_vectors": n_vectors, "inputs": self._inputs()}
 

@@ -372,6 +372,7 @@ class _Run:
         if self.redo is not None:
             return self.redo(stage, lambda: self.make(stage))
         if stage.is_done:
+            stage.tidy()
             self.n_kept += 1
             if self.watch:
                 self.watch.kept(stage.name)

@@ -38,6 +38,7 @@ from classifsae.storage import (
     is_finished,
     manifest_of,
     read_json,
+    remove,
     require_unchanged,
     write_json,
     write_text,
@@ -249,11 +250,7 @@ class RunFolder:
             self._withdraw(MANIFEST, error.name)
 
     def _withdraw(self, *names: str) -> None:
-        try:
-            for name in names:
-                (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        remove(*(self.path / name for name in names))
 
     def _require_as_written(self, file: Path) -> None:
         try:

@@ -27,7 +27,7 @@ from classifsae.errors import ConfigError, DamagedError
 from classifsae.pipeline.config import Experiment
 from classifsae.pipeline.run_folder import SPLITS, FitName, Record, RunFolder, Split
 from classifsae.ranks import n_ranks
-from classifsae.storage import Json, clear, fingerprint, finish, manifest_of
+from classifsae.storage import Json, clear, fingerprint, finish, manifest_of, remove
 
 if TYPE_CHECKING:
     from classifsae.meaning.choosing import HeldOut
@@ -53,6 +53,7 @@ class Stage:
         make: given the fingerprint of these, and what is told of each step, writes the artefact.
         by_all: several processes of torchrun make it together; the first alone makes any other.
         asks: a language model, whose answers need not repeat.
+        working: pattern of the folders there that are of no use once the artefact is finished; "": no such.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stage:
     make: "Callable[[str, OnStep | None], object]"
     by_all: bool = False
     asks: bool = False
+    working: str = ""
 
     @cached_property
     def inputs(self) -> str:
@@ -79,6 +81,15 @@ class Stage:
         except DamagedError:
             return False
         return manifest is not None and manifest.inputs == self.inputs
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed when the artefact was just finished.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        for left in self.folder.glob(self.working) if self.working else ():
+            clear(left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +246,7 @@ def finetune(work: Work) -> Stage:
     def make(inputs: str, on_step: "OnStep | None") -> None:
         cs.finetune(backbone, train, folder=folder, device=work.device, on_step=on_step, inputs=inputs)
 
-    return Stage("finetune", folder, (options, train.identity), make, by_all=True)
+    return Stage("finetune", folder, (options, train.identity), make, by_all=True, working="checkpoints")
 
 
 def capture(work: Work, split: Split, *, trained: str) -> Stage:
@@ -247,7 +258,7 @@ def capture(work: Work, split: Split, *, trained: str) -> Stage:
         cs.capture(work.classifier, texts, folder=folder, **rows, on_step=on_step, inputs=inputs)
 
     depends_on = (trained, backbone.reading_fields(), texts.identity, texts.dataset)
-    return Stage(f"capture {split}", folder, depends_on, make, by_all=True)
+    return Stage(f"capture {split}", folder, depends_on, make, by_all=True, working="shards-*")
 
 
 def check_labels(work: Work, *, train: str, test: str) -> Stage:
@@ -332,7 +343,7 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
             guidance=None if guidance is None else cs.Guidance.load(work.folder.guidance),
             published_choice=work.activations("test") if published else None,
         )
-        checkpoint.unlink(missing_ok=True)
+        remove(checkpoint)
         facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
         concepts.save(folder, inputs=inputs, facts=facts)
 

@@ -15,6 +15,7 @@ from classifsae import ranks
 from classifsae.errors import ConfigError
 from classifsae.pipeline.config import Experiment, Tracker
 from classifsae.pipeline.run_folder import Record, RunFolder
+from classifsae.storage import writing
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -115,7 +116,8 @@ def _started(name: Tracker, experiment: Experiment, folder: RunFolder) -> Iterat
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     where, title = folder.trackers, "/".join(folder.path.parts[-2:])
-    where.mkdir(parents=True, exist_ok=True)
+    with writing(where):
+        where.mkdir(parents=True, exist_ok=True)
     options: dict[Tracker, dict[str, object]] = {
         "tensorboard": {"logging_dir": str(where)},
         "wandb": {"dir": str(where), "name": title},

@@ -10,7 +10,7 @@ from tiny_models import NAMES, SENTENCES, texts
 from classifsae.activations import Activations
 from classifsae.classifier.capture import capture
 from classifsae.classifier.classifier import Classifier, States
-from classifsae.errors import ConfigError, DataError
+from classifsae.errors import ConfigError, DamagedError, DataError
 from classifsae.storage import manifest_of
 from classifsae.tensors import batches_by_length
 
@@ -96,6 +96,15 @@ def test_a_killed_capture_resumes_at_its_shard_to_the_same_bits(tiny, tmp_path, 
     assert n_rows == 32  # two of four shards were there
     assert same(resumed, whole)
     assert manifest_of(tmp_path / "killed") == manifest_of(tmp_path / "whole")
+
+
+def test_a_shard_whose_manifest_is_gone_is_named_and_not_left_out(tiny, tmp_path):
+    def lose(done, total, values):
+        if done == total:
+            next(tmp_path.glob("shards-*/000000000000/manifest.json")).unlink()
+
+    with pytest.raises(DamagedError, match=r"000000000000/manifest\.json is missing"):
+        capture(tiny("bert"), texts(), folder=tmp_path, shard_size=16, on_step=lose)
 
 
 def test_a_shard_of_other_texts_or_another_layer_is_not_used(tiny, tmp_path):

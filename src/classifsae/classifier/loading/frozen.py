@@ -22,7 +22,7 @@ from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError, MismatchError
 from classifsae.hub.files import folder_with
 from classifsae.hub.quiet import quiet, seeded
-from classifsae.storage import cannot_write, hash_tensors, write_tensors
+from classifsae.storage import hash_tensors, write_tensors, writing
 
 
 def start(config: BackboneConfig, train: Texts, device: torch.device) -> Loaded:
@@ -67,11 +67,9 @@ def save_model(folder: Path, loaded: Loaded) -> None:
     pad = config.pad_token_id
     config.pad_token_id = None if pad == NO_TOKEN else pad
     try:
-        with quiet():
+        with quiet(), writing(folder):
             loaded.model.save_pretrained(folder, state_dict=weights)
             loaded.tokenizer.save_pretrained(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     finally:
         config.pad_token_id = pad
 

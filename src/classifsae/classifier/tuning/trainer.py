@@ -25,7 +25,7 @@ from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.texts import Texts
 from classifsae.errors import ConfigError
 from classifsae.stopping import ask, is_asked, stop_if_asked
-from classifsae.storage import clear, finish, kept, tensors_of, write_tensors
+from classifsae.storage import clear, finish, kept, tensors_of, write_tensors, writing
 from classifsae.tensors import Float, OnStep, Tensor
 
 LabelledText = tuple[str, int]
@@ -129,9 +129,10 @@ class ClassifierTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint, declare it whole, then remove the ones before."""
-        super()._save_checkpoint(model, trial)
-        ranks.wait()
         run = Path(self.args.output_dir or ".")
+        with writing(run):
+            super()._save_checkpoint(model, trial)
+        ranks.wait()
         folder = run / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             finish(folder, inputs=self.inputs, record={"step": self.state.global_step})
