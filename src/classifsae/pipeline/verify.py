@@ -108,6 +108,8 @@ def verify(
         ClassifSAEError: what it was made from is not here, or cannot be read.
     """
     folder = RunFolder(Path(run).absolute())
+    if not folder.options.is_file() and not (folder.path / MANIFEST).is_file():
+        folder.read_experiment()  # which says that this is no run, before anything below is hashed
     rows, artefacts = _checksums(folder.path)
     if any(row.differs for row in rows):
         return Verification(Path(run), tuple(rows))
