@@ -21,6 +21,7 @@ __all__ = [
     "Tensor",
     "batches",
     "batches_by_length",
+    "class_means",
     "less_class_mean",
 ]
 
@@ -52,9 +53,13 @@ class OnStep(Protocol):
 
 def less_class_mean(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """Each row less the mean of the rows of its class."""
+    return rows - class_means(rows, classes)[classes]
+
+
+def class_means(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "c k"]:
+    """Mean of the rows of each class, 0 for one without rows."""
     members = one_hot(classes).to(rows)
-    means = members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
-    return rows - means[classes]
+    return members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
 
 
 _ENTRIES_PER_BATCH = 1 << 22

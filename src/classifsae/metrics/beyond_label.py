@@ -71,11 +71,17 @@ class BeyondLabel(Metric):
 
 def r2_within(evaluation: Evaluation, classes: Int[Tensor, " n"]) -> float:
     """R2 beyond label; NaN where the logits do not vary within a class."""
-    states = evaluation.states()
-    typical = rescale(states - less_class_mean(states, classes), evaluation.norms)
+    totals = evaluation.codes.new_zeros(evaluation.n_classes, evaluation.width)
+    for part, states in evaluation.parts_without_many([], through=evaluation.bottleneck.states):
+        totals.index_add_(0, classes[part], states)
+    means = totals / classes.bincount(minlength=evaluation.n_classes).clamp_min(1)[:, None]
     with torch.no_grad():
-        parts = batches(len(states), evaluation.width)
-        by_norm = torch.cat([evaluation.bottleneck.tail(typical[part]).float() for part in parts])
+        by_norm = torch.cat(
+            [
+                evaluation.bottleneck.tail(rescale(means[classes[part]], evaluation.norms[part])).float()
+                for part in batches(len(classes), evaluation.width)
+            ]
+        )
     wanted, given, leaked = (
         less_class_mean(logits.double(), classes)
         for logits in (evaluation.original, evaluation.rebuilt, by_norm)
