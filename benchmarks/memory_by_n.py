@@ -1,6 +1,6 @@
 """Peak memory of capture, every fit and the scores, from 5,000 to 200,000 sentences of width 1,024.
 
-Random states, written as capture writes them and mapped from the disk. Each number is of a process of its own.
+Random states, written as capture writes them and mapped from the disk; each number is of its own process.
 Counted is anonymous memory, which a machine has to have: pages of the mapped file are the kernel's to drop.
 Beside it, the peak of all resident memory, these pages included. Needs Linux and 1 GB of disk.
 
@@ -77,7 +77,7 @@ def captures(folder: Path, n: int) -> None:
     form = {"model_type": "bert", "hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 8}
     form |= {"intermediate_size": 32, "max_position_embeddings": 16}
     few = cs.Texts(data.texts[:64], labels[:64], data.ids[:64], ("a", "b"))
-    options = {"architecture": form, "tokenizer": {"vocab_size": 200}, "kind": "encoder", "n_steps": 1}
+    options = {"architecture": form, "tokenizer": {"vocab_size": 300}, "kind": "encoder", "n_steps": 1}
     model = cs.finetune(options, few, device="cpu")
     cs.capture(model, data, folder=folder / "captured")
 
