@@ -249,8 +249,10 @@ def check_finite(hidden: Float[Tensor, "n d"], ids: tuple[str, ...]) -> None:
     Raises:
         DataError: a state holds NaN or infinity; names the first such sentence.
     """
-    sound = [hidden[part].isfinite().all(dim=1) for part in batches(len(hidden), hidden.shape[1])]
-    bad = (~torch.cat([hidden.new_empty(0, dtype=torch.bool), *sound])).nonzero().flatten()
+    sound = hidden.new_empty(len(hidden), dtype=torch.bool)
+    for part in batches(len(hidden), hidden.shape[1]):
+        sound[part] = hidden[part].isfinite().all(dim=1)
+    bad = (~sound).nonzero().flatten()
     if len(bad):
         raise DataError(
             f"{len(bad)} of {len(ids)} hidden states hold NaN or infinity, first row {ids[int(bad[0])]!r}; "

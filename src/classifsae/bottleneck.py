@@ -12,7 +12,7 @@ from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError, MismatchError
 from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
-from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches
+from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches, put
 
 Made = TypeVar("Made")
 
@@ -208,18 +208,22 @@ def evaluate(
     device = test.hidden.device
     concepts = concepts.to(device)
     bottleneck = Bottleneck(concepts, tail)
-    codes, norms, rebuilt = [], [], []
-    for part in batches(len(test), test.hidden.shape[1]):
+    n = len(test)
+    codes = norms = rebuilt = torch.empty(0)
+    for part in batches(n, test.hidden.shape[1]):
         hidden = test.hidden[part].float()
         with torch.no_grad():
-            codes.append(concepts.encode(hidden))
-            norms.append(hidden.norm(dim=1, keepdim=True))
-            rebuilt.append(bottleneck.logits(codes[-1], norms[-1]))
+            found, norm = concepts.encode(hidden), hidden.norm(dim=1, keepdim=True)
+            logits = bottleneck.logits(found, norm)
+        first = part.start == 0
+        codes = put(None if first else codes, part, found, n)
+        norms = put(None if first else norms, part, norm, n)
+        rebuilt = put(None if first else rebuilt, part, logits, n)
     evaluation = Evaluation(
         bottleneck=bottleneck,
-        codes=torch.cat(codes),
-        norms=torch.cat(norms),
-        rebuilt=torch.cat(rebuilt),
+        codes=codes,
+        norms=norms,
+        rebuilt=rebuilt,
         original=test.logits.float(),
         labels=test.labels,
         hidden=test.hidden,

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 
 from classifsae.concepts._optimise import generator
-from classifsae.tensors import Float, Int, Tensor, batches
+from classifsae.tensors import Float, Int, Tensor, batches, put
 
 Some: TypeAlias = "slice | Int[Tensor, ' b']"
 
@@ -92,7 +92,11 @@ class Rows:
 
     def all(self) -> Float[Tensor, "n k"]:
         """All rows at once, for matrices that are narrow."""
-        return torch.cat([self[part] for part in self.parts()])
+        joined = None
+        for part in self.parts():
+            joined = put(joined, part, self[part], self.n)
+        assert joined is not None
+        return joined
 
 
 def at_most(n: int, width: int, *, seed: int) -> Int[Tensor, " q"] | None:
