@@ -31,7 +31,7 @@ GLOSSARY: Mapping[str, str] = {
 }
 """What the page and the documentation mean by these words."""
 
-_ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 22, 128
+_ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 20, 128
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """The classifier with its hidden state rebuilt from concepts. Ablation lives here and nowhere else."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeVar, cast
 
 import torch
 
 from classifsae.activations import Activations, check_finite
+from classifsae.activity import Activating, activating_sets
 from classifsae.concepts.base import Concepts, rescale
 from classifsae.errors import DataError, MismatchError
 from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
-from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches
+from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches, put
+
+Made = TypeVar("Made")
 
 Through = Callable[[Tensor, Tensor], Tensor]
 """What the bottleneck makes of codes (b, m) and of the norms (b, 1) of their states."""
@@ -67,6 +70,7 @@ class Evaluation:
     documents: Int[Tensor, " n"] | None = None
     legend: Legend | None = None
     on_step: OnStep | None = None
+    _made: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def concepts(self) -> Concepts:
@@ -82,6 +86,11 @@ class Evaluation:
     def width(self) -> int:
         """Width d of the hidden states."""
         return self.hidden.shape[1]
+
+    @property
+    def activating(self) -> Activating:
+        """The sentences on which each concept is strongly active."""
+        return self.once(_activating)
 
     def take(self, rows: Int[Tensor, " q"]) -> Self:
         """The evaluation of these sentences alone."""
@@ -126,12 +135,16 @@ class Evaluation:
 
     def without_many(self, columns: list[int], *, through: Through | None = None) -> Tensor:
         """What comes of every sentence with all these concepts set to zero."""
-        made = []
+        return torch.cat([made for _, made in self.parts_without_many(columns, through=through)])
+
+    def parts_without_many(
+        self, columns: list[int], *, through: Through | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The same, in batches of sentences."""
         for part in batches(len(self.codes), self.width):
             codes = self.codes[part].clone()
             codes[:, columns] = 0
-            made.append(self._run(codes, self.norms[part], through))
-        return torch.cat(made)
+            yield part, self._run(codes, self.norms[part], through)
 
     def with_only(
         self, rows: Int[Tensor, " q"], kept: Bool[Tensor, "q m"]
@@ -144,9 +157,23 @@ class Evaluation:
         """The hidden state of every sentence, rebuilt from its concepts."""
         return self.without_many([], through=self.bottleneck.states)
 
+    def states_of(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
+        """The hidden states of these sentences alone, which never are in memory with all others."""
+        return self._run(self.codes[rows], self.norms[rows], self.bottleneck.states)
+
+    def once(self, make: "Callable[[Self], Made]") -> "Made":
+        """What a function makes of the evaluation, made once for all scores that ask for it."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast("Made", self._made[make])
+
     def _run(self, codes: Tensor, norms: Tensor, through: Through | None = None) -> Tensor:
         with torch.no_grad():
             return (through or self.bottleneck.logits)(codes, norms)
+
+
+def _activating(evaluation: Evaluation) -> Activating:
+    return activating_sets(evaluation.codes)
 
 
 def evaluate(
@@ -181,18 +208,22 @@ def evaluate(
     device = test.hidden.device
     concepts = concepts.to(device)
     bottleneck = Bottleneck(concepts, tail)
-    codes, norms, rebuilt = [], [], []
-    for part in batches(len(test), test.hidden.shape[1]):
+    n = len(test)
+    codes = norms = rebuilt = torch.empty(0)
+    for part in batches(n, test.hidden.shape[1]):
         hidden = test.hidden[part].float()
         with torch.no_grad():
-            codes.append(concepts.encode(hidden))
-            norms.append(hidden.norm(dim=1, keepdim=True))
-            rebuilt.append(bottleneck.logits(codes[-1], norms[-1]))
+            found, norm = concepts.encode(hidden), hidden.norm(dim=1, keepdim=True)
+            logits = bottleneck.logits(found, norm)
+        first = part.start == 0
+        codes = put(None if first else codes, part, found, n)
+        norms = put(None if first else norms, part, norm, n)
+        rebuilt = put(None if first else rebuilt, part, logits, n)
     evaluation = Evaluation(
         bottleneck=bottleneck,
-        codes=torch.cat(codes),
-        norms=torch.cat(norms),
-        rebuilt=torch.cat(rebuilt),
+        codes=codes,
+        norms=norms,
+        rebuilt=rebuilt,
         original=test.logits.float(),
         labels=test.labels,
         hidden=test.hidden,

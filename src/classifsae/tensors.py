@@ -21,7 +21,9 @@ __all__ = [
     "Tensor",
     "batches",
     "batches_by_length",
+    "class_means",
     "less_class_mean",
+    "put",
 ]
 
 
@@ -52,9 +54,13 @@ class OnStep(Protocol):
 
 def less_class_mean(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """Each row less the mean of the rows of its class."""
+    return rows - class_means(rows, classes)[classes]
+
+
+def class_means(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "c k"]:
+    """Mean of the rows of each class, 0 for one without rows."""
     members = one_hot(classes).to(rows)
-    means = members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
-    return rows - means[classes]
+    return members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
 
 
 _ENTRIES_PER_BATCH = 1 << 22
@@ -64,6 +70,23 @@ def batches(n: int, width: int) -> Iterator[slice]:
     """Slices of n rows whose tensors of this width stay small."""
     size = max(64, _ENTRIES_PER_BATCH // width)
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def put(joined: Tensor | None, part: slice, made: Tensor, n: int) -> Tensor:
+    """What was made of a block of n rows, in its place among all.
+
+    Rather than joined at the end: small results that are kept between large blocks tear the heap, and memory
+    grows by what no later block fits into.
+
+    Args:
+        joined: of the blocks before; None for the first.
+        part: rows of this block.
+        made: one row for each of them.
+        n: rows in all.
+    """
+    joined = made.new_empty(n, *made.shape[1:]) if joined is None else joined
+    joined[part] = made
+    return joined
 
 
 TOKENS_IN_CACHE = 2048

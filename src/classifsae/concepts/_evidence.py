@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from classifsae.concepts._linear import ridge
 from classifsae.concepts._optimise import generator
+from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import Coder, rescale
 from classifsae.storage import Json
 from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
@@ -84,9 +85,9 @@ def whitening(
 
     V / sqrt(L + temper mean(L)) for Cov(h) = V L V^T: axes far narrower than the mean stay narrow.
     """
-    wide = hidden.double()
-    mean = wide.mean(dim=0)
-    variances, axes = torch.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
+    wide = Rows.of(hidden, torch.float64)
+    mean = wide.mean()
+    variances, axes = torch.linalg.eigh(wide.less(mean).gram() / len(wide))
     variances = variances.clamp_min(0)
     return mean, axes / (variances + temper * variances.mean()).sqrt()
 
@@ -180,9 +181,9 @@ def learn_encoder(
     """
     mean, axes = whitening(hidden, temper=_TEMPER)
     axes = axes[:, -max(len(hidden) // _ROWS_PER_AXIS, _FEWEST_AXES) :]  # more would be fitted to noise
-    x = ((hidden.double() - mean) @ axes).to(hidden)
-    weights, bias = ridge(x, members, _RIDGE_IN)
-    read, offset = ridge((x @ weights + bias).relu(), logits, 1e-3)
+    x = Rows.of(hidden, torch.float64).less(mean).times(axes).to(hidden.dtype).all()
+    weights, bias = ridge(Rows.of(x), Rows.of(members), _RIDGE_IN)
+    read, offset = ridge(Rows.of((x @ weights + bias).relu()), Rows.of(logits), 1e-3)
     faithful = Faithful.to(logits)
 
     def loss(rows: Int[Tensor, " b"]) -> Tensor:
@@ -206,7 +207,7 @@ def learn_decoder(
     descent: Descent,
 ) -> tuple[Float[Tensor, "p d"], Float[Tensor, " d"]]:
     """What each code adds to the state, and the state without any: by ridge, then through the tail."""
-    decoder, mean = ridge(codes, hidden, _RIDGE_OUT)
+    decoder, mean = ridge(Rows.of(codes), Rows.of(hidden), _RIDGE_OUT)
     norms, faithful = hidden.norm(dim=1, keepdim=True), Faithful.to(logits)
 
     def loss(rows: Int[Tensor, " b"]) -> Tensor:

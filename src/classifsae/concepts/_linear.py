@@ -2,6 +2,7 @@
 
 import torch
 
+from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Tensor
 
@@ -45,11 +46,9 @@ class LinearCoder(Coder):
         return codes @ self.decoder[kept] + self.mean
 
 
-def ridge(
-    rows: Float[Tensor, "n k"], wanted: Float[Tensor, "n q"], strength: float
-) -> tuple[Float[Tensor, "k q"], Float[Tensor, " q"]]:
+def ridge(rows: Rows, wanted: Rows, strength: float) -> tuple[Float[Tensor, "k q"], Float[Tensor, " q"]]:
     """Weights and bias of the ridge regression from rows to what is wanted."""
-    mean, centre = rows.mean(dim=0), wanted.mean(dim=0)
-    gram = (rows - mean).T @ (rows - mean) + strength * torch.eye(rows.shape[1]).to(rows)
-    weights = torch.linalg.solve(gram, (rows - mean).T @ (wanted - centre))
+    mean, centre = rows.mean(), wanted.mean()
+    gram = rows.less(mean).gram() + strength * torch.eye(rows.width).to(mean)
+    weights = torch.linalg.solve(gram, rows.less(mean).product(wanted.less(centre)))
     return weights, centre - mean @ weights

@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from classifsae.concepts._linear import ridge
+from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Int, Tensor
 
@@ -65,8 +66,10 @@ class PartitionCoder(Coder):
         mean = hidden.mean(dim=0)
         decoder = torch.zeros_like(weights.T)
         coder = cls(weights=weights, bias=bias, mean=mean, decoder=decoder, **gate)
-        parts = coder.encode(hidden)
-        coder.decoder = parts.T @ (hidden - mean) / parts.sum(dim=0).clamp_min(1)[:, None]
+        rows = Rows.of(hidden)
+        parts = rows.through(lambda some: coder.encode(hidden[some]), width=coder.n_latents)
+        sizes = parts.total(lambda part: parts[part].sum(dim=0))
+        coder.decoder = parts.product(rows.less(mean)) / sizes.clamp_min(1)[:, None]
         return coder
 
     @property
@@ -91,7 +94,9 @@ def linear_logits(
     hidden: Float[Tensor, "n d"], logits: Float[Tensor, "n c"]
 ) -> tuple[Float[Tensor, "d c"], Float[Tensor, " c"]]:
     """Weights and bias that give the logits from the states, by least squares with a trace of ridge."""
-    wide = hidden.double()
-    strength = _RIDGE * len(wide) * float(wide.var(dim=0, correction=0).mean())
-    weights, bias = ridge(wide, logits.double(), strength)
+    wide = Rows.of(hidden, torch.float64)
+    mean = wide.mean()
+    spread = wide.total(lambda part: (wide[part] - mean).square().sum())
+    strength = _RIDGE * float(spread) / wide.width
+    weights, bias = ridge(wide, Rows.of(logits, torch.float64), strength)
     return weights.to(hidden), bias.to(hidden)

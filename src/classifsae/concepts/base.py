@@ -59,7 +59,6 @@ README = "README.md"
 FORMAT = 1
 """Of concepts on the disk; raised when older versions can no longer read them."""
 _CURVES = TypeAdapter(dict[str, list[float]])
-_CHUNK = 8192
 _TINY = 1e-9
 
 PREFERRED = ("consensus", "classifsae")
@@ -708,9 +707,9 @@ def mean_by_class(
 ) -> Float[Tensor, "m c"]:
     """Mean over the sentences of each class of a function of the chosen codes, 0 for an absent class."""
     total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
-    for start in range(0, len(on), _CHUNK):
-        codes = coder.encode_kept(on.hidden[start : start + _CHUNK].float(), chosen)
-        total.index_add_(0, classes[start : start + _CHUNK], of(codes).double())
+    for part in batches(len(on), max(on.hidden.shape[1], coder.n_latents)):
+        codes = coder.encode_kept(on.hidden[part].float(), chosen)
+        total.index_add_(0, classes[part], of(codes).double())
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)
     return (total / counts[:, None]).T.float().contiguous()
 

@@ -1,7 +1,7 @@
 """Groups on which many clusterings of states and texts agree, told from the state alone."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from classifsae.concepts._evidence import (
     whitening,
 )
 from classifsae.concepts._optimise import Run
+from classifsae.concepts._rows import Rows, at_most
 from classifsae.concepts.base import ConceptMethod, Rate
 from classifsae.concepts.kmeans import lloyd
 from classifsae.errors import warn
@@ -49,6 +50,8 @@ class Consensus(ConceptMethod):
     2. Their agreement: a normalised cut of the graph of sentences and clusters into n groups.
     3. An encoder relu(h W + b) whose codes say the groups and give the logits by a linear map.
     4. A linear decoder, from a ridge regression to the states, trained through the classifier's tail.
+
+    Of very many sentences (more than 10,000, and more than 2^24 numbers in all states) a seeded part is used.
 
     Attributes:
         n_clusterings: of step 1.
@@ -82,6 +85,9 @@ class Consensus(ConceptMethod):
         if run.guidance is None:
             said = "consensus: without guidance by the texts, concepts are found in the states alone."
             warn(said)
+        if (some := at_most(*train.hidden.shape, seed=self.seed)) is not None:
+            train = train.take(some)
+            run = replace(run, guidance=None if run.guidance is None else run.guidance.take(some))
         progress = _Progress(run, self.n_clusterings + self.n_steps + self.n_steps // 2)
         hidden, logits = train.hidden, train.logits.float()
         views = Views.of(train, run.guidance, class_weight=self.class_weight)
@@ -136,15 +142,19 @@ class Views:
     def of(cls, train: Activations, guidance: Guidance | None, *, class_weight: float) -> "Views":
         """The views of a training split."""
         mean, axes = whitening(train.hidden, temper=_TEMPER)
-        white = ((train.hidden.double() - mean) @ axes).cpu()
+        centred = Rows.of(train.hidden, torch.float64).less(mean)
         classes = (class_weight * train.logits.float().softmax(dim=1)).cpu().numpy()
         if guidance is None:
-            return cls(classes, (white.flip(1),), None)
-        read, embeddings = guidance.read.double().cpu(), guidance.embeddings.double().cpu()
-        states = tuple(white @ telling_directions(white, texts) for texts in (embeddings, read))
-        _, principal = torch.linalg.eigh((read - read.mean(dim=0)).T @ (read - read.mean(dim=0)))
-        texts = (read - read.mean(dim=0)) @ principal[:, -_TEXT_AXES:]
-        return cls(classes, states, texts.float().numpy())
+            return cls(classes, (centred.times(axes.flip(1)[:, : _STATE_AXES[1]]).all().cpu(),), None)
+        white, (read, embeddings) = (
+            centred.times(axes),
+            (_centred(texts, mean.device) for texts in (guidance.read, guidance.embeddings)),
+        )
+        directions = [telling_directions(white, texts)[:, : _STATE_AXES[1]] for texts in (embeddings, read)]
+        states = tuple(white.times(most).all().cpu() for most in directions)
+        _, principal = torch.linalg.eigh(read.gram())
+        texts = read.times(principal[:, -_TEXT_AXES:]).to(torch.float32).all()
+        return cls(classes, states, texts.cpu().numpy())
 
     def view(self, index: int, *, n_axes: int, weight: float) -> NDArray[np.float32]:
         """The index-th of them, in turn: texts alone, or states with texts of this weight."""
@@ -158,9 +168,14 @@ class Views:
         return np.concatenate([*parts, self.classes], axis=1, dtype=np.float32)
 
 
-def telling_directions(white: Float[Tensor, "n d"], texts: Float[Tensor, "n e"]) -> Float[Tensor, "d r"]:
+def _centred(texts: Float[Tensor, "n e"], device: torch.device) -> Rows:
+    rows = Rows.of(texts).through(lambda some: texts[some].to(device, torch.float64))
+    return rows.less(rows.mean())
+
+
+def telling_directions(white: Rows, texts: Rows) -> Float[Tensor, "d r"]:
     """Directions of whitened states, those first that tell most of the texts (reduced-rank regression)."""
-    return torch.linalg.svd(white.T @ (texts - texts.mean(dim=0)), full_matrices=False).U
+    return torch.linalg.svd(white.product(texts), full_matrices=False).U
 
 
 def agreement(labels: list[NDArray[np.int64]], k: int, *, seed: int) -> NDArray[np.int64]:

@@ -6,20 +6,20 @@ Source: Hyvarinen and Oja 2000 (doi:10.1016/S0893-6080(00)00026-5), as configure
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, final
+from typing import final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveFloat, PositiveInt
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts._optimise import Run
+from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import ConceptMethod
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Tail, Tensor
-
-if TYPE_CHECKING:
-    from sklearn.decomposition import FastICA
+from classifsae.tensors import Tail
 
 _LOG = logging.getLogger(__name__)
 _RESOLUTION = torch.finfo(torch.float32).eps ** 0.5
@@ -50,16 +50,26 @@ class ICA(ConceptMethod):
             self._require(most, f"{n_sentences} sentences of width {width} span at most {most}")
 
     def learn(self, train: Activations, tail: Tail, run: Run) -> LinearCoder:
-        """FastICA of scikit-learn (parallel, logcosh, unit variance), kept as tensors.
+        """FastICA of scikit-learn (parallel, logcosh, unit variance), on states that are whitened in blocks.
 
         Raises:
             ConfigError: the states span fewer than m directions.
         """
-        found = self._fast_ica(train.hidden)
-        n_wide = _n_wide(torch.from_numpy(found.whitening_))
+        rows = Rows.of(train.hidden, torch.float64)
+        mean = rows.mean()
+        # Of the d x d covariance, not of the n x d states: the same directions, several times faster.
+        variances, axes = torch.linalg.eigh(rows.less(mean).gram() / len(rows))
+        spreads, axes = variances.clamp_min(0).sqrt().flip(0), axes.flip(1)
+        n_wide = int((spreads > spreads[0] * _RESOLUTION).sum())
         self._require(n_wide, f"the {len(train)} hidden states vary in {n_wide}")
-        parts = {"mean": found.mean_, "encoder": found.components_.T, "decoder": found.mixing_.T}
-        return LinearCoder(**{name: torch.from_numpy(a.copy()).to(train.hidden) for name, a in parts.items()})
+        # As scikit-learn turns them, so that it starts from the same place.
+        axes = torch.where(axes[0] < 0, -axes, axes)[:, : self.n_concepts] / spreads[: self.n_concepts]
+        white = rows.less(mean).times(axes).to(torch.float32).all().cpu()
+        rotation = torch.from_numpy(self._rotation(white.numpy())).to(axes)
+        deviations = white.to(axes).mm(rotation.T).std(dim=0, correction=0)
+        encoder = axes @ rotation.T / deviations
+        parts = {"mean": mean, "encoder": encoder, "decoder": torch.linalg.pinv(encoder)}
+        return LinearCoder(**{name: part.to(train.hidden) for name, part in parts.items()})
 
     def _require(self, n_directions: int, why: str) -> None:
         if self.n_concepts > n_directions:
@@ -68,28 +78,20 @@ class ICA(ConceptMethod):
                 f"lower n_concepts to {n_directions} or add sentences."
             )
 
-    def _fast_ica(self, hidden: Float[Tensor, "n d"]) -> "FastICA":
+    def _rotation(self, white: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.decomposition import FastICA
 
-        # Of the d x d covariance, not of the n x d states: the same directions, several times faster.
         ica = FastICA(
-            self.n_concepts,
             algorithm="parallel",
-            whiten="unit-variance",
-            whiten_solver="eigh",
+            whiten=False,
             max_iter=self.max_iterations,
             tol=self.tolerance,
             random_state=self.seed,
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ica.fit(hidden.cpu().numpy())
+            ica.fit(white)
         for warning in caught:
             _LOG.warning("ica: %s", warning.message)
-        return ica
-
-
-def _n_wide(whitening: Float[Tensor, "m d"]) -> int:
-    """Directions wider than rounding noise: rows, the widest first, have length 1 / spread, or 0."""
-    lengths = whitening.norm(dim=1)
-    return int(((lengths > 0) & (lengths < lengths[0] / _RESOLUTION)).sum())
+        rotation: NDArray[np.float32] = ica.components_
+        return rotation

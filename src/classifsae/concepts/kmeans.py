@@ -10,6 +10,7 @@ from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder
+from classifsae.concepts._rows import at_most
 from classifsae.concepts.base import ConceptMethod
 from classifsae.tensors import Float, Tail, Tensor
 
@@ -21,6 +22,9 @@ _MAX_STEPS = 100
 
 class KMeans(ConceptMethod):
     """Cluster the states as they are; a sentence has the concept of its cluster, and no other.
+
+    Of very many sentences (more than 10,000, and more than 2^24 numbers in all states) centres are found on a
+    seeded part; all sentences are then put to the nearest, and their means are the concepts' states.
 
     Attributes:
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
@@ -36,7 +40,9 @@ class KMeans(ConceptMethod):
 
 
 def cluster(rows: Float[Tensor, "n r"], k: int, *, seed: int, n_starts: int) -> Float[Tensor, "k r"]:
-    """Centres of k clusters of the rows, on the rows' device."""
+    """Centres of k clusters of the rows, or of a part of very many, on the rows' device."""
+    some = at_most(*rows.shape, seed=seed)
+    rows = rows if some is None else rows[some.to(rows.device)]
     found = lloyd(rows.cpu().numpy(), k, seed=seed, n_starts=n_starts)
     return torch.from_numpy(found.cluster_centers_).to(rows)
 

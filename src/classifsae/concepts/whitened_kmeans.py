@@ -6,10 +6,11 @@ from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder, linear_logits
+from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Int, Tail, Tensor, less_class_mean
+from classifsae.tensors import Float, Int, Tail, Tensor, class_means
 
 _TINY, _N_AXES = 1e-12, 30
 
@@ -50,7 +51,7 @@ class WhitenedKMeans(ConceptMethod):
         if not self.per_class:
             classes = torch.zeros_like(classes)
         mean, axes = whitening(hidden, classes, self.n_axes or min(_N_AXES, hidden.shape[1]))
-        rows, centres = (hidden - mean) @ axes, []
+        rows, centres = Rows.of(hidden).less(mean).times(axes).all(), []
         shares = self.shares(classes.bincount(minlength=train.n_classes))
         for c in shares.nonzero().flatten().tolist():
             own = rows[classes == c]
@@ -77,8 +78,9 @@ def whitening(
     hidden: Float[Tensor, "n d"], classes: Int[Tensor, " n"], n_axes: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
     """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
-    rest = less_class_mean(hidden, classes).double()
-    variances, axes = torch.linalg.eigh(rest.T @ rest / len(rest))
+    means = class_means(hidden, classes)
+    rest = Rows.of(hidden).through(lambda some: (hidden[some] - means[classes[some]]).double())
+    variances, axes = torch.linalg.eigh(rest.gram() / len(rest))
     kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
     return hidden.mean(dim=0), (axes[:, kept] / spread).flip(1).to(hidden)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from classifsae.activity import FIRES, activating_sets, sizes_of
+from classifsae.activity import FIRES, sizes_of
 from classifsae.bottleneck import Evaluation
 from classifsae.metrics._similarity import common_members
 from classifsae.tensors import Bool, Float, Int, Tensor
@@ -47,7 +47,7 @@ def distinct_concepts(
     """
     rate = (evaluation.codes.abs() > FIRES).double().mean(dim=0)
     positions = (rate >= used).nonzero().flatten()
-    sets = activating_sets(evaluation.codes[:, positions]).sets
+    sets = evaluation.activating.sets[positions]
     filled = sets.any(dim=1)
     positions, sets = positions[filled], sets[filled]
     _, group_of = connected_components((jaccard(sets, sets) >= duplicate).cpu().numpy(), directed=False)

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
-from torch.nn.functional import one_hot
 
 from classifsae.bottleneck import Evaluation
 from classifsae.bounds import Seed
 from classifsae.concepts.base import rescale
 from classifsae.metrics.base import Metric, Quantity, Result
-from classifsae.tensors import Int, Tensor, batches, less_class_mean
+from classifsae.tensors import Float, Int, Tensor, batches, less_class_mean
 
 
 @final
@@ -71,11 +70,17 @@ class BeyondLabel(Metric):
 
 def r2_within(evaluation: Evaluation, classes: Int[Tensor, " n"]) -> float:
     """R2 beyond label; NaN where the logits do not vary within a class."""
-    states = evaluation.states()
-    typical = rescale(states - less_class_mean(states, classes), evaluation.norms)
+    totals = evaluation.codes.new_zeros(evaluation.n_classes, evaluation.width)
+    for part, states in evaluation.parts_without_many([], through=evaluation.bottleneck.states):
+        totals.index_add_(0, classes[part], states)
+    means = totals / classes.bincount(minlength=evaluation.n_classes).clamp_min(1)[:, None]
     with torch.no_grad():
-        parts = batches(len(states), evaluation.width)
-        by_norm = torch.cat([evaluation.bottleneck.tail(typical[part]).float() for part in parts])
+        by_norm = torch.cat(
+            [
+                evaluation.bottleneck.tail(rescale(means[classes[part]], evaluation.norms[part])).float()
+                for part in batches(len(classes), evaluation.width)
+            ]
+        )
     wanted, given, leaked = (
         less_class_mean(logits.double(), classes)
         for logits in (evaluation.original, evaluation.rebuilt, by_norm)
@@ -94,10 +99,15 @@ def runner_up_gain(evaluation: Evaluation, classes: Int[Tensor, " n"], *, seed: 
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed)).to(classes.device)
     halves, gain = order.chunk(2), 0.0
     for learn, judge in (halves, halves[::-1]):
-        by_class = one_hot(classes[learn] * c + second[learn], c * c).sum(dim=0).reshape(c, c).double()
-        by_cell = one_hot(cells[learn] * c + second[learn], c * m * c).sum(dim=0).reshape(c * m, c).double()
+        by_class = _counts(classes[learn] * c + second[learn], c, c)
+        by_cell = _counts(cells[learn] * c + second[learn], c * m, c)
         by_cell += 1e-3 * by_class.repeat_interleave(m, dim=0)  # an empty cell says what the class says
         right = by_cell.argmax(dim=1)[cells[judge]] == second[judge]
         before = by_class.argmax(dim=1)[classes[judge]] == second[judge]
         gain += float((right.double() - before.double()).sum()) / len(classes)
     return gain
+
+
+def _counts(places: Int[Tensor, " n"], n_rows: int, n_columns: int) -> Float[Tensor, "r q"]:
+    """How often each place of a table is named."""
+    return places.bincount(minlength=n_rows * n_columns).reshape(n_rows, n_columns).double()

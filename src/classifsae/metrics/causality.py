@@ -125,6 +125,10 @@ class Causality(Metric):
 
 def conditional_effects(evaluation: Evaluation) -> list[ConceptEffect]:
     """Effect of removing each concept on the sentences where it fires, all in one stream of batches."""
+    return evaluation.once(_conditional_effects)
+
+
+def _conditional_effects(evaluation: Evaluation) -> list[ConceptEffect]:
     rows, columns = firings(evaluation)
     totals = torch.zeros(len(evaluation.concepts), 3, dtype=torch.float64, device=rows.device)
     for part, after in evaluation.without_one(rows, columns):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self, final
 
 from pydantic import model_validator
 
-from classifsae.activity import activating_sets, strongest_rows
+from classifsae.activity import strongest_rows
 from classifsae.bottleneck import Evaluation
 from classifsae.meaning.words import N_READ, Term, Tokens, WordOptions, count_terms, tokenise, weigh
 from classifsae.metrics.base import Metric, Quantity, Result, mean
@@ -103,7 +103,7 @@ class Coherence(Metric):
             ConfigError: the evaluation has no sentences.
         """
         tokens = tokenise(self.require(evaluation.sentences).texts, self.words)
-        activating = activating_sets(evaluation.codes)
+        activating = evaluation.activating
         rows = strongest_rows(evaluation.codes, activating, at_most=N_READ)
         topics = top_words(tokens, rows)
         each = max(1, -(-len(topics) // MOST_CONCEPTS))

@@ -120,13 +120,13 @@ class Draws:
     """All that is random.
 
     Attributes:
-        states: rebuilt states, none of them changed.
+        evaluation: whose rebuilt states are turned.
         sentences: those that may be drawn.
         directions: random unit vectors.
         generator: of whatever is drawn, on the CPU so that a GPU draws the same.
     """
 
-    states: Float[Tensor, "n d"]
+    evaluation: Evaluation
     sentences: Int[Tensor, " e"]
     directions: Float[Tensor, "u d"]
     generator: torch.Generator
@@ -134,10 +134,15 @@ class Draws:
     @classmethod
     def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one evaluation."""
-        states, generator = evaluation.states(), torch.Generator().manual_seed(seed)
-        may_turn = (states.norm(dim=1) > 0) | (evaluation.codes != 0).any(dim=1)
-        directions = normalize(torch.randn(N_DIRECTIONS, states.shape[1], generator=generator), dim=1)
-        return cls(states, may_turn.nonzero()[:, 0], directions.to(states), generator)
+        generator = torch.Generator().manual_seed(seed)
+        states = evaluation.parts_without_many([], through=evaluation.bottleneck.states)
+        turns = [(some.norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1) for part, some in states]
+        directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
+        return cls(evaluation, torch.cat(turns).nonzero()[:, 0], directions.to(evaluation.codes), generator)
+
+    def states(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
+        """Rebuilt states of some sentences, none of them changed."""
+        return self.evaluation.states_of(rows)
 
     def some_sentences(self, count: int) -> Int[Tensor, " b"]:
         """So many different sentences, in random order."""
@@ -155,8 +160,8 @@ def conditional_control(evaluation: Evaluation, drawn: Draws) -> list[ControlEff
     rows, columns = firings(evaluation)
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
     removals = evaluation.without_one(rows, columns, through=evaluation.bottleneck.states)
-    sizes = [relative_change(drawn.states[rows[part]], after) for part, after in removals]
-    shifts = torch.cat([drawn.states.new_empty(0), *sizes])
+    sizes = [relative_change(drawn.states(rows[part]), after) for part, after in removals]
+    shifts = torch.cat([evaluation.codes.new_empty(0), *sizes])
     # Concept by concept, as rows and columns are. The sentences come in random order, so that which of the
     # concept's sizes each of them gets is random as well.
     sentences = torch.cat([drawn.some_sentences(int(count)) for count in support])
@@ -172,8 +177,9 @@ def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
     total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
     for segment in filter(None, evaluation.concepts.segments):
-        without = evaluation.without_many(segment, through=evaluation.bottleneck.states)
-        shifts = relative_change(drawn.states, without)[drawn.sentences]
+        without = evaluation.parts_without_many(segment, through=evaluation.bottleneck.states)
+        sizes = [relative_change(drawn.states(part), after) for part, after in without]
+        shifts = torch.cat(sizes)[drawn.sentences]
         for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
     flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()
@@ -206,7 +212,7 @@ def _turned(
     """Flip and TVD of each turned state, in batches."""
     for part in batches(len(sentences), evaluation.width):
         rows = sentences[part]
-        turned = turn(drawn.states[rows], shifts[part], drawn.some_directions(len(rows)))
+        turned = turn(drawn.states(rows), shifts[part], drawn.some_directions(len(rows)))
         with torch.no_grad():
             after = evaluation.bottleneck.tail(turned).float()
         if evaluation.on_step:

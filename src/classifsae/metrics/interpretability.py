@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
-from classifsae.activity import activating_sets
 from classifsae.bottleneck import Evaluation
 from classifsae.metrics._similarity import (
     overlap_of,
@@ -85,7 +84,7 @@ class Interpretability(Metric):
             ConfigError: the evaluation has no sentences.
         """
         embeddings = self.require(evaluation.sentences).embeddings.to(evaluation.codes)
-        activating = activating_sets(evaluation.codes)
+        activating = evaluation.activating
         within = similarity_within(activating.sets, embeddings).tolist()
         sizes = activating.sizes.tolist()
         overlap = overlap_of(activating.sets)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch.nn.functional import one_hot
 
-from classifsae.activity import FIRES, activating_sets
+from classifsae.activity import FIRES
 from classifsae.bottleneck import Evaluation
 from classifsae.bounds import PositiveInt, Seed
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
@@ -186,7 +186,7 @@ class Split:
     def of(cls, evaluation: Evaluation, decisions: Decisions) -> "Split":
         """The splits by all concepts."""
         fires, codes = evaluation.codes.abs() > FIRES, evaluation.codes.double()
-        strong, classes = activating_sets(evaluation.codes).sets.T, decisions.classes
+        strong, classes = evaluation.activating.sets.T, decisions.classes
         gaps, typical, additions = [], [], []
         for k, (first, second) in enumerate(decisions.kinds):
             of_class, of_kind = classes == first, decisions.kind_of == k
@@ -296,7 +296,7 @@ class Trial:
         self, rows: Int[Tensor, " b"], after: Float[Tensor, "b d"], directions: Float[Tensor, "r b d"]
     ) -> list[Float[Tensor, " b"]]:
         """Change of the margin when rebuilt states become these, or are turned as far in each direction."""
-        before = self.drawn.states[rows]
+        before = self.drawn.states(rows)
         size = relative_change(before, after)
         margins = self.decisions.margins(self.evaluation.rebuilt[rows], rows)
         with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, final
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from classifsae.activity import activating_sets, sizes_of
+from classifsae.activity import sizes_of
 from classifsae.bottleneck import Evaluation
 from classifsae.bounds import Seed
 from classifsae.metrics._distinct import distinct_concepts
@@ -107,7 +107,7 @@ class Truth(Metric):
             nan = math.nan
             return TruthResult(nan, nan, nan, nan, nan, nan, 0, 0, 0, 0, ())
         true = torch.tensor([[name in of_text for of_text in known] for name in names])
-        sets = activating_sets(evaluation.codes).sets.cpu()
+        sets = evaluation.activating.sets.cpu()
         matched = match(sets, true)
         told = probed(evaluation.hidden, true, seed=self.seed)
         able = [FEWEST <= n <= true.shape[1] - FEWEST for n in sizes_of(true).tolist()]

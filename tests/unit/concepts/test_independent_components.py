@@ -32,11 +32,11 @@ def test_codes_and_reconstructions_equal_those_of_scikit_learn(train: Activation
     from sklearn.decomposition import FastICA
 
     twin = FastICA(5, whiten="unit-variance", whiten_solver="eigh", max_iter=1000, random_state=3)
-    codes = twin.fit_transform(train.hidden.numpy())
+    codes = twin.fit_transform(train.hidden.double().numpy())
     coder = ICA(n_concepts=5, seed=3).learn(train, tail, None)  # type: ignore[arg-type]
     assert np.allclose(coder.encode(train.hidden).numpy(), codes, atol=1e-5)
     assert np.allclose(
-        coder.decode(torch.from_numpy(codes)).numpy(), twin.inverse_transform(codes), atol=1e-4
+        coder.decode(torch.from_numpy(codes).float()).numpy(), twin.inverse_transform(codes), atol=1e-4
     )
 
 

@@ -163,7 +163,7 @@ def test_without_true_concepts_the_truth_is_not_a_number():
     view = WORLD.evaluate(WORLD.of_cell)
     assert view.sentences is not None
     unknown = type(view.sentences)(view.sentences.texts, view.sentences.embeddings, "e")
-    found = Truth().measure(type(view)(**{**vars(view), "sentences": unknown}))
+    found = Truth().measure(replace(view, sentences=unknown))
     assert math.isnan(found.truth_f1)
     assert math.isnan(found.probe_f1)
     assert (found.n_true, found.concepts) == (0, ())

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 N_TRIED = 4
-ROWS_PER_TAIL = 8192
+ROWS_PER_TAIL, ROWS_IN_CACHE = 8192, 1024
+"""States that go through the tail together; on a processor fewer, whose products then stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class OpenedModel:
 
     def tail(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
         """Class logits, float32, of states at a layer, each a sequence of length 1."""
-        parts = [self._tail_of(part, layer) for part in hidden.split(ROWS_PER_TAIL)]
+        size = ROWS_IN_CACHE if self.model.device.type == "cpu" else ROWS_PER_TAIL
+        parts = [self._tail_of(part, layer) for part in hidden.split(size)]
         return torch.cat(parts).to(hidden.device)
 
     def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
