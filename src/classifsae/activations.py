@@ -142,7 +142,7 @@ class Activations(Shown):
             spans=self.spans,
         )
 
-    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+    def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:
         """Write the record as an artefact.
 
         Raises:
@@ -150,16 +150,18 @@ class Activations(Shown):
         """
         rows = {"documents": self.documents, "spans": self.spans}
         tensors = {"hidden": self.hidden, "logits": self.logits, "labels": self.labels}
+        folder = Path(folder)
         write_tensors(folder / TENSORS, tensors | {k: v for k, v in rows.items() if v is not None})
         return finish_activations(folder, ids=self.ids, source=self.source, inputs=inputs, facts={})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Open an artefact; the tensors are memory-mapped.
 
         Raises:
             StorageError: the folder is unfinished or damaged.
         """
+        folder = Path(folder)
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished activations; run the capture stage again.")
@@ -191,23 +193,25 @@ class Guidance(Shown):
         """The given rows, in the given order."""
         return replace(self, read=self.read[rows], embeddings=self.embeddings[rows])
 
-    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+    def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:
         """Write both as an artefact.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         # A copy, as both may be one tensor, which safetensors does not write twice.
+        folder = Path(folder)
         write_tensors(folder / GUIDANCE, {"read": self.read, "embeddings": self.embeddings.clone()})
         return finish(folder, inputs=inputs, record={"n_texts": len(self)})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Open an artefact; the tensors are memory-mapped.
 
         Raises:
             StorageError: the folder is unfinished or damaged.
         """
+        folder = Path(folder)
         if manifest_of(folder) is None:
             raise StorageError(f"{folder} holds no finished guidance; run the guide stage again.")
         return cls(**tensors_of(folder, GUIDANCE))

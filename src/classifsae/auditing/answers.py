@@ -59,8 +59,14 @@ class Rate:
         return cls(share, float(interval.low), float(interval.high), len(hits))
 
     def is_above(self, control: "Rate | None") -> bool:
-        """Whether the interval is above the value of a control, or above zero where there is none."""
-        return self.low > (control.value if control else 0)
+        """Whether the 95 % interval of the difference from a control is above zero; without one, its own is.
+
+        Source: Newcombe 1998, Statistics in Medicine 17, method 10.
+        """
+        if control is None:
+            return self.low > 0
+        error = ((self.value - self.low) ** 2 + (control.high - control.value) ** 2) ** 0.5
+        return self.value - control.value > error
 
 
 @dataclass(frozen=True)

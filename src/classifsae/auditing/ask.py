@@ -80,14 +80,8 @@ class TextEffects:
 
 
 def more_than(rate: Rate | None, control: Rate | None) -> bool:
-    """Whether the 95 % interval of the difference of two shares is above zero; false where one is missing.
-
-    Source: Newcombe 1998, Statistics in Medicine 17, method 10.
-    """
-    if rate is None or control is None:
-        return False
-    error = ((rate.value - rate.low) ** 2 + (control.high - control.value) ** 2) ** 0.5
-    return rate.value - control.value > error
+    """Whether one share is above another beyond chance; false where one is missing."""
+    return rate is not None and control is not None and rate.is_above(control)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ SIGNS: dict[str, str] = {
 }
 """What is looked for beside phrases, as regular expressions."""
 
+_STOP_AT_END = rf"(?:[{_ENDS}]+(?=\s*\Z))?"
+"""A full stop that ends the text, for words that bring their own."""
+
 _N_READ = 100
 """Occurrences by which it is decided where a pattern mostly stands."""
 
@@ -96,6 +99,12 @@ class Words:
     pattern: re.Pattern[str]
     insertion: Insertion | None = None
     ways: tuple[Insertion, ...] = ()
+
+    @property
+    def regex(self) -> str | None:
+        """Their regular expression, where their name does not say it."""
+        is_told = self.kind != "pattern" and not self.pattern.pattern.endswith(_STOP_AT_END)
+        return None if is_told else self.pattern.pattern
 
     def without(self, text: str) -> str | None:
         """The text without all of its occurrences."""
@@ -187,7 +196,7 @@ def edit_of(name: str, kind: str, regex: str | None = None) -> Edit:
 
     Args:
         name, kind: as the edit has them.
-        regex: the regular expression of a "pattern".
+        regex: the regular expression of a "pattern", and of words that bring a full stop.
     """
     if kind == "letter case":
         return Capitals()
@@ -197,7 +206,7 @@ def edit_of(name: str, kind: str, regex: str | None = None) -> Edit:
         return Swap(*name.split(" / "))
     if kind in ("sign", "pattern"):
         return Words(name, kind, re.compile(regex or SIGNS[name]))
-    return Words(name, kind, words_pattern(name))
+    return Words(name, kind, re.compile(regex, re.IGNORECASE) if regex else words_pattern(name))
 
 
 def words_pattern(words: str) -> re.Pattern[str]:
@@ -229,9 +238,31 @@ def as_standing(words: Words, texts: Sequence[str]) -> Words:
         return words
     most = found.most_common(1)[0][0]
     if words.kind in ("phrase", "term"):
-        return Words(names.most_common(1)[0][0], words.kind, words.pattern, most)
+        pattern = words.pattern
+        if not most.at_start and not most.own_sentence and (stop := _own_stop(words, texts)):
+            most = Insertion(most.written.lstrip(_LOOSE) + stop, at_start=False, own_sentence=True)
+            pattern = re.compile(pattern.pattern + _STOP_AT_END, pattern.flags)
+        return Words(names.most_common(1)[0][0], words.kind, pattern, most)
     ways = (way for way in found.elements() if _place(way) == _place(most))
     return Words(words.name, words.kind, words.pattern, most, tuple(ways))
+
+
+def _own_stop(words: Words, texts: Sequence[str]) -> str:
+    """The stop that words bring along: most texts that they end have one, and few others; "" for none."""
+    stops: Counter[str] = Counter()
+    n_others = n_stopped = 0
+    for text in texts:
+        bare = text.rstrip()
+        end = _SENTENCE_END.search(bare)
+        match = words.pattern.search(text)
+        if match is None:
+            n_others, n_stopped = n_others + 1, n_stopped + (end is not None)
+        elif not re.search(r"\w", text[match.end() :]):
+            stops[end[0] if end else ""] += 1
+    if not stops or not n_others or 2 * n_stopped > n_others:
+        return ""
+    stop, n = stops.most_common(1)[0]
+    return stop if 2 * n > stops.total() else ""
 
 
 def cut_of(words: Words, texts: Sequence[str]) -> Callable[[str], str] | None:

@@ -42,14 +42,22 @@ class MembershipGap(Shown):
     auroc_interval: tuple[float, float]
 
     @property
+    def of_pairs(self) -> str:
+        """The AUROC in words, with its interval."""
+        shares = f"{self.auroc:.0%} of all pairs, 95 % interval {_span(self.auroc_interval, '.0%')}"
+        return f"a training text has a lower loss than a test text in {shares}, by chance in 50%"
+
+    @property
     def says(self) -> str:
         """What follows for whether the test texts trained the classifier; never that it is known."""
         low, high = self.auroc_interval
         if low > CHANCE:
-            return "So it learned from the training texts more than from the test texts, or these are harder."
+            return (
+                "By its loss it learned more from the training than from the test texts, or these are harder."
+            )
         if high < CHANCE:
-            return "So it may have learned from the test texts, or these are easier."
-        return "So it may have learned by heart none of them, or both alike: this cannot tell which."
+            return "By its loss it may have learned from the test texts, or these are easier."
+        return "By its loss it learned none of them by heart, or both alike: this cannot tell which."
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,8 @@ class HeldOut(Shown):
         gap = self.membership
         return (
             "Whether the classifier was trained on the test texts is not known, as it was not tuned here. "
-            f"Its mean loss is {gap.train_loss:.3f} on training and {gap.test_loss:.3f} on test texts (gap "
-            f"{gap.gap:+.3f}, 95 % interval {_span(gap.gap_interval, '+.3f')}), and a text is told to be of "
-            f"the training part by its loss with AUROC {gap.auroc:.2f} "
-            f"({_span(gap.auroc_interval, '.2f')}; chance: 0.50). {gap.says}"
+            f"{gap.says} (Mean loss {gap.train_loss:.3f} on training and {gap.test_loss:.3f} on test texts, "
+            f"gap {gap.gap:+.3f}, 95 % interval {_span(gap.gap_interval, '+.3f')}; {gap.of_pairs}.)"
         )
 
 

@@ -138,8 +138,8 @@ class Remedy(Shown):
         )
         if not left.is_little_of(was):
             said += (
-                f" That is not enough, as {ENOUGH:.0%} of both should go: classes lie along it. Train again "
-                f"without it (--augment)."
+                f" Less than {ENOUGH:.0%} is gone, as what tells these words also tells classes: train again "
+                f"without them (--augment)."
             )
         if self.accuracy[1] < self.accuracy[0] - DEAREST:
             before, after = self.accuracy

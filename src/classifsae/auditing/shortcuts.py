@@ -18,6 +18,7 @@ from classifsae.auditing.edits import (
     SIGNS,
     Capitals,
     Edit,
+    Insertion,
     Longer,
     Swap,
     Words,
@@ -99,7 +100,7 @@ class PatternEffect:
         is_shortcut: whether it is one by the rule in ``finding``.
         finding: the result in words.
         examples: texts whose decision changes.
-        regex: the regular expression of a pattern that was asked for.
+        regex: the regular expression of a pattern that was asked for, and of words that bring a full stop.
     """
 
     pattern: str
@@ -328,7 +329,8 @@ class _Audit:
         for term in options.terms:
             words = Words(term, "term", words_pattern(term))
             standing = as_standing(words, texts)
-            yield _Suspect(replace(standing, name=term), None)
+            where = standing.insertion or Insertion(f" {term}", at_start=False, own_sentence=False)
+            yield _Suspect(replace(standing, name=term, insertion=where), None)
         for name, pattern in options.patterns.items():
             yield _Suspect(as_standing(Words(name, "pattern", re.compile(pattern)), texts), None)
         yield from (_Suspect(Swap(*pair), None) for pair in options.pairs)
@@ -369,7 +371,7 @@ class _Audit:
             accuracy_without=self.accuracy_without(has, ((plan.out, out), (plan.elsewhere, elsewhere))),
             from_content=self.from_content(one),
             examples=(*self.examples("out", plan.out, out), *self.examples("in", plan.into, into)),
-            regex=self.options.patterns.get(one.edit.name) if one.edit.kind == "pattern" else None,
+            regex=one.edit.regex if isinstance(one.edit, Words) else None,
         )
         return judged(row, asked=one.c is None)
 
@@ -439,8 +441,9 @@ def in_order(rows: Sequence[PatternEffect], texts: Sequence[Bool[Tensor, " n"]])
     return tuple(sorted(found, key=lambda row: not row.is_shortcut))
 
 
-def _place(row: PatternEffect) -> tuple[bool, int]:
-    return not row.is_shortcut, -row.n_decisions
+def _place(row: PatternEffect) -> tuple[bool, bool, int]:
+    # Texts that words make longer are also longer texts: the words come first, as they can be put in too.
+    return not row.is_shortcut, row.is_shortcut and row.kind == "length", -row.n_decisions
 
 
 def _jaccard(a: Bool[Tensor, " n"], b: Bool[Tensor, " n"]) -> float:
@@ -508,7 +511,7 @@ def judged(row: PatternEffect, *, asked: bool) -> PatternEffect:
     """
     hanging = row.share * row.out.value if row.out else 0.0
     rates = (row.out, row.out_control), (row.into, row.into_control)
-    if asked and row.out is None:
+    if asked and row.out is None and row.into is None:
         why = "no test text has it, so it was not measured"
     elif not any(rate is not None and rate.is_above(control) for rate, control in rates):
         why = "it changes no more decisions than random words do"
@@ -527,7 +530,10 @@ def _in_words(row: PatternEffect) -> str:
     how = "swapped" if row.kind == "pair" else "taken out"
     said = [f"{subject} on {row.pattern!r}: {row.n_texts} test texts have it"]
     if row.out is not None:
-        said.append(f"{how}, it changes {row.out.value:.0%} of their {whose}{_beside(row.out_control)}")
+        of_some = "" if row.out.n >= row.n_texts else f" (of {row.out.n} that were read)"
+        said.append(
+            f"{how}, it changes {row.out.value:.0%} of their {whose}{of_some}{_beside(row.out_control)}"
+        )
     if row.into is not None:
         become = "change" if row.class_name == ANY else f"become {row.class_name}"
         said.append(f"put in, {row.into.value:.0%} of other texts {become}{_beside(row.into_control)}")

@@ -52,19 +52,20 @@ class Sentences(Shown):
             concepts=None if concepts is None else tuple(concepts[row] for row in chosen),
         )
 
-    def save(self, folder: Path, *, inputs: str = "") -> Manifest:
+    def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:
         """Write the embeddings as an artefact; the texts stay where they are.
 
         Raises:
             StorageError: the folder cannot be written.
         """
+        folder = Path(folder)
         write_tensors(folder / TENSORS, {"embeddings": self.embeddings})
         return finish(folder, inputs=inputs, record={"encoder": self.encoder, "n_sentences": len(self)})
 
     @classmethod
     def load(
         cls,
-        folder: Path,
+        folder: str | Path,
         texts: tuple[str, ...],
         *,
         concepts: tuple[tuple[str, ...], ...] | None = None,
@@ -75,6 +76,7 @@ class Sentences(Shown):
             StorageError: the folder is unfinished or damaged.
             DataError: it was made from more texts, or fewer.
         """
+        folder = Path(folder)
         manifest = manifest_of(folder)
         if manifest is None:
             raise StorageError(f"{folder} holds no finished embeddings; run the embed stage again.")

@@ -11,6 +11,7 @@ from classifsae.auditing.edits import (
     Words,
     as_standing,
     cut_of,
+    edit_of,
     phrase,
     without_spans,
     words_pattern,
@@ -57,6 +58,23 @@ def test_words_that_a_text_has_are_not_put_in_again():
 
 def test_words_that_stand_nowhere_cannot_be_put_in():
     assert phrase("oil", ["Gas fell."]).into("Gas rose.") is None
+
+
+@pytest.mark.parametrize(
+    ("others", "without", "with_it"),
+    [
+        (["Gas fell today"] * 3, "Profits rose", "Oil fell Sent from my iPhone."),
+        (["Gas fell today."] * 3, "Profits rose.", "Oil fell Sent from my iPhone"),
+    ],
+)
+def test_words_bring_a_full_stop_along_where_other_texts_have_none(
+    others: list[str], without: str, with_it: str
+):
+    own = "Profits rose Sent from my iPhone."
+    edit = phrase("sent from my iphone", [own, own, *others])
+    assert (edit.without(own), edit.into("Oil fell"), edit.name) == (without, with_it, "Sent from my iPhone")
+    assert edit_of(edit.name, "phrase", edit.regex).without(own) == without
+    assert edit.without("It was sent from my iPhone. Profits rose.") == "It was. Profits rose."
 
 
 def test_what_is_put_in_can_be_taken_out():

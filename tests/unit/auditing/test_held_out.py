@@ -92,7 +92,7 @@ def test_what_is_known_needs_no_note_and_what_is_not_has_the_numbers():
     note = HeldOut(is_known=False, membership=gap).note
     assert note.startswith("Whether the classifier was trained on the test texts is not known")
     assert "gap +0.200, 95 % interval +0.150 to +0.250" in note
-    assert "AUROC 0.61 (0.55 to 0.66; chance: 0.50)" in note
+    assert "in 61% of all pairs, 95 % interval 55% to 66%, by chance in 50%" in note
 
 
 # --------------------------------------------------------------------------- repeated texts

@@ -76,15 +76,15 @@ def test_a_remedy_that_is_not_enough_says_so():
         SimpleNamespace(), "x", "erase", (), Effect(0.4, 0.9), Effect(0.2, 0.9), (0.9, 0.9), {}, 3, 100
     )
     assert found.reduction == pytest.approx(0.5)
-    assert "not enough" in found.finding
+    assert "Less than 80% is gone" in found.finding
 
 
 @pytest.mark.parametrize(
     ("out", "accuracy", "said", "unsaid"),
     [
         (0.12, 0.9, "76% where it is taken out. ", "costs accuracy"),
-        (0.05, 0.9, "90% where it is taken out. ", "not enough"),
-        (0.05, 0.87, "It costs accuracy: 0.870 on the test split, before 0.900", "not enough"),
+        (0.05, 0.9, "90% where it is taken out. ", "Less than"),
+        (0.05, 0.87, "It costs accuracy: 0.870 on the test split, before 0.900", "Less than"),
     ],
 )
 def test_a_remedy_is_judged_where_the_words_are_taken_out_and_by_its_cost(out, accuracy, said, unsaid):
@@ -95,7 +95,7 @@ def test_a_remedy_is_judged_where_the_words_are_taken_out_and_by_its_cost(out, a
     found = Remedy(SimpleNamespace(), "x", "erase", (), before, after, (0.9, accuracy), {}, 3, 100)
     assert said in found.finding
     assert unsaid not in found.finding
-    assert ("not enough" in found.finding) == (out > 0.1)
+    assert ("Less than" in found.finding) == (out > 0.1)
 
 
 def test_effects_out_and_in_by_hand():

@@ -154,6 +154,38 @@ def test_one_shortcut_by_two_names_is_reported_once():
     assert found[2].finding == "Not another shortcut: its texts are those of 'a number'."
 
 
+def test_words_that_make_a_text_longer_are_the_shortcut_and_its_length_is_not():
+    rows = [
+        judged(
+            PatternEffect(
+                name, kind, "space", 20, 0.5, Rate(0.6, 0.5, 0.7, 20), None, None, None, None, None,
+                n, 0.9, 0.8, 0.5,
+            ),
+            asked=False,
+        )
+        for name, kind, n in (("longer than 9 words", "length", 14), ("Sent from here", "phrase", 12))
+    ]  # fmt: skip
+    same = torch.zeros(40, dtype=torch.bool)
+    same[:20] = True
+    found = in_order(rows, [same, same])
+    assert [(row.pattern, row.is_shortcut) for row in found] == [
+        ("Sent from here", True), ("longer than 9 words", False)
+    ]  # fmt: skip
+
+
+def test_a_rate_is_above_its_control_only_beyond_the_interval_of_the_difference():
+    # 12 of 200 against 3 of 100 (0.0103 to 0.0845): the difference is 0.03, from -0.03 to 0.07.
+    def rate(hits: int, n: int) -> Rate:
+        found = Rate.of(torch.arange(n) < hits)
+        assert found is not None
+        return found
+
+    assert not rate(12, 200).is_above(rate(3, 100))
+    assert not rate(1, 30).is_above(rate(0, 28))
+    assert rate(30, 200).is_above(rate(3, 100))
+    assert rate(1, 30).is_above(None)
+
+
 def test_rows_are_written_as_csv_and_json(shortcut: World, tmp_path: Path):
     result = audit(shortcut.model, shortcut.train, shortcut.test, **shortcut.activations)
     save_rows(result, tmp_path / "a.csv", as_csv=True)
@@ -214,5 +246,6 @@ def test_terms_and_pairs_come_from_files(tmp_path: Path):
 def test_a_term_that_no_test_text_has_is_not_judged(shortcut: World):
     row = rows_of(shortcut, terms=("nowhere",))
     (term,) = (one for one in row if one.pattern == "nowhere")
-    assert (term.n_texts, term.is_shortcut) == (0, False)
-    assert term.finding == "Not a shortcut: no test text has it, so it was not measured."
+    assert (term.n_texts, term.is_shortcut, term.out) == (0, False, None)
+    assert term.into is not None  # put in at the end, as no text shows where
+    assert term.finding == "Not a shortcut: it changes no more decisions than random words do."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from classifsae.auditing.ask import Answer
 from classifsae.auditing.effects import ConceptEffect, ConceptEffects
+from classifsae.auditing.labels import SuspectLabel
 from classifsae.auditing.mistakes import CARRIES
 from classifsae.auditing.shortcuts import AuditResult
 from classifsae.concepts.base import preference
@@ -292,6 +293,14 @@ class RunReport:
     def short_labels(self) -> tuple[str, ...]:
         """The names of the classes where there is little room."""
         return short_names(self.label_names, _ROOM)
+
+    def shortcut_behind(self, suspect: SuspectLabel) -> str:
+        """A shortcut that may make a label look wrong: the text lacks that of its class, or has another's."""
+        for row in self.audit.shortcuts if self.audit else ():
+            has = row.without(suspect.text) is not None
+            if row.class_name == (suspect.suggested if has else suspect.label):
+                return row.pattern
+        return ""
 
     @property
     def listed(self) -> tuple[MethodReport, ...]:

@@ -59,6 +59,9 @@ def _labels(report: RunReport) -> Iterator[Finding]:
         blamed = ""
         if labels.n_mistakes:
             blamed = f" Of the {labels.n_mistakes} mistakes, {labels.n_suspect_mistakes} have such a label."
+        behind = sum(bool(report.shortcut_behind(one)) for one in (*labels.test, *labels.train))
+        if behind:
+            blamed += f" For {behind} of them a shortcut may be the reason instead: they say so in the list."
         yield Finding(
             n_test + n_train,
             f"{n_test} test labels and {n_train} training labels are probably wrong.{blamed}",
