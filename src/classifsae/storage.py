@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -33,6 +34,8 @@ _LOG = logging.getLogger(__name__)
 Json = JsonValue
 
 MANIFEST = "manifest.json"
+FORMAT: Literal[2] = 2
+"""Of manifests; raised when other versions can no longer read them."""
 SMALL = 1 << 26
 """Bytes of a tensor file that is hashed whenever its artefact is looked at; larger ones when read."""
 _SEAL = "sha256"
@@ -62,12 +65,16 @@ class Manifest(BaseModel, frozen=True):
         checksum: SHA-256 of the manifest without it.
     """
 
-    format: Literal[2] = 2
+    format: Literal[2] = FORMAT
     inputs: str
     record: dict[str, Json]
     files: dict[str, FileRecord]
     made_with: dict[str, Json] = {}
     checksum: str = ""
+
+    def __repr__(self) -> str:
+        n_bytes = sum(file.size for file in self.files.values())
+        return f"Manifest {self.identity[:12]}: {len(self.files)} files, {n_bytes:,} bytes"
 
     @property
     def identity(self) -> str:
@@ -200,7 +207,8 @@ def read_json(path: Path) -> Json:
         value: Json = json.loads(path.read_text("utf-8", "surrogatepass"))
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"cannot read {path}: {error}; delete the folder to have it made again."
+            f"cannot read {path}: {error}; get it again, or, if a run made it, delete the folder to have it "
+            f"made again."
         ) from error
     return value
 
@@ -253,7 +261,8 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise StorageError(
-            f"cannot read {path}: {error}; delete the folder to have it made again."
+            f"cannot read {path}: {error}; get it again, or, if a run made it, delete the folder to have it "
+            f"made again."
         ) from error
 
 
@@ -331,7 +340,10 @@ def finish(
         if only is None or p.name in only
     }
     manifest = Manifest(
-        inputs=inputs, record=dict(record), files=files, made_with=dict(_made_with.get() or {})
+        inputs=inputs,
+        record=dict(record),
+        files=files,
+        made_with=dict(_made_with.get() or {"versions": {"classifsae": version("classifsae")}}),
     )
     text = manifest.text()
     write_text(folder / MANIFEST, text)
