@@ -133,6 +133,11 @@ def short(text: str, *, most: int = MOST_CHARACTERS) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def counted(n: int, thing: str) -> str:
+    """``1 concept``, ``1,200 concepts``."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def brief(value: object) -> str:
     """Any value in a few words, such as how many there are and of what shape."""
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,11 +1,14 @@
 """What goes with concepts that are shared: what they are called, of what they are, how well they score."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from classifsae.errors import MismatchError
+from classifsae.bounds import name_of_concept
+from classifsae.errors import ConfigError, MismatchError
+from classifsae.notebook import brief
 
 if TYPE_CHECKING:
     from classifsae.concepts.base import Concepts
@@ -18,6 +21,25 @@ concepts = cs.load_concepts("{where}")
 model = cs.Classifier.load("the classifier they were learned from", layer={layer})
 cs.explain(model, concepts, "a text")
 ```"""
+
+
+def checked_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Names of concepts, each on one line.
+
+    Raises:
+        ConfigError: they are no list of texts, one is empty or too long, or two are the same.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"names of concepts are a list of texts; got {brief(given)}.")
+    names = []
+    for one in given:
+        try:
+            names.append(name_of_concept(one))
+        except ValueError as error:
+            raise ConfigError(f"the name {brief(one)!r} {error}.") from error
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise ConfigError(f"two concepts would be called {twice[0]!r}; give each a name of its own.")
+    return tuple(names)
 
 
 class ConceptRow(NamedTuple):

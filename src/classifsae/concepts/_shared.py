@@ -115,7 +115,7 @@ def _cure(by: str) -> str:
     """What to do about a bundle that cannot be read, by the version that wrote it."""
     own = version("classifsae")
     if by == own:
-        return f"classifsae {own}, which wrote it by its own account, does not do so: {_AGAIN}"
+        return f"by its own account this version, {own}, wrote it, and it writes no such thing: {_AGAIN}"
     wrote = f"they were written by classifsae {by or 'of another version'}"
     cure = f'pip install "classifsae=={by}", or' if by else "install that one, or"
     return f"{wrote}: {cure} have them saved again with {own}"

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import yaml
 
+from classifsae.bounds import name_of_concept
 from classifsae.concepts import Edits, Merge, Split
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import Description, Origin
 from classifsae.storage import write_text
-
-MOST_OWN = 80
-"""Characters of a name of one's own."""
 
 _CONCEPTS = "concepts"
 _ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
@@ -167,13 +165,10 @@ def _checked(where: str, given: str, *, of: str = "") -> str:
     Raises:
         ConfigError: it is empty or too long.
     """
-    name = " ".join(given.split())
-    if not 1 <= len(name) <= MOST_OWN:
-        raise ConfigError(
-            f"{where}: the name {of}has {len(name)} characters, it may have 1 to {MOST_OWN}; "
-            f"{'shorten it' if name else 'write one or delete the line'}."
-        )
-    return name
+    try:
+        return name_of_concept(given)
+    except ValueError as error:
+        raise ConfigError(f"{where}: the name {of}{error}.") from error
 
 
 def with_names(
