@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.progress import progress_bars
     from classifsae.reporting import About, Report, report
+    from classifsae.reporting.concept import Concept
     from classifsae.reporting.figures.plots import plot
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -118,6 +119,7 @@ _HOMES = {
     "Scores": "metrics",
     "score": "metrics",
     "About": "reporting",
+    "Concept": "reporting.concept",
     "Report": "reporting",
     "report": "reporting",
     "plot": "reporting.figures.plots",
@@ -138,6 +140,7 @@ __all__ = [
     "ClassifSAE",
     "Classifier",
     "Coder",
+    "Concept",
     "ConceptMethod",
     "ConceptSHAP",
     "ConceptTransformer",

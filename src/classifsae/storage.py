@@ -6,6 +6,7 @@ holds the size and SHA-256 of every file, and its own. Nothing is ever unpickled
 tensors are read and written, so that whoever looks at manifests alone does not wait for it.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -157,7 +158,13 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Rename a file into its place once its bytes, and then its name, are on the disk."""
+    """Rename a file into its place once its bytes, and then its name, are on the disk.
+
+    Raises:
+        OSError: in its place stands what is no file, such as a device, which would be gone.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "it is there and is no file")
     with part.open("rb") as stream:
         os.fsync(stream.fileno())
     part.replace(path)

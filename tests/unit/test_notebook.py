@@ -43,7 +43,7 @@ def test_public_objects_fit_on_one_screen(data, concepts, scores, train, tail):
         lines = repr(thing).splitlines()
         assert 1 < len(lines) <= 25, lines
         assert max(map(len, lines)) <= 250, lines
-        assert thing._repr_html_().startswith("<div><p><strong>"), thing
+        assert thing._repr_html_().startswith('<div class="classifsae"'), thing
 
 
 def test_html_trusts_no_text(concepts: cs.Concepts):

@@ -4,10 +4,11 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from operator import index
 from pathlib import Path
@@ -39,12 +40,13 @@ from classifsae.errors import (
     DataError,
     MismatchError,
     StorageError,
+    UnknownNameError,
     one_line,
     require_kind,
     warn,
 )
 from classifsae.hub.sharing import publish
-from classifsae.notebook import Plotted, Sheet, brief, data_frame
+from classifsae.notebook import Plotted, Share, Sheet, brief, data_frame
 from classifsae.progress import bar
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import (
@@ -61,6 +63,8 @@ from classifsae.tensors import Float, Int, Tail, Tensor, batches
 
 if TYPE_CHECKING:
     import pandas
+
+    from classifsae.reporting.concept import Concept
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
@@ -182,10 +186,16 @@ class Concepts(Plotted, nn.Module):
         known = self.card.names if self.card else ()
         return known or tuple(f"concept {latent}" for latent in self.kept.tolist())
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """A name per class: those of the card, else its number."""
+        known = self.card.label_names if self.card else ()
+        return known or tuple(f"class {c}" for c in range(self.class_shares.shape[1]))
+
     def listed(self) -> list[ConceptRow]:
         """A row per concept: its name, its class and how active it is."""
         shares, classes = self.class_shares, self.segment_of.tolist()
-        labels = (self.card.label_names if self.card else ()) or [str(c) for c in range(shares.shape[1])]
+        labels = self.label_names
         columns = (
             self.kept.tolist(),
             self.names,
@@ -198,8 +208,37 @@ class Concepts(Plotted, nn.Module):
     def sheet(self) -> Sheet:
         """What is shown: every concept with its class."""
         title = f"Concepts: {len(self)} by {self.method}, of states of width {self.width}"
-        facts = (f"model {self.source.model[:12]}, layer {self.source.layer}",)
-        return Sheet(title, facts, ConceptRow._fields, self.listed(), "to_pandas()")
+        of = f"model {self.source.model[:12]}, layer {self.source.layer}" if self.source.model else ""
+        facts = (
+            *([of] if of else []),
+            "share: of its activation, on sentences of its class; activation: mean of |activation| in training",
+        )
+        rows = [row._replace(share=Share(row.share)) for row in self.listed()]
+        return Sheet(title, facts, ConceptRow._fields, rows, "to_pandas()")
+
+    def __getitem__(self, latent: int | str) -> "Concept":
+        """One concept, by its number or its name, as an object that shows itself.
+
+        Words, sentences and scores are known to a report: ``cs.report(...).concept(17)``.
+
+        Raises:
+            ConfigError: there is none of this number or name.
+        """
+        if isinstance(latent, str):
+            if latent not in self.names:
+                raise UnknownNameError("concept", latent, self.names)
+            latent = self.kept.tolist()[self.names.index(latent)]
+        (one,) = latents_in(latent, what="[...]")
+        if one not in self.kept.tolist():
+            known = ", ".join(map(str, self.kept.tolist()))
+            raise ConfigError(f"there is no concept {one}; choose from {known}.")
+        # By name: the room that shows stands far above this one, and is loaded once somebody looks.
+        found: Concept = import_module("classifsae.reporting.concept").concept_of(self, one)
+        return found
+
+    def __iter__(self) -> "Iterator[Concept]":
+        """All of them, in their order."""
+        return (self[latent] for latent in self.kept.tolist())
 
     def to_pandas(self, activations: Activations | None = None) -> "pandas.DataFrame":
         """A row per concept; of activations, a row per id and a column per concept.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from classifsae.explaining.explainer import Carrier, Explanation, Fired, Prediction
-from classifsae.notebook import Sheet, short
+from classifsae.notebook import Share, Sheet, short
 
 MINUS = "\N{MINUS SIGN}"
 _PLAIN_WIDTH = 100
@@ -71,7 +71,7 @@ def sheet(explanation: Explanation) -> Sheet:
     rows = [
         (
             concept.name,
-            f"{concept.share:.0f} %",
+            Share(concept.share / 100),
             ", ".join(_pulls(concept)) if concept.contributions else "",
             _top(concept.without),
             _listed(concept.carriers[:SHOWN_WORDS]) if explanation.words is not None else "",
