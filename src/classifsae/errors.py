@@ -145,6 +145,8 @@ def _complaint(
         return said if not where or said.startswith(f"{path}: ") else f"{path}: {said}"
     if kind in ("tuple_type", "list_type"):
         return f"{path}: must be a list such as [1, 2], got {_shown(given)}"
+    if kind in ("model_type", "dict_type"):
+        return f"{path}: must be a mapping of options, got {_shown(given)}"
     if kind == "too_short":
         return f"{path}: must name at least one"
     return f"{path}: {message[0].lower()}{message[1:]}, got {_shown(given)}"

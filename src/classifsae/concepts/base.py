@@ -211,7 +211,7 @@ class Concepts(Plotted, nn.Module):
         of = f"model {self.source.model[:12]}, layer {self.source.layer}" if self.source.model else ""
         facts = (
             *([of] if of else []),
-            "share: of its activation, on sentences of its class; activation: mean of |activation| in training",
+            "share: of its activation, on sentences of its class; activation: its mean size in training",
         )
         rows = [row._replace(share=Share(row.share)) for row in self.listed()]
         return Sheet(title, facts, ConceptRow._fields, rows, "to_pandas()")

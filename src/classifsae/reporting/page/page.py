@@ -58,7 +58,7 @@ def overview(records: Sequence[Record]) -> str:
 
 
 def summary(report: RunReport) -> str:
-    """The table of the methods, and of the method that is shown first the facets of each class and the map."""
+    """The table of the methods; of the method that is shown first the facets of each class, and the map."""
     if not report.listed:
         return overview(report.records)
     method = report.listed[0]
