@@ -40,7 +40,7 @@ def name_of_concept(given: str) -> str:
     if not 1 <= len(name) <= LONGEST_OF_CONCEPT:
         cure = "shorten it" if name else "write one or leave it out"
         raise ValueError(f"has {len(name)} characters, it may have 1 to {LONGEST_OF_CONCEPT}; {cure}")
-    return name
+    return as_name(name)
 
 
 Name = Annotated[str, AfterValidator(as_name)]

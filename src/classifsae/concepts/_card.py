@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
@@ -101,6 +102,8 @@ class Card(BaseModel, frozen=True, extra="ignore"):
             f"`{source.model}` and no other; ClassifSAE checks it.",
             _USE.format(where=where, layer=source.layer),
             "## Concepts",
+            "Mean activation: of |activation| over the training sentences, in the method's own unit; it "
+            "compares concepts of this table alone.",
             _table(
                 ["concept", "name", "class", "share of its activation there", "mean activation"],
                 [
@@ -116,13 +119,10 @@ class Card(BaseModel, frozen=True, extra="ignore"):
             ),
         ]
         if self.scores:
-            rows = [[name, _number(value)] for name, value in self.scores.items()]
-            parts += ["## Scores", "On the test split.", _table(["score", "value"], rows)]
+            # By name: what scores mean is known in rooms above this one.
+            tables = import_module("classifsae.reporting.tables.card").score_tables(self.scores)
+            parts += ["## Scores", "On the test split.", *tables]
         return "\n\n".join(parts) + "\n"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

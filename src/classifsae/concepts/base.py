@@ -64,6 +64,7 @@ from classifsae.tensors import Float, Int, Tail, Tensor, batches
 if TYPE_CHECKING:
     import pandas
 
+    from classifsae.metrics import ScoreCheck
     from classifsae.reporting.concept import Concept
 
 TENSORS = "concepts.safetensors"
@@ -369,6 +370,28 @@ class Concepts(Plotted, nn.Module):
         same = copy(self)
         same.card = card
         return same
+
+    def verify(
+        self, tail: Tail, test: Activations, *, sentences: object = None, tolerance: float = 1e-4
+    ) -> "ScoreCheck":
+        """Measure the scores that go with these concepts again, and say which differ.
+
+        Metrics run with their own defaults. What needs more than concepts, classifier and test split, such as
+        stability over seeds, is listed as not measured.
+
+        Args:
+            tail: of the classifier, ``model.tail``.
+            test: activations of the test split that was scored.
+            sentences: that split's texts, embedded, for the scores that ask what concepts mean.
+            tolerance: difference that is none, absolute or relative, as between devices.
+        Raises:
+            ConfigError: no scores go with them.
+            MismatchError: activations of another classifier, layer, prompt or data set.
+        """
+        # By name: scores are a room above this one.
+        check = import_module("classifsae.metrics").verify_scores
+        found: ScoreCheck = check(self, tail, test, sentences=sentences, tolerance=tolerance)
+        return found
 
     def renamed(self, names: Mapping[int, str]) -> "Concepts":
         """The same concepts, some under other names.

@@ -66,8 +66,50 @@ def test_the_model_card_has_a_row_for_every_concept_and_score(plain: Concepts, f
     assert label == "xyz"[plain.segment_of[1]]
     assert share == f"{100 * plain.class_shares[1].max():.0f} %"
     assert activation == f"{plain.activation[1].item():.3g}"
-    assert "| recovery_accuracy | 0.9877 |" in lines
-    assert "| stability |  |" in lines
+    (row,) = [line for line in lines if "`recovery_accuracy`" in line]
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["0.9877", "0-1 ↑"]
+    assert "share of the sentences on which the classifier decides as" in row
+    (row,) = [line for line in lines if "`stability`" in line]
+    assert row.split("|")[2].strip() == "undefined"
+
+
+def test_scores_of_the_run_table_come_first_and_all_have_their_unit_and_meaning(
+    plain: Concepts, tail: nn.Linear, test: Activations, tmp_path: Path
+):
+    scores = score(plain, tail, test, n_halves=2)
+    plain.with_card(scores=scores).save(tmp_path / "s")
+    first, _, rest = (
+        (tmp_path / "s" / "README.md").read_text().partition("## Scores")[2].partition("<details>")
+    )
+    assert 5 <= first.count("`") // 2 < 12
+    assert "fraction, 0 to 1, higher is better" in rest
+    rows = [
+        [cell.strip() for cell in line.split(" | ")] for line in (first + rest).splitlines() if "`" in line
+    ]
+    assert len(rows) == len(scores.record())
+    assert all(len(row) == 4 and row[3].strip("| ") for row in rows), rows
+
+
+def test_a_bundle_is_verified_by_its_own_scores(
+    plain: Concepts, tail: nn.Linear, test: Activations, tmp_path: Path
+):
+    scores = score(plain, tail, test)
+    plain.with_card(scores=scores).save(tmp_path / "s")
+    back = load_concepts(tmp_path / "s")
+    found = back.verify(tail, test)
+    assert found.is_same
+    assert (set(found.same), found.unmeasured) == (set(scores.record()), ())
+    stated = scores.record() | {"recovery_accuracy": 0.5, "stability": 1.0}
+    found = plain.with_card(scores=stated).verify(tail, test)
+    assert found.differs == {"recovery_accuracy": (0.5, scores.completeness.recovery_accuracy)}
+    assert found.unmeasured == ("stability",)
+    assert not found.is_same
+    assert "1 of" in repr(found)
+    assert "recovery_accuracy  0.5" in repr(found)
+    with pytest.raises(ConfigError, match="these concepts state no scores"):
+        plain.verify(tail, test)
+    other = test.take(torch.arange(20))
+    assert "n_sentences" in back.verify(tail, other).differs
 
 
 def test_a_card_has_a_name_for_each(plain: Concepts):
