@@ -27,6 +27,12 @@ class Share(float):
     """A part of a whole, from 0 to 1: shown in percent, in HTML over a bar."""
 
 
+class Strong(str):
+    """A text that is bold in HTML."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Sheet:
     """What is shown of an object: a title, some lines, a table of its beginning.
@@ -69,8 +75,7 @@ class Sheet:
         """The rows as an HTML table, so many at most, or all."""
         head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.heads)
         rows = (
-            f"<tr>{''.join(f'<td>{escape(shown(value))}{_bar(value)}</td>' for value in row)}</tr>"
-            for row in self.rows[:most]
+            f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in self.rows[:most]
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -86,8 +91,11 @@ class Sheet:
         return [f"and {left} more{f': {self.more}' if self.more else ''}"] if left > 0 else []
 
 
-def _bar(value: Value) -> str:
-    return f'<span class="bar" style="--w: {100 * value:.0f}%"></span>' if isinstance(value, Share) else ""
+def _cell(value: Value) -> str:
+    text = escape(shown(value))
+    if isinstance(value, Share):
+        return f'{text}<span class="bar" style="--w: {100 * value:.0f}%"></span>'
+    return f"<strong>{text}</strong>" if isinstance(value, Strong) else text
 
 
 def style() -> str:

@@ -15,7 +15,7 @@ def score_tables(scores: Mapping[str, float | None]) -> list[str]:
     Args:
         scores: by name, None where undefined.
     """
-    main = [column for column in COLUMNS if column.name in scores]
+    main = [c for c in COLUMNS if c.name in scores and (not c.unlike or c.is_in(scores))]
     first = [
         [
             f"{column.title} (`{column.name}`)",
