@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.tuning.finetune import finetune
-    from classifsae.concepts import Coder, ConceptMethod, Concepts, load_concepts
+    from classifsae.concepts import Coder, Concept, ConceptMethod, Concepts, load_concepts
     from classifsae.concepts.classes import Classes
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from classifsae.pipeline.transformer import ConceptTransformer
     from classifsae.progress import progress_bars
     from classifsae.reporting import About, Report, report
-    from classifsae.reporting.concept import Concept
     from classifsae.reporting.figures.plots import plot
 
 logging.getLogger("classifsae").addHandler(logging.NullHandler())
@@ -91,6 +90,7 @@ _HOMES = {
     "capture": "classifier.capture",
     "finetune": "classifier.tuning.finetune",
     "Coder": "concepts",
+    "Concept": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
     "load_concepts": "concepts",
@@ -119,7 +119,6 @@ _HOMES = {
     "Scores": "metrics",
     "score": "metrics",
     "About": "reporting",
-    "Concept": "reporting.concept",
     "Report": "reporting",
     "report": "reporting",
     "plot": "reporting.figures.plots",

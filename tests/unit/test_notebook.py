@@ -100,13 +100,13 @@ def test_a_report_shows_its_table_and_one_concept_with_its_sentences(data: cs.Da
     assert "&lt;3&gt;" in html
     assert "<3>" not in html
     one = found.concept("two")
-    assert (one.name, one.latent, one.method.label) == ("two", 1, "kmeans")
+    assert (one.name, one.latent, one.method) == ("two", 1, "kmeans")
     assert set(one.sentences) <= set(data.train.texts)
     assert one.words[0] in repr(one)
     assert '<ol class="examples">' in one._repr_html_()
     with pytest.raises(ConfigError, match="there is no concept 9 of kmeans; choose from 0, 1, 2, 3"):
         found.concept(9)
-    with pytest.raises(ConfigError, match="there are no concepts of sae listed; choose from kmeans"):
+    with pytest.raises(ConfigError, match="no concepts of sae are listed; choose from kmeans"):
         found.concept(0, method="sae")
 
 

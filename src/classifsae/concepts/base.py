@@ -35,6 +35,7 @@ from classifsae.bounds import Count, Seed
 from classifsae.concepts._card import Card, ConceptRow, checked_names
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
+from classifsae.concepts._shown import Concept, ScoreCheck
 from classifsae.errors import (
     ConfigError,
     DataError,
@@ -63,9 +64,6 @@ from classifsae.tensors import Float, Int, Tail, Tensor, batches
 
 if TYPE_CHECKING:
     import pandas
-
-    from classifsae.metrics import ScoreCheck
-    from classifsae.reporting.concept import Concept
 
 TENSORS = "concepts.safetensors"
 CURVES = "curves.json"
@@ -217,7 +215,7 @@ class Concepts(Plotted, nn.Module):
         rows = [row._replace(share=Share(row.share)) for row in self.listed()]
         return Sheet(title, facts, ConceptRow._fields, rows, "to_pandas()")
 
-    def __getitem__(self, latent: int | str) -> "Concept":
+    def __getitem__(self, latent: int | str) -> Concept:
         """One concept, by its number or its name, as an object that shows itself.
 
         Words, sentences and scores are known to a report: ``cs.report(...).concept(17)``.
@@ -233,11 +231,12 @@ class Concepts(Plotted, nn.Module):
         if one not in self.kept.tolist():
             known = ", ".join(map(str, self.kept.tolist()))
             raise ConfigError(f"there is no concept {one}; choose from {known}.")
-        # By name: the room that shows stands far above this one, and is loaded once somebody looks.
-        found: Concept = import_module("classifsae.reporting.concept").concept_of(self, one)
-        return found
+        row = self.listed()[self.kept.tolist().index(one)]
+        shares = self.class_shares[self.kept.tolist().index(one)].tolist()
+        by_class = dict(zip(self.label_names, shares, strict=True))
+        return Concept(one, row.name, self.method, row.label, by_class, row.activation)
 
-    def __iter__(self) -> "Iterator[Concept]":
+    def __iter__(self) -> Iterator[Concept]:
         """All of them, in their order."""
         return (self[latent] for latent in self.kept.tolist())
 
@@ -373,7 +372,7 @@ class Concepts(Plotted, nn.Module):
 
     def verify(
         self, tail: Tail, test: Activations, *, sentences: object = None, tolerance: float = 1e-4
-    ) -> "ScoreCheck":
+    ) -> ScoreCheck:
         """Measure the scores that go with these concepts again, and say which differ.
 
         Metrics run with their own defaults. What needs more than concepts, classifier and test split, such as

@@ -1,49 +1,17 @@
 """Whether concepts have the scores that go with them: measured again, and compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isclose, nan
 from typing import TYPE_CHECKING
 
-from classifsae.concepts.base import Concepts
+from classifsae.concepts import Concepts, ScoreCheck
 from classifsae.errors import ConfigError
 from classifsae.metrics.base import METRICS, quantities, result_of
-from classifsae.notebook import Sheet, Shown
 
 if TYPE_CHECKING:
     from classifsae.activations import Activations
     from classifsae.meaning.sentences import Sentences
     from classifsae.tensors import Tail
-
-
-@dataclass(frozen=True)
-class ScoreCheck(Shown):
-    """Stated scores beside those that were measured again.
-
-    Attributes:
-        same: names of the scores that are as stated.
-        differs: by name, the stated and the measured value.
-        unmeasured: stated scores that were not measured again: they need sentences or other seeds.
-    """
-
-    same: tuple[str, ...]
-    differs: Mapping[str, tuple[float | None, float | None]]
-    unmeasured: tuple[str, ...]
-
-    @property
-    def is_same(self) -> bool:
-        """Whether nothing that was measured differs."""
-        return not self.differs
-
-    def sheet(self) -> Sheet:
-        """What is shown: how many are the same, and each that differs."""
-        n = len(self.same) + len(self.differs)
-        found = (
-            f"{len(self.differs)} of {n} scores differ" if self.differs else f"all {n} scores are as stated"
-        )
-        facts = (f"not measured again: {', '.join(self.unmeasured)}",) if self.unmeasured else ()
-        rows = [(name, *both) for name, both in self.differs.items()]
-        return Sheet(f"Scores measured again: {found}", facts, ("score", "stated", "measured"), rows)
 
 
 def verify_scores(

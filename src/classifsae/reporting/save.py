@@ -8,6 +8,7 @@ from pathlib import Path
 from classifsae.activations import Activations
 from classifsae.auditing.labels import check_test_labels, suspect_rows
 from classifsae.auditing.mistakes import mistakes_by_concept
+from classifsae.concepts import Concept
 from classifsae.concepts.base import Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
@@ -16,7 +17,7 @@ from classifsae.meaning.own_names import with_names
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
 from classifsae.notebook import Sheet, Shown, framed
-from classifsae.reporting.concept import Concept, concept_in
+from classifsae.reporting.concept import concept_in
 from classifsae.reporting.figures.figures import figures as pictures
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import Fit, build

@@ -131,7 +131,7 @@ def _of_concepts(concepts: Concepts, test: Activations | None) -> dict[str, "Cal
     codes = None if test is None else codes_of(concepts, test).cpu()
     columns = [None] * len(concepts) if codes is None else list(codes.T)
     thresholds = [None] * len(concepts) if codes is None else activating_sets(codes).thresholds.tolist()
-    cards = [card_of(concepts, j, *of) for j, of in enumerate(zip(columns, thresholds, strict=True))]
+    cards = [_card(concepts, j, *of) for j, of in enumerate(zip(columns, thresholds, strict=True))]
     method, texts = _method(cards, curves), [*labels, *concepts.names]
     found: dict[str, Callable[[], Figure]] = {}
     found["classes"] = partial(styled, texts, partial(draw_class_shares, method, labels))
@@ -176,8 +176,8 @@ def _of_scores(scores: Scores, concepts: Concepts | None) -> dict[str, "Callable
     return found
 
 
-def card_of(
-    concepts: Concepts, j: int, codes: Float[Tensor, " n"] | None = None, threshold: float | None = None
+def _card(
+    concepts: Concepts, j: int, codes: Float[Tensor, " n"] | None, threshold: float | None
 ) -> ConceptCard:
     """What a picture needs of one concept; without a test split, its mean activation in training."""
     active = None if codes is None else codes[codes.abs() > ACTIVE]
