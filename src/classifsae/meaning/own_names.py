@@ -6,6 +6,7 @@ It also says which concepts are merged, split or dropped.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -152,8 +153,12 @@ def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
     """One line of a user's names."""
     where = f"{path}, line {key.start_mark.line + 1}"
     if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
-        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
-        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
+        given = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+        close = get_close_matches(given, [_CONCEPTS, *_EDITS], n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(
+            f"{where}: {repr(given) if given else 'a list'} is no latent's number{guess}; {_ALLOWED}."
+        )
     if not isinstance(value, yaml.ScalarNode):
         raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
     return int(key.value), _checked(where, value.value, of=f"of latent {key.value} ")
