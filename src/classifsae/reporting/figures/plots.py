@@ -1,7 +1,7 @@
 """The pictures of the report from objects in memory, as axes that pyplot shows and the caller may change."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -97,9 +97,7 @@ def plot(
 
 def inline(of: Concepts | Scores | Explanation) -> str:
     """The first picture of an object as an HTML image; "" where there is none, or of too many concepts."""
-    shown = of.results["causality"] if isinstance(of, Scores) and "causality" in of.results else of
-    shown = shown.concepts if isinstance(shown, CausalityResult | Explanation) else shown
-    if isinstance(shown, Sized) and len(shown) > MAX_DESCRIBED:
+    if _n_shown(of) > MAX_DESCRIBED:
         return ""
     pictures = _pictures(of, None, None, None)
     if not pictures:
@@ -108,6 +106,14 @@ def inline(of: Concepts | Scores | Explanation) -> str:
     pictures[name]().savefig(stream, format="png")
     data = b64encode(stream.getvalue()).decode()
     return f'<img alt="{name}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _n_shown(of: Concepts | Scores | Explanation) -> int:
+    """Concepts that its first picture has."""
+    if isinstance(of, Scores):
+        found = of.results.get("causality")
+        return len(found.concepts) if isinstance(found, CausalityResult) else 0
+    return len(of.concepts if isinstance(of, Explanation) else of)
 
 
 def _pictures(
