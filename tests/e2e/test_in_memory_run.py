@@ -124,7 +124,7 @@ def test_what_is_no_run_is_said_in_a_line(given: object, options: dict, said: st
 
 def test_one_method_is_named_by_a_word_and_options_may_be_a_mapping(tmp_path: Path):
     options = {
-        "dataset": {"name": "planted", "n_train": 60, "n_test": 20},
+        "dataset": {"name": "planted", "options": {"n_train": 60, "n_test": 20}},
         "methods": "kmeans",
         "audit": False,
     }
