@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from classifsae.classifier.capture import capture
     from classifsae.classifier.classifier import Classifier
     from classifsae.classifier.tuning.finetune import finetune
-    from classifsae.concepts import Coder, ConceptMethod, Concepts, load_concepts
+    from classifsae.concepts import Coder, Concept, ConceptMethod, Concepts, load_concepts
     from classifsae.concepts.classes import Classes
     from classifsae.concepts.classifsae import ClassifSAE
     from classifsae.concepts.conceptshap import ConceptSHAP
@@ -91,6 +91,7 @@ _HOMES = {
     "capture": "classifier.capture",
     "finetune": "classifier.tuning.finetune",
     "Coder": "concepts",
+    "Concept": "concepts",
     "ConceptMethod": "concepts",
     "Concepts": "concepts",
     "load_concepts": "concepts",
@@ -140,6 +141,7 @@ __all__ = [
     "ClassifSAE",
     "Classifier",
     "Coder",
+    "Concept",
     "ConceptMethod",
     "ConceptSHAP",
     "ConceptTransformer",

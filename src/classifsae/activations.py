@@ -168,7 +168,9 @@ class Activations(Shown):
         tensors = tensors_of(folder, TENSORS)
         ids = read_json(folder / IDS)
         if not isinstance(ids, list):
-            raise StorageError(f"{folder / IDS} is not a list; delete {folder} to have it made again.")
+            raise StorageError(
+                f"{folder / IDS} is not a list; get it again, or, if a run made it, delete {folder}."
+            )
         source = Source.model_validate(manifest.record.get("source"))
         return cls(**tensors, ids=tuple(map(str, ids)), source=source)
 

@@ -24,6 +24,25 @@ def as_name(given: str) -> str:
     return given
 
 
+LONGEST_OF_CONCEPT = 80
+"""Characters of a concept's name."""
+
+
+def name_of_concept(given: str) -> str:
+    """A concept's name, on one line.
+
+    Raises:
+        ValueError: it is no text, empty, or too long.
+    """
+    if not isinstance(given, str):
+        raise ValueError("is no text; write it as one")
+    name = " ".join(given.split())
+    if not 1 <= len(name) <= LONGEST_OF_CONCEPT:
+        cure = "shorten it" if name else "write one or leave it out"
+        raise ValueError(f"has {len(name)} characters, it may have 1 to {LONGEST_OF_CONCEPT}; {cure}")
+    return as_name(name)
+
+
 Name = Annotated[str, AfterValidator(as_name)]
 
 MOST = 10**10

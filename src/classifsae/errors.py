@@ -34,12 +34,12 @@ def warn(message: str) -> None:
     warnings.warn(message, ClassifSAEWarning, stacklevel=level)
 
 
-def require_kind(given: object, kind: type, *, wanted: str) -> None:
+def require_kind(given: object, kind: type | tuple[type, ...], *, wanted: str) -> None:
     """See that an argument is of the kind that is read.
 
     Args:
         given: the argument.
-        kind: its class.
+        kind: its class, or several that are read.
         wanted: what is taken, such as "capture takes texts, such as data.test".
     Raises:
         ConfigError: it is of another.
@@ -92,13 +92,13 @@ class DamagedError(StorageError):
         folder: of the artefact.
         name: of the file there.
         what: is wrong with it.
+        cure: what to do, where no run makes it again.
     """
 
-    def __init__(self, folder: "Path", name: str, what: str) -> None:
-        super().__init__(
-            f"{folder / name} {what}; give its own file back, or delete {folder} to have it made again."
-        )
-        self.folder, self.name, self.said = folder, name, f"{folder / name} {what}"
+    def __init__(self, folder: "Path", name: str, what: str, *, cure: str = "") -> None:
+        again = f"give its own file back, or, if a run made it, delete {folder} to have it made again"
+        super().__init__(f"{folder / name} {what}; {cure or again}.")
+        self.folder, self.name, self.what, self.said = folder, name, what, f"{folder / name} {what}"
 
 
 def setting(key: str, value: "JsonValue") -> str:
@@ -145,6 +145,8 @@ def _complaint(
         return said if not where or said.startswith(f"{path}: ") else f"{path}: {said}"
     if kind in ("tuple_type", "list_type"):
         return f"{path}: must be a list such as [1, 2], got {_shown(given)}"
+    if kind in ("model_type", "dict_type"):
+        return f"{path}: must be a mapping of options, got {_shown(given)}"
     if kind == "too_short":
         return f"{path}: must name at least one"
     return f"{path}: {message[0].lower()}{message[1:]}, got {_shown(given)}"

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from html import escape
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifsae.errors import ConfigError
@@ -17,8 +18,19 @@ if TYPE_CHECKING:
 
 MOST_ROWS, MOST_FACTS, MOST_CHARACTERS = 20, 12, 60
 _MOST_ITEMS = 3
+_STYLE = Path(__file__).parent / "reporting" / "page" / "templates" / "page.css"
 
 Value = str | int | float | bool | None
+
+
+class Share(float):
+    """A part of a whole, from 0 to 1: shown in percent, in HTML over a bar."""
+
+
+class Strong(str):
+    """A text that is bold in HTML."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Sheet:
         """The rows as an HTML table, so many at most, or all."""
         head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.heads)
         rows = (
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._cells(most)
+            f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in self.rows[:most]
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -71,12 +83,33 @@ class Sheet:
         left = len(self.facts) - MOST_FACTS
         return [*self.facts[:MOST_FACTS], *([f"and {left} more"] if left > 0 else [])]
 
-    def _cells(self, most: int | None = MOST_ROWS) -> list[list[str]]:
-        return [[shown(value) for value in row] for row in self.rows[:most]]
+    def _cells(self) -> list[list[str]]:
+        return [[shown(value) for value in row] for row in self.rows[:MOST_ROWS]]
 
     def _rest(self) -> list[str]:
         left = len(self.rows) - MOST_ROWS
         return [f"and {left} more{f': {self.more}' if self.more else ''}"] if left > 0 else []
+
+
+def _cell(value: Value) -> str:
+    text = escape(shown(value))
+    if isinstance(value, Share):
+        return f'{text}<span class="bar" style="--w: {100 * value:.0f}%"></span>'
+    return f"<strong>{text}</strong>" if isinstance(value, Strong) else text
+
+
+def style() -> str:
+    """The style sheet of a run's page."""
+    return _STYLE.read_text("utf-8")
+
+
+def framed(html: str) -> str:
+    """HTML in the style of a run's page, which reaches nothing else in a notebook."""
+    own = style().replace(":root", "&").replace("\nbody {", "\n& {")
+    return (
+        f'<div class="classifsae" style="padding: .5rem 1rem"><style>.classifsae {{\n{own}'
+        f".back {{ display: none !important; }}\n}}</style>{html}</div>"
+    )
 
 
 class Shown:
@@ -97,7 +130,7 @@ class Shown:
         return self.sheet().text()
 
     def _repr_html_(self) -> str:
-        return self.sheet().html()
+        return framed(self.sheet().html())
 
 
 class Plotted(Shown):
@@ -112,16 +145,28 @@ class Plotted(Shown):
         Returns:
             The axes, a list where there are several, on a figure of pyplot.
         Raises:
-            UnknownNameError: there is no such picture, with what has been given.
+            UnknownNameError: there is no such picture.
+            ConfigError: it needs something that was not given.
         """
+        if "ax" in of:
+            raise ConfigError("plot draws on a figure of its own and returns its axes; leave ax= out.")
         # By name: the room that draws stands far above this one, and is loaded once somebody draws.
         return import_module("classifsae.reporting.figures.plots").plot(self, picture, **of)
+
+    def image(self) -> str:
+        """The picture that ``plot()`` draws, as HTML; "" where there is none, or of too many concepts."""
+        return str(import_module("classifsae.reporting.figures.plots").inline(self))
+
+    def _repr_html_(self) -> str:
+        return framed(self.sheet().html() + self.image())
 
 
 def shown(value: Value) -> str:
     """A value in a cell: four digits of a number, the beginning of a text, nothing for None."""
     if value is None:
         return ""
+    if isinstance(value, Share):
+        return f"{100 * value:.0f} %"
     if isinstance(value, bool | str):
         return short(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
@@ -131,6 +176,11 @@ def short(text: str, *, most: int = MOST_CHARACTERS) -> str:
     """A text on one line, its beginning if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def counted(n: int, thing: str) -> str:
+    """``1 concept``, ``1,200 concepts``."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def brief(value: object) -> str:

@@ -6,6 +6,7 @@ holds the size and SHA-256 of every file, and its own. Nothing is ever unpickled
 tensors are read and written, so that whoever looks at manifests alone does not wait for it.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -34,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 Json = JsonValue
 
 MANIFEST = "manifest.json"
+FORMAT: Literal[2] = 2
+"""Of manifests; raised when other versions can no longer read them."""
 SMALL = 1 << 26
 """Bytes of a tensor file that is hashed whenever its artefact is looked at; larger ones when read."""
 _SEAL = "sha256"
@@ -67,12 +71,16 @@ class Manifest(BaseModel, frozen=True):
         checksum: SHA-256 of the manifest without it.
     """
 
-    format: Literal[2] = 2
+    format: Literal[2] = FORMAT
     inputs: str
     record: dict[str, Json]
     files: dict[str, FileRecord]
     made_with: dict[str, Json] = {}
     checksum: str = ""
+
+    def __repr__(self) -> str:
+        n_bytes = sum(file.size for file in self.files.values())
+        return f"Manifest {self.identity[:12]}: {len(self.files)} files, {n_bytes:,} bytes"
 
     @property
     def identity(self) -> str:
@@ -179,7 +187,13 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Rename a file into its place once its bytes, and then its name, are on the disk."""
+    """Rename a file into its place once its bytes, and then its name, are on the disk.
+
+    Raises:
+        OSError: in its place stands what is no file, such as a device, which would be gone.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "it is there and is no file")
     with part.open("rb") as stream:
         os.fsync(stream.fileno())
     part.replace(path)
@@ -231,7 +245,8 @@ def read_json(path: Path) -> Json:
         value: Json = json.loads(path.read_text("utf-8", "surrogatepass"))
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
-            f"cannot read {path}: {error}; delete the folder to have it made again."
+            f"cannot read {path}: {error}; get it again, or, if a run made it, delete the folder to have it "
+            f"made again."
         ) from error
     return value
 
@@ -278,7 +293,8 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise StorageError(
-            f"cannot read {path}: {error}; delete the folder to have it made again."
+            f"cannot read {path}: {error}; get it again, or, if a run made it, delete the folder to have it "
+            f"made again."
         ) from error
 
 
@@ -358,7 +374,10 @@ def finish(
             if only is None or p.name in only
         }
     manifest = Manifest(
-        inputs=inputs, record=dict(record), files=files, made_with=dict(_made_with.get() or {})
+        inputs=inputs,
+        record=dict(record),
+        files=files,
+        made_with=dict(_made_with.get() or {"versions": {"classifsae": version("classifsae")}}),
     )
     text = manifest.text()
     write_text(folder / MANIFEST, text)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import classifsae as cs
-from classifsae.errors import ConfigError
+from classifsae.errors import ClassifSAEError, ConfigError
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.explain import explainer_of
 from classifsae.pipeline.run import run as run_experiment
@@ -65,7 +65,10 @@ def test_a_classifier_in_memory_is_run_and_explained_later(tmp_path: Path):
     for thing, said in ((done, "Run "), (model, "Classifier mine: encoder"), (explained, explained.text)):
         assert repr(thing).startswith(said)
         assert len(repr(thing).splitlines()) < 40
-        assert thing._repr_html_().startswith("<div><p><strong>")
+        assert thing._repr_html_().startswith('<div class="classifsae"')
+    page = (tmp_path / "run" / "report" / "index.html").as_posix()
+    assert f'<a href="{page}">' in done._repr_html_()
+    assert "data:image/png;base64," in done._repr_html_()
     assert done.to_pandas()["recovery_accuracy"].tolist() == [record["recovery_accuracy"]]
     fired = explained.to_pandas()
     assert fired["share"].tolist() == [one.share for one in explained.concepts]
@@ -89,6 +92,45 @@ def test_a_classifier_in_memory_is_run_and_explained_later(tmp_path: Path):
     other = cs.Classifier.from_model(other.model, other.reader.tokenizer, name="mine")
     with pytest.raises(ConfigError, match="holds the run of another classifier"):
         cs.run(dataset=data, backbone=other, **options)
+
+
+def test_a_run_that_failed_at_its_options_leaves_its_folder_free(tmp_path: Path):
+    first = cs.load_dataset("planted", options={"n_train": 40, "n_test": 20, "seed": 1})
+    second = cs.load_dataset("planted", options={"n_train": 60, "n_test": 20})
+    backbone = TINY["backbone"] | {"n_steps": 1}
+    rest = {"until": "capture", "run_dir": tmp_path / "run", "device": "cpu"}
+    with pytest.raises(ClassifSAEError, match="no-such-model"):
+        cs.run(dataset=first, backbone="./no-such-model", **rest)
+    done = cs.run(dataset=second, backbone=backbone, **rest)
+    assert len(cs.Activations.load(done.folder / "activations" / "train")) == 60
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        (None, {}, "run needs dataset=: a name such as 'planted', a file, or data in memory"),
+        (5, {}, "run takes an experiment file, or options such as dataset= and methods=; got int"),
+        (None, {"dataset": "part"}, "dataset= takes the whole Dataset"),
+        ({"dataset": "planted", "audit": 5}, {}, r"audit: must be a mapping of options, got 5"),
+        ({"dataset": "planted"}, {"methods": "kmean"}, r"unknown method 'kmean'\. Did you mean 'kmeans'"),
+    ],
+)
+def test_what_is_no_run_is_said_in_a_line(given: object, options: dict, said: str):
+    if options.get("dataset") == "part":
+        options = {"dataset": cs.load_dataset("planted", options={"n_train": 40, "n_test": 20}).train}
+    with pytest.raises(ConfigError, match=said):
+        cs.run(given, **options)
+
+
+def test_one_method_is_named_by_a_word_and_options_may_be_a_mapping(tmp_path: Path):
+    options = {
+        "dataset": {"name": "planted", "options": {"n_train": 60, "n_test": 20}},
+        "methods": "kmeans",
+        "audit": False,
+    }
+    backbone = TINY["backbone"] | {"n_steps": 1}
+    done = cs.run(options, backbone=backbone, until="capture", run_dir=tmp_path / "run", device="cpu")
+    assert done.n_done == 3
 
 
 def test_a_data_set_with_the_name_of_a_preset_is_what_it_holds(tmp_path: Path):

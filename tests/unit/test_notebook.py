@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 import classifsae as cs
-from classifsae.activations import Activations
+from classifsae.activations import Activations, Source
 from classifsae.concepts.kmeans import KMeans
 from classifsae.errors import ConfigError
 from classifsae.notebook import MOST_FACTS, MOST_ROWS, Sheet, Shown, brief, shown
+
+SOURCE = Source(model="m", layer=1, prompt="", dataset="d")
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,69 @@ def test_public_objects_fit_on_one_screen(data, concepts, scores, train, tail):
         lines = repr(thing).splitlines()
         assert 1 < len(lines) <= 25, lines
         assert max(map(len, lines)) <= 250, lines
-        assert thing._repr_html_().startswith("<div><p><strong>"), thing
+        assert thing._repr_html_().startswith('<div class="classifsae"'), thing
 
 
 def test_html_trusts_no_text(concepts: cs.Concepts):
     assert "<td>&lt;b&gt;</td>" in concepts._repr_html_()
     assert "<b>" not in concepts._repr_html_()
+
+
+def test_a_style_reaches_nothing_else_in_a_notebook(concepts: cs.Concepts):
+    html = concepts._repr_html_()
+    style = html.partition("<style>")[2].partition("</style>")[0]
+    assert style.startswith(".classifsae {")
+    assert ":root" not in style
+    assert "\nbody" not in style
+    assert html.count("data:image/png;base64,") == 1
+    assert 'class="bar" style="--w: ' in html
+
+
+def test_many_concepts_have_no_picture(train: Activations, tail: nn.Linear):
+    many = KMeans(n_concepts=60).fit(train, tail)
+    assert "<img" not in many._repr_html_()
+    assert "and 40 more: to_pandas()" in many._repr_html_()
+
+
+def test_one_concept_shows_itself(concepts: cs.Concepts, train: Activations):
+    latent = concepts.kept.tolist()[1]
+    one = concepts[latent]
+    assert (one.latent, one.name, one.label) == (latent, "b", "xyz"[concepts.segment_of[1]])
+    assert repr(concepts["b"]) == repr(one)
+    assert [each.name for each in concepts] == list(concepts.names)
+    assert "share of each class in its activation: " in repr(one)
+    html = concepts["<b>"]._repr_html_()
+    assert html.count("&lt;b&gt;") == 1
+    assert 'class="shares"' in html
+    assert "test sentences" not in html
+    for given, said in (
+        (99, "there is no concept 99; choose from"),
+        ("d", "unknown concept 'd'. Known: <b>, b, c"),
+        (1.5, "takes numbers of concepts, such as 17; got 1.5"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            concepts[given]
+
+
+def test_a_report_shows_its_table_and_one_concept_with_its_sentences(data: cs.Dataset):
+    hidden = torch.eye(4)[list(data.train.labels)] + torch.rand(300, 4)
+    train = Activations(hidden, hidden, torch.tensor(data.train.labels), data.train.ids, SOURCE)
+    fitted = KMeans(n_concepts=4).fit(train, nn.Identity()).with_card(names=["one", "two", "<3>", "four"])
+    found = cs.report(fitted, train, cs.score(fitted, nn.Identity(), train), texts=data.train)
+    html = found._repr_html_()
+    assert "recovery accuracy" in html
+    assert '<svg class="map"' in html
+    assert "&lt;3&gt;" in html
+    assert "<3>" not in html
+    one = found.concept("two")
+    assert (one.name, one.latent, one.method) == ("two", 1, "kmeans")
+    assert set(one.sentences) <= set(data.train.texts)
+    assert one.words[0] in repr(one)
+    assert '<ol class="examples">' in one._repr_html_()
+    with pytest.raises(ConfigError, match="there is no concept 9 of kmeans; choose from 0, 1, 2, 3"):
+        found.concept(9)
+    with pytest.raises(ConfigError, match="no concepts of sae are listed; choose from kmeans"):
+        found.concept(0, method="sae")
 
 
 def test_a_sheet_shows_its_beginning_and_says_how_much_is_left():

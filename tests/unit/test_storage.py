@@ -130,7 +130,9 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path, write)
 
 def test_missing_and_damaged_files_say_so(tmp_path: Path):
     for read in (read_json, read_tensors):
-        with pytest.raises(StorageError, match=r"cannot read .*; delete the folder to have it made again"):
+        with pytest.raises(
+            StorageError, match=r"cannot read .*; get it again, or, if a run made it, delete the folder"
+        ):
             read(tmp_path / "nothing")
         (tmp_path / "bad").write_bytes(b"\x00garbage")
         with pytest.raises(StorageError, match="cannot read"):

@@ -1,11 +1,15 @@
 """What goes with concepts that are shared: what they are called, of what they are, how well they score."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from classifsae.errors import MismatchError
+from classifsae.bounds import name_of_concept
+from classifsae.errors import ConfigError, MismatchError
+from classifsae.notebook import brief
 
 if TYPE_CHECKING:
     from classifsae.concepts.base import Concepts
@@ -18,6 +22,25 @@ concepts = cs.load_concepts("{where}")
 model = cs.Classifier.load("the classifier they were learned from", layer={layer})
 cs.explain(model, concepts, "a text")
 ```"""
+
+
+def checked_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Names of concepts, each on one line.
+
+    Raises:
+        ConfigError: they are no list of texts, one is empty or too long, or two are the same.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"names of concepts are a list of texts; got {brief(given)}.")
+    names = []
+    for one in given:
+        try:
+            names.append(name_of_concept(one))
+        except ValueError as error:
+            raise ConfigError(f"the name {brief(one)!r} {error}.") from error
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise ConfigError(f"two concepts would be called {twice[0]!r}; give each a name of its own.")
+    return tuple(names)
 
 
 class ConceptRow(NamedTuple):
@@ -79,6 +102,8 @@ class Card(BaseModel, frozen=True, extra="ignore"):
             f"`{source.model}` and no other; ClassifSAE checks it.",
             _USE.format(where=where, layer=source.layer),
             "## Concepts",
+            "Mean activation: of |activation| over the training sentences, in the method's own unit; it "
+            "compares concepts of this table alone.",
             _table(
                 ["concept", "name", "class", "share of its activation there", "mean activation"],
                 [
@@ -94,13 +119,10 @@ class Card(BaseModel, frozen=True, extra="ignore"):
             ),
         ]
         if self.scores:
-            rows = [[name, _number(value)] for name, value in self.scores.items()]
-            parts += ["## Scores", "On the test split.", _table(["score", "value"], rows)]
+            # By name: what scores mean is known in rooms above this one.
+            tables = import_module("classifsae.reporting.tables.card").score_tables(self.scores)
+            parts += ["## Scores", "On the test split.", *tables]
         return "\n\n".join(parts) + "\n"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,9 +9,11 @@ import torch
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
-from classifsae.concepts._card import Card
+from classifsae.bounds import LONGEST_OF_CONCEPT
+from classifsae.concepts._card import Card, checked_names
 from classifsae.concepts.base import Coder, Concepts, codes_of, mean_by_class
-from classifsae.errors import ConfigError, StorageError
+from classifsae.errors import ConfigError, StorageError, require_kind
+from classifsae.notebook import counted, short
 from classifsae.registry import import_object
 from classifsae.tensors import Float, Int, Tensor
 
@@ -84,11 +86,10 @@ class Edits:
         if twice:
             raise ConfigError(f"concept {twice[0]} is merged, split or dropped twice; keep one of the two.")
         if small := [merge for merge in self.merge if len(merge.latents) < 2]:
-            raise ConfigError(f"merge names {len(small[0].latents)} concepts; give two or more.")
+            raise ConfigError(f"merge names {counted(len(small[0].latents), 'concept')}; give two or more.")
         if odd := [split for split in self.split if len(split.names) not in (0, 2)]:
-            raise ConfigError(
-                f"the split of concept {odd[0].latent} has {len(odd[0].names)} names; give two or none."
-            )
+            n_names = counted(len(odd[0].names), "name")
+            raise ConfigError(f"the split of concept {odd[0].latent} has {n_names}; give two or none.")
         if not self.merge and not self.split and len(self.drop) >= len(kept):
             raise ConfigError("drop names every concept there is; leave one at least.")
 
@@ -194,8 +195,11 @@ def edited(concepts: Concepts, edits: Edits, train: Activations | None) -> Conce
     edits.require_fit(kept)
     stay = [latent for latent in kept if latent not in edits.latents]
     rows = [kept.index(latent) for latent in stay]
+    called = checked_names([*(names[latent] for latent in stay), *_new_names(edits, names)])
     if not (edits.merge or edits.split):
-        return _with_names(_taken(concepts, rows), names)
+        return _with_names(_taken(concepts, rows), called)
+    wanted = "merging and splitting take the activations that the concepts were fitted on"
+    require_kind(train, Activations, wanted=wanted)
     assert train is not None
     concepts.source.require(train.source, this="the concepts", that="the activations")
     coder, new = _coder(concepts, edits, train)
@@ -213,7 +217,7 @@ def edited(concepts: Concepts, edits: Edits, train: Activations | None) -> Conce
         curves=concepts.curves,
         card=concepts.card,
     )
-    return _with_names(made, names | dict(zip(latents.tolist(), _new_names(edits, names), strict=True)))
+    return _with_names(made, called)
 
 
 def _taken(concepts: Concepts, rows: list[int]) -> Concepts:
@@ -230,11 +234,11 @@ def _taken(concepts: Concepts, rows: list[int]) -> Concepts:
     )
 
 
-def _with_names(concepts: Concepts, names: dict[int, str]) -> Concepts:
+def _with_names(concepts: Concepts, names: Sequence[str]) -> Concepts:
     """The concepts with a card of their own: scores were those of others."""
     before = concepts.card or Card()
     return concepts.with_card(
-        names=[names[latent] for latent in concepts.kept.tolist()],
+        names=names,
         label_names=before.label_names,
         backbone=before.backbone,
         dataset=before.dataset,
@@ -242,10 +246,16 @@ def _with_names(concepts: Concepts, names: dict[int, str]) -> Concepts:
 
 
 def _new_names(edits: Edits, names: dict[int, str]) -> list[str]:
-    """What new concepts are called, in their order."""
-    merged = [merge.name or " + ".join(names[latent] for latent in merge.latents) for merge in edits.merge]
+    """What new concepts are called, in their order; names that are made of others are cut where too long."""
+    joined = [" + ".join(names[latent] for latent in merge.latents) for merge in edits.merge]
+    merged = [
+        merge.name or short(name, most=LONGEST_OF_CONCEPT)
+        for merge, name in zip(edits.merge, joined, strict=True)
+    ]
+    room = LONGEST_OF_CONCEPT - len(" (1)")
     numbered = [
-        split.names or tuple(f"{names[split.latent]} ({part})" for part in (1, 2)) for split in edits.split
+        split.names or tuple(f"{short(names[split.latent], most=room)} ({part})" for part in (1, 2))
+        for split in edits.split
     ]
     return [*merged, *(name for pair in numbered for name in pair)]
 
@@ -295,9 +305,9 @@ def _boundary(
     codes = codes_of(concepts, train)[:, [concepts.kept.tolist().index(latent)]]
     hidden = train.hidden[activating_sets(codes).sets[0]].float()
     if len(hidden.unique(dim=0)) < 2:
+        on = counted(len(hidden), "training sentence")
         raise ConfigError(
-            f"concept {latent} is strongly active on {len(hidden)} training sentences, too few or too alike "
-            f"to be split; leave it whole."
+            f"concept {latent} is strongly active on {on}, too few or too alike to be split; leave it whole."
         )
     found = lloyd(hidden.cpu().numpy(), 2, seed=_SEED, n_starts=4)
     sizes = torch.from_numpy(found.labels_).bincount()

@@ -135,6 +135,8 @@ def _of_sae_lens(folder: Path, config: dict[str, Json], weights: dict[str, Tenso
         del weights["scaling_factor"]
     _require(folder, "architecture", architecture, ("standard", "topk", "jumprelu"))
     _require(folder, "activation_fn", activation, ("relu", "topk") if architecture == "topk" else ("relu",))
+    subtracts = config.get("apply_b_dec_to_input", True)
+    _require(folder, "apply_b_dec_to_input", subtracts, (True, False))
     scale = config.get("normalize_activations") or "none"
     _require(folder, "normalize_activations", scale, ("none", "constant_norm_rescale"))
     hook = "hook_z" if "hook_z" in str(config.get("hook_name")) else "none"
@@ -153,7 +155,7 @@ def _of_sae_lens(folder: Path, config: dict[str, Json], weights: dict[str, Tenso
         architecture,
         weights,
         k=old_k if old else config.get("k"),
-        subtracts_b_dec=bool(config.get("apply_b_dec_to_input", True)),
+        subtracts_b_dec=bool(subtracts),
         scale=scale,
     )
 
@@ -192,6 +194,12 @@ def _checked(
     wrong = [name for name, tensor in weights.items() if tuple(tensor.shape) != shapes[name]]
     if wrong or not p:
         raise StorageError(f"the tensors in {folder} do not fit ({', '.join(wrong)}); fetch the SAE again.")
+    stated = sizes_in(folder)
+    if any(one not in (None, size) for one, size in zip(stated, (d, p), strict=True)):
+        said = " x ".join(str(one or "?") for one in stated)
+        raise StorageError(
+            f"{folder / CONFIG} states an SAE of {said}, and its weights are {d} x {p}; fetch the SAE again."
+        )
     if architecture == "topk" and not (isinstance(k, int) and 0 < k <= p):
         raise StorageError(f"{folder / CONFIG} gives k as {k!r}, not 1 to {p}; correct it.")
     return PlainSAE(

@@ -4,15 +4,26 @@ recipe.fit(train, tail) -> Concepts, with encode: (b, d) -> (b, m) and decode: (
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
+from operator import index
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, final
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    SupportsIndex,
+    final,
+    runtime_checkable,
+)
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -21,20 +32,22 @@ from torch import nn
 from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
 from classifsae.bounds import Count, Seed
-from classifsae.concepts._card import Card, ConceptRow
+from classifsae.concepts._card import Card, ConceptRow, checked_names
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
+from classifsae.concepts._shown import Concept, ScoreCheck
 from classifsae.errors import (
     ConfigError,
     DataError,
     MismatchError,
     StorageError,
+    UnknownNameError,
     one_line,
     require_kind,
     warn,
 )
 from classifsae.hub.sharing import publish
-from classifsae.notebook import Plotted, Sheet, data_frame
+from classifsae.notebook import Plotted, Share, Sheet, brief, data_frame
 from classifsae.progress import bar
 from classifsae.registry import ClassRegistry, import_object
 from classifsae.storage import (
@@ -115,6 +128,14 @@ class Coder(nn.Module, ABC):
         return self.decode(wide.index_copy(1, kept, codes))
 
 
+@runtime_checkable
+class Recorded(Protocol):
+    """Scores, which stand in a room above this one."""
+
+    def record(self) -> Mapping[str, float | None]:
+        """Every number by name."""
+
+
 @final
 class Concepts(Plotted, nn.Module):
     """The m concepts that were kept, and the class that each belongs to.
@@ -163,10 +184,16 @@ class Concepts(Plotted, nn.Module):
         known = self.card.names if self.card else ()
         return known or tuple(f"concept {latent}" for latent in self.kept.tolist())
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """A name per class: those of the card, else its number."""
+        known = self.card.label_names if self.card else ()
+        return known or tuple(f"class {c}" for c in range(self.class_shares.shape[1]))
+
     def listed(self) -> list[ConceptRow]:
         """A row per concept: its name, its class and how active it is."""
         shares, classes = self.class_shares, self.segment_of.tolist()
-        labels = (self.card.label_names if self.card else ()) or [str(c) for c in range(shares.shape[1])]
+        labels = self.label_names
         columns = (
             self.kept.tolist(),
             self.names,
@@ -179,8 +206,38 @@ class Concepts(Plotted, nn.Module):
     def sheet(self) -> Sheet:
         """What is shown: every concept with its class."""
         title = f"Concepts: {len(self)} by {self.method}, of states of width {self.width}"
-        facts = (f"model {self.source.model[:12]}, layer {self.source.layer}",)
-        return Sheet(title, facts, ConceptRow._fields, self.listed(), "to_pandas()")
+        of = f"model {self.source.model[:12]}, layer {self.source.layer}" if self.source.model else ""
+        facts = (
+            *([of] if of else []),
+            "share: of its activation, on sentences of its class; activation: its mean size in training",
+        )
+        rows = [row._replace(share=Share(row.share)) for row in self.listed()]
+        return Sheet(title, facts, ConceptRow._fields, rows, "to_pandas()")
+
+    def __getitem__(self, latent: int | str) -> Concept:
+        """One concept, by its number or its name, as an object that shows itself.
+
+        Words, sentences and scores are known to a report: ``cs.report(...).concept(17)``.
+
+        Raises:
+            ConfigError: there is none of this number or name.
+        """
+        if isinstance(latent, str):
+            if latent not in self.names:
+                raise UnknownNameError("concept", latent, self.names)
+            latent = self.kept.tolist()[self.names.index(latent)]
+        (one,) = latents_in(latent, what="[...]")
+        if one not in self.kept.tolist():
+            known = ", ".join(map(str, self.kept.tolist()))
+            raise ConfigError(f"there is no concept {one}; choose from {known}.")
+        row = self.listed()[self.kept.tolist().index(one)]
+        shares = self.class_shares[self.kept.tolist().index(one)].tolist()
+        by_class = dict(zip(self.label_names, shares, strict=True))
+        return Concept(one, row.name, self.method, row.label, by_class, row.activation)
+
+    def __iter__(self) -> Iterator[Concept]:
+        """All of them, in their order."""
+        return (self[latent] for latent in self.kept.tolist())
 
     def to_pandas(self, activations: Activations | None = None) -> "pandas.DataFrame":
         """A row per concept; of activations, a row per id and a column per concept.
@@ -280,7 +337,7 @@ class Concepts(Plotted, nn.Module):
         label_names: Sequence[str] = (),
         backbone: str = "",
         dataset: str = "",
-        scores: Mapping[str, float | None] | None = None,
+        scores: Recorded | Mapping[str, float | None] | None = None,
     ) -> Self:
         """The same concepts with what goes with them where they are shared.
 
@@ -288,22 +345,51 @@ class Concepts(Plotted, nn.Module):
             names: one per concept.
             label_names: of the classes.
             backbone, dataset: what to call the classifier and the data set.
-            scores: by name, as ``Scores.record()`` gives them.
+            scores: of the concepts, or numbers by name.
         Raises:
             MismatchError: not one name for each concept, or each class.
+            ConfigError: a name that is empty, too long or given twice, or scores that are no numbers.
         """
-        card = Card(
-            names=tuple(names),
-            label_names=tuple(label_names),
-            backbone=backbone,
-            dataset=dataset,
-            scores=dict(scores or {}),
-        )
+        known = scores.record() if isinstance(scores, Recorded) else scores
+        try:
+            card = Card.model_validate(
+                {
+                    "names": checked_names(names),
+                    "label_names": label_names,
+                    "backbone": backbone,
+                    "dataset": dataset,
+                    "scores": known or {},
+                }
+            )
+        except ValidationError as error:
+            raise ConfigError(f"with_card: {one_line(error)}") from error
         m, c = self.class_activation.shape
         card.require_fit(n_concepts=m, n_classes=c)
         same = copy(self)
         same.card = card
         return same
+
+    def verify(
+        self, tail: Tail, test: Activations, *, sentences: object = None, tolerance: float = 1e-4
+    ) -> ScoreCheck:
+        """Measure the scores that go with these concepts again, and say which differ.
+
+        Metrics run with their own defaults. What needs more than concepts, classifier and test split, such as
+        stability over seeds, is listed as not measured.
+
+        Args:
+            tail: of the classifier, ``model.tail``.
+            test: activations of the test split that was scored.
+            sentences: that split's texts, embedded, for the scores that ask what concepts mean.
+            tolerance: difference that is none, absolute or relative, as between devices.
+        Raises:
+            ConfigError: no scores go with them.
+            MismatchError: activations of another classifier, layer, prompt or data set.
+        """
+        # By name: scores are a room above this one.
+        check = import_module("classifsae.metrics").verify_scores
+        found: ScoreCheck = check(self, tail, test, sentences=sentences, tolerance=tolerance)
+        return found
 
     def renamed(self, names: Mapping[int, str]) -> "Concepts":
         """The same concepts, some under other names.
@@ -313,29 +399,32 @@ class Concepts(Plotted, nn.Module):
         Raises:
             ConfigError: a latent that is not among the concepts, or a name that two would have.
         """
+        require_kind(names, Mapping, wanted="renamed takes names by concept, such as {17: 'oil prices'}")
         called = dict(zip(self.kept.tolist(), self.names, strict=True))
-        if unknown := sorted(names.keys() - called.keys()):
+        if unknown := sorted({*latents_in(names, what="renamed")} - called.keys()):
             known = ", ".join(map(str, called))
             raise ConfigError(f"there is no concept {unknown[0]} to rename; choose from {known}.")
-        called |= names
-        if twice := sorted(name for name, times in Counter(called.values()).items() if times > 1):
-            raise ConfigError(f"two concepts would be called {twice[0]!r}; give each a name of its own.")
         card = self.card or Card()
         same = copy(self)
-        same.card = card.model_copy(update={"names": tuple(called.values())})
+        same.card = card.model_copy(update={"names": checked_names((called | {**names}).values())})
         return same
 
-    def dropped(self, *latents: int) -> "Concepts":
+    def dropped(self, *latents: int | Iterable[int]) -> "Concepts":
         """All but these concepts; what they carried is in no state that is rebuilt any more.
 
+        Args:
+            latents: one or more, or a list of them.
         Raises:
             ConfigError: a latent that is not among the concepts, or none would be left.
         """
         from classifsae.concepts._edits import Edits, edited
 
-        return edited(self, Edits(drop=latents), None)
+        drop = latents_in(latents, what="dropped")
+        if not drop:
+            raise ConfigError("dropped names no concept; give the number of one at least.")
+        return edited(self, Edits(drop=drop), None)
 
-    def merged(self, latents: Sequence[int], train: Activations, *, name: str = "") -> "Concepts":
+    def merged(self, latents: Iterable[int], train: Activations, *, name: str = "") -> "Concepts":
         """These concepts as one, the last: its activation is the sum of theirs.
 
         What it adds to the state, per unit, is the mean of what they add, weighted by their mean activations:
@@ -346,12 +435,13 @@ class Concepts(Plotted, nn.Module):
             train: activations that the concepts were fitted on.
             name: of the one; "" joins theirs.
         Raises:
-            ConfigError: a latent that is not among the concepts.
+            ConfigError: a latent that is not among the concepts, or a name that is no name.
             MismatchError: activations of another source.
         """
         from classifsae.concepts._edits import Edits, Merge, edited
 
-        return edited(self, Edits(merge=(Merge(tuple(latents), name),)), train)
+        called = checked_names([name])[0] if name != "" else name
+        return edited(self, Edits(merge=(Merge(latents_in(latents, what="merged"), called),)), train)
 
     def split(self, latent: int, train: Activations, *, names: Sequence[str] = ()) -> "Concepts":
         """This concept as two, the last: its sentences fall into two clusters of states (2-means).
@@ -369,7 +459,10 @@ class Concepts(Plotted, nn.Module):
         """
         from classifsae.concepts._edits import Edits, Split, edited
 
-        return edited(self, Edits(split=(Split(latent, tuple(names)),)), train)
+        one = latents_in(latent, what="split")
+        if len(one) != 1:
+            raise ConfigError(f"split takes one concept; got {len(one)}.")
+        return edited(self, Edits(split=(Split(one[0], checked_names(names)),)), train)
 
     def to_sae_lens(self, folder: str | Path) -> None:
         """Write the whole dictionary as ``cfg.json`` and ``sae_weights.safetensors``, which SAELens loads.
@@ -480,6 +573,24 @@ def _card_in(folder: Path) -> Card | None:
         return Card.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise StorageError(f"{file} is damaged ({one_line(error)}); save the concepts again.") from error
+
+
+def latents_in(given: object, *, what: str) -> tuple[int, ...]:
+    """Numbers of concepts: one, or several in a list.
+
+    Args:
+        given: a whole number, or any number of them.
+        what: takes them, for errors.
+    Raises:
+        ConfigError: it is something else.
+    """
+    given = given.tolist() if isinstance(given, Tensor) else given
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return tuple(latent for one in given for latent in latents_in(one, what=what))
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
+        said = repr(given) if isinstance(given, str | float) else brief(given)
+        raise ConfigError(f"{what} takes numbers of concepts, such as 17; got {said}.")
+    return (index(given),)
 
 
 class ConceptsRecord(BaseModel, extra="ignore"):

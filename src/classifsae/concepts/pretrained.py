@@ -207,8 +207,8 @@ class Pretrained(ConceptMethod):
         Warns:
             ClassifSAEWarning: it says that it is of another layer.
         """
-        sae = read_sae(self.folder)
         self.check(n_sentences=len(train), width=train.hidden.shape[1])
+        sae = read_sae(self.folder)
         if sae.W_enc.shape[0] != train.hidden.shape[1]:
             raise ConfigError(f"pretrained: the SAE in {self.folder} is of width {sae.W_enc.shape[0]}.")
         layer = _layer_of(hook_in(self.folder))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,13 +14,13 @@ from classifsae.activations import check_finite
 from classifsae.activity import FIRES
 from classifsae.bottleneck import Bottleneck, Evaluation
 from classifsae.concepts.base import Concepts
-from classifsae.errors import DataError, MismatchError
+from classifsae.errors import ConfigError, DataError, MismatchError, require_kind
 from classifsae.explaining.absence import addable, least_addition
 from classifsae.explaining.contributions import contributions_of
 from classifsae.explaining.typical import Typical
 from classifsae.meaning.descriptions import Description
 from classifsae.metrics.shapley import MOST_CONCEPTS
-from classifsae.notebook import Plotted, Sheet, data_frame
+from classifsae.notebook import Plotted, Sheet, Shown, brief, data_frame, framed, shown
 from classifsae.storage import Json, write_text
 from classifsae.tensors import Float, Tensor
 
@@ -94,7 +94,7 @@ class Carrier(WordInText):
 
 
 @dataclass(frozen=True)
-class Fired:
+class Fired(Shown):
     """A concept that fired, |z_j| > 1e-8.
 
     Attributes:
@@ -127,6 +127,20 @@ class Fired:
     contributions: Mapping[str, float]
     contribution_error: float
     says_class: bool | None
+
+    def sheet(self) -> Sheet:
+        """What is shown: how active it is, what it adds, the answer without it, and its words."""
+        without = self.without
+        facts = [
+            f"activation {shown(self.activation)}, {self.share:.0f} % of what all concepts that fire add",
+            f"without it: {without.label} {without.probabilities[without.label]:.2f} ({self.change:+.2f})",
+        ]
+        if self.contributions:
+            added = ", ".join(f"{label} {value:+.2f}" for label, value in self.contributions.items())
+            facts.append(f"adds to the logits: {added}")
+        if self.carriers:
+            facts.append("words: " + ", ".join(f"{c.text} {100 * c.lost:.0f} %" for c in self.carriers))
+        return Sheet(f"Concept {self.latent}: {self.name}", tuple(facts))
 
 
 @dataclass(frozen=True)
@@ -253,15 +267,24 @@ class Explanation(Plotted):
 
         return sheet(self)
 
+    def _repr_html_(self) -> str:
+        from classifsae.explaining.html import fragment
+
+        return framed(fragment(self) + self.image())
+
     def save(self, file: str | Path) -> Path:
         """Write it as a page of its own, such as ``why.html``, that opens offline; returns its path.
 
         Raises:
             StorageError: the file cannot be written.
+            ConfigError: its name says that it is of another kind.
         """
         from classifsae.explaining.html import document
 
+        require_kind(file, (str, Path), wanted="an explanation is saved to a file, such as why.html")
         file = Path(file)
+        if file.suffix.lower() not in ("", ".html", ".htm"):
+            raise ConfigError(f"an explanation is saved as HTML, not {file.suffix}; give {file.stem}.html.")
         write_text(file, document(self))
         return file
 
@@ -349,7 +372,13 @@ def explain(
     Raises:
         MismatchError: the concepts are of another model, layer or prompt, or ``typical`` of others.
         DataError: a text is empty.
+        ConfigError: these are no concepts, or no texts.
     """
+    wanted = "explain takes a classifier, its concepts and a text, in this order"
+    require_kind(concepts, Concepts, wanted=wanted)
+    given = [texts] if isinstance(texts, str) else texts
+    if not isinstance(given, Iterable) or not all(isinstance(text, str) for text in given):
+        raise ConfigError(f"explain takes a text, or a list of texts; got {brief(texts)}.")
     if typical and len(typical) != len(concepts):
         raise MismatchError(
             f"typical speaks of {len(typical)} concepts, and there are {len(concepts)}; "
@@ -374,7 +403,8 @@ def explain(
         typical=tuple(typical),
         shortcuts=tuple(shortcuts),
     )
-    return explainer.explain(texts) if isinstance(texts, str) else [explainer.explain(t) for t in texts]
+    found = [explainer.explain(text) for text in given]
+    return found[0] if isinstance(texts, str) else found
 
 
 def names_of(concepts: Concepts, descriptions: Sequence[Description]) -> tuple[str, ...]:

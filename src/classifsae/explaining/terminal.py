@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from classifsae.explaining.explainer import Carrier, Explanation, Fired, Prediction
-from classifsae.notebook import Sheet, short
+from classifsae.notebook import Share, Sheet, Strong, short
 from classifsae.printable import SafeConsole
 
 MINUS = "\N{MINUS SIGN}"
@@ -72,9 +72,9 @@ def sheet(explanation: Explanation) -> Sheet:
     rows = [
         (
             concept.name,
-            f"{concept.share:.0f} %",
+            Share(concept.share / 100),
             ", ".join(_pulls(concept)) if concept.contributions else "",
-            _top(concept.without),
+            Strong(_top(concept.without)) if _is_other(explanation, concept) else _top(concept.without),
             _listed(concept.carriers[:SHOWN_WORDS]) if explanation.words is not None else "",
         )
         for concept in listed
@@ -192,8 +192,12 @@ _AROUND = ".,;:!?\"'()[]"
 
 def _without(explanation: Explanation, concept: Fired) -> Text:
     """Label and probability; bold where the label is another than that of all concepts."""
-    is_other = concept.without.label != explanation.rebuilt.label
-    return Text(_top(concept.without), style="bold" if is_other else "")
+    return Text(_top(concept.without), style="bold" if _is_other(explanation, concept) else "")
+
+
+def _is_other(explanation: Explanation, concept: Fired) -> bool:
+    """Whether the label without a concept is another than that of all concepts."""
+    return concept.without.label != explanation.rebuilt.label
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:

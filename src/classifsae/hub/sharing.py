@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 from classifsae.errors import HubError
 from classifsae.hub.files import hub_is_reachable
@@ -54,5 +55,5 @@ def _as_hub_error(what: str, *, cure: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = " ".join(str(error).split())[:200].rstrip(".")
+        said = shorten(str(error), 200, placeholder=" ...").rstrip(".")
         raise HubError(f"{what} ({type(error).__name__}: {said}); {cure}.") from error

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from classifsae.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 from classifsae.errors import ClassifSAEError, ConfigError
+from classifsae.notebook import counted
 
 if TYPE_CHECKING:
     from classifsae.tensors import OnStep
@@ -265,13 +266,14 @@ def _sent(request: Request, timeout: float, retries: int) -> bytes:
     for attempt in range(retries + 1):
         time.sleep(wait)
         wait = FIRST_WAIT * 2**attempt
-        tried = f"({attempt + 1} attempts)"
+        tried = f"({counted(attempt + 1, 'attempt')})"
         try:
             reply = _within(timeout, lambda: _reply(request, timeout))
         except (OSError, HTTPException) as error:
             cause = getattr(error, "reason", error)  # urllib wraps some errors, and not others
             late = f"it did not answer in time, {timeout:g} seconds"
-            why = f"{late if isinstance(cause, TimeoutError) else _line(str(cause))} {tried}"
+            said = late if isinstance(cause, TimeoutError) else _line(str(cause))
+            why = f"{said} at {request.full_url} {tried}"
             continue
         if len(reply.body) > MOST_BYTES:
             raise AskError(f"it answered more than {MOST_BYTES:,} bytes")
@@ -356,9 +358,8 @@ def _content(body: bytes, url: str) -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         content = None
     if not isinstance(content, str):
-        raise AskError(
-            f"it answered {body[:60]!r}, not as /chat/completions of OpenAI does; check the url {url}"
-        )
+        said = body[:60].decode("utf-8", "replace")
+        raise AskError(f"it answered {said!r}, not as /chat/completions of OpenAI does; check the url {url}")
     return content
 
 
@@ -378,7 +379,11 @@ def local(*, model: str, device: str | None = None) -> Ask:
     from classifsae.hub.files import BACKBONES, locate, only_local
     from classifsae.hub.quiet import quiet
 
-    place = locate(str(BACKBONES.fields(model).get("model", model)))
+    cure = "give a folder or Hub id of a causal language model with safetensors weights"
+    try:
+        place = locate(str(BACKBONES.fields(model).get("model", model)))
+    except ConfigError as error:
+        raise ConfigError(f"names: there is no language model {model!r}; {cure}.") from error
     only_here = only_local(place)
     try:
         with quiet():
@@ -388,9 +393,11 @@ def local(*, model: str, device: str | None = None) -> Ask:
             )
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"names: cannot load the language model {model!r} ({' '.join(str(error).split())[:200]}); give a "
-            f"folder or Hub id of a causal language model with safetensors weights."
+            f"names: cannot load the language model {model!r} ({' '.join(str(error).split())[:200]}); {cure}."
         ) from error
+    kinds = ", ".join(lm.config.architectures or ())
+    if "Classification" in kinds:
+        raise ConfigError(f"names: {model!r} is a classifier ({kinds}), no language model; {cure}.")
     lm = lm.eval().requires_grad_(False).to(pick_device(device))
     room = (lm.config.get_text_config().max_position_embeddings or 2048) - MOST_TOKENS
 

@@ -230,6 +230,9 @@ _THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _LEAD = re.compile(
     r"^(?:[-*#>•\d.)\s]+|(?:the )?(?:concept )?(?:name|answer|concept)(?: is)?\s*:\s*)+", re.IGNORECASE
 )
+_REFUSAL = re.compile(
+    r"i (?:can|am|do|will|could)|i['\u2019]m\b|sorry\b|unfortunately\b|as an ai\b", re.IGNORECASE
+)
 _AROUND = " \t.,;:!\"'`*_\u2018\u2019\u201c\u201d\u00ab\u00bb"
 
 
@@ -237,7 +240,7 @@ def clean(answer: str) -> str:
     """The name in a language model's answer: its first line, without what is around it.
 
     Raises:
-        ValueError: there is no line, too many words, or no letter.
+        ValueError: there is no line, too many words, no letter, or a refusal.
     """
     visible = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in _first_line(answer))
     name = " ".join(_LEAD.sub("", visible.strip()).strip(_AROUND).split())
@@ -245,6 +248,8 @@ def clean(answer: str) -> str:
         raise ValueError("it has no letters")
     if len(name.split()) > MOST_WORDS or len(name) > MOST_CHARACTERS:
         raise ValueError(f"it is longer than {MOST_WORDS} words or {MOST_CHARACTERS} characters")
+    if _REFUSAL.match(name):
+        raise ValueError("it is a refusal")
     return name
 
 

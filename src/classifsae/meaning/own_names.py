@@ -6,18 +6,16 @@ It also says which concepts are merged, split or dropped.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
-from classifsae.bounds import as_name
+from classifsae.bounds import name_of_concept
 from classifsae.concepts import Edits, Merge, Split
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import Description, Origin
 from classifsae.storage import write_text
-
-MOST_OWN = 80
-"""Characters of a name of one's own."""
 
 _CONCEPTS = "concepts"
 _ALLOWED = "write latents and names, one a line, such as '17: oil prices'"
@@ -157,8 +155,12 @@ def _own_name(path: Path, key: yaml.Node, value: yaml.Node) -> tuple[int, str]:
     """One line of a user's names."""
     where = f"{path}, line {key.start_mark.line + 1}"
     if not isinstance(key, yaml.ScalarNode) or not key.value.isdecimal():
-        given = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
-        raise ConfigError(f"{where}: {given} is no latent's number; {_ALLOWED}.")
+        given = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+        close = get_close_matches(given, [_CONCEPTS, *_EDITS], n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(
+            f"{where}: {repr(given) if given else 'a list'} is no latent's number{guess}; {_ALLOWED}."
+        )
     if not isinstance(value, yaml.ScalarNode):
         raise ConfigError(f"{where}: the name of latent {key.value} is no text; {_ALLOWED}.")
     return int(key.value), _checked(where, value.value, of=f"of latent {key.value} ")
@@ -170,14 +172,8 @@ def _checked(where: str, given: str, *, of: str = "") -> str:
     Raises:
         ConfigError: it is empty or too long.
     """
-    name = " ".join(given.split())
-    if not 1 <= len(name) <= MOST_OWN:
-        raise ConfigError(
-            f"{where}: the name {of}has {len(name)} characters, it may have 1 to {MOST_OWN}; "
-            f"{'shorten it' if name else 'write one or delete the line'}."
-        )
     try:
-        return as_name(name)
+        return name_of_concept(given)
     except ValueError as error:
         raise ConfigError(f"{where}: the name {of}{error}.") from error
 

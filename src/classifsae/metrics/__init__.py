@@ -13,6 +13,7 @@ from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.metrics._resampling import sampling_errors, stability_over_samples
 from classifsae.metrics._stability import stability, stability_over
+from classifsae.metrics._verify import verify_scores
 from classifsae.metrics.base import METRICS, Metric, Result, Score, number
 from classifsae.metrics.causality import Causality, CausalityResult
 from classifsae.metrics.completeness import Completeness, CompletenessResult
@@ -36,6 +37,7 @@ __all__ = [
     "stability",
     "stability_over",
     "stability_over_samples",
+    "verify_scores",
 ]
 
 DEFAULT: Mapping[str, Metric] = MappingProxyType(

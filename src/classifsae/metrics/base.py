@@ -162,6 +162,20 @@ def quantities(kind: type[Result]) -> dict[str, Quantity]:
     return found
 
 
+def result_of(metric: type[Metric]) -> type[Result]:
+    """What a metric says that it gives; a result without numbers where it does not say."""
+    found = get_type_hints(metric.measure).get("return")
+    return found if isinstance(found, type) and issubclass(found, Result) else Result
+
+
+def meaning_of(name: str) -> Quantity | None:
+    """What a score means, by its name in a record; None of one that no metric here gives."""
+    known: dict[str, Quantity] = {}
+    for metric in METRICS.names():
+        known |= quantities(result_of(METRICS.load(metric)))
+    return known.get(name) or known.get(name.rpartition("_")[0])
+
+
 def mean(values: list[float], weights: list[float] | None = None) -> float:
     """Weighted mean; NaN where there is nothing to average."""
     weights = weights or [1.0] * len(values)

@@ -91,7 +91,7 @@ class Experiment(BaseModel):
         names: who names the concepts: "words", or a mapping of ``NameOptions`` fields.
         seeds: every method is fitted once for each.
         audit: what is looked for among the patterns on which decisions hang: a mapping of ``AuditOptions``
-            fields; null: nothing.
+            fields; null or false: nothing.
         ask: questions about concepts of one's own: name to a mapping of ``Question`` fields.
         n_halves: random halves of the test sentences by which errors of all scores are measured; 0: none are.
         report: what it has beside page and tables.
@@ -141,10 +141,18 @@ class Experiment(BaseModel):
     @field_validator("methods", "metrics", mode="before")
     @classmethod
     def _options(cls, given: JsonValue) -> JsonValue:
-        """A list of names, and a name without options, are short for empty mappings."""
+        """A name, a list of names, and a name without options, are short for empty mappings."""
+        if isinstance(given, str):
+            return {given: {}}
         if isinstance(given, list):
             return {str(name): {} for name in given}
         return {k: v if v is not None else {} for k, v in given.items()} if isinstance(given, dict) else given
+
+    @field_validator("audit", mode="before")
+    @classmethod
+    def _whether(cls, given: JsonValue) -> JsonValue:
+        """Yes and no are short for all defaults and for null."""
+        return {} if given is True else None if given is False else given
 
     @field_validator("ask", mode="before")
     @classmethod

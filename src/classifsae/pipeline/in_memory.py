@@ -16,7 +16,7 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.data import Dataset, DatasetConfig, Texts, load_dataset
 from classifsae.data.memory import tables_in_memory
 from classifsae.data.sources import PRESETS, safe
-from classifsae.errors import ConfigError, setting
+from classifsae.errors import ConfigError, require_kind, setting
 from classifsae.pipeline import run as runs
 from classifsae.pipeline.config import Experiment, Tree, experiments_of, read_tree
 from classifsae.pipeline.run_folder import SPLITS, RunFolder
@@ -26,7 +26,7 @@ from classifsae.storage import Json, clear, fingerprint, finish, kept, write_tex
 
 
 def run(
-    experiment: str | Path | None = None,
+    experiment: str | Path | Mapping[str, object] | None = None,
     *,
     until: runs.Stop = "report",
     watch: runs.Watch | None = None,
@@ -35,8 +35,9 @@ def run(
     """Run a whole experiment from Python: the same stages and files as ``classifsae run``.
 
     Args:
-        experiment: a file, or a name of ``classifsae list experiments``; None: the methods and scores that
-            ``classifsae init`` writes, of a backbone "minilm" if none is given.
+        experiment: a file, or a name of ``classifsae list experiments``, or a mapping of options; without the
+            first two, the methods and scores that ``classifsae init`` writes, of a backbone "minilm" if none
+            is given.
         until: the last stage.
         watch: told what the run is doing; None: a bar per stage in a notebook.
         options: of the experiment. ``dataset`` may be in memory: a :class:`Dataset`, or anything that
@@ -48,6 +49,15 @@ def run(
     """
     if ranks.n_ranks() > 1:
         raise ConfigError("cs.run is for one process; under torchrun start `-m classifsae run EXPERIMENT`.")
+    require_kind(
+        {} if experiment is None else experiment,
+        (str, Path, Mapping),
+        wanted="run takes an experiment file, or options such as dataset= and methods=",
+    )
+    if isinstance(experiment, Mapping):
+        options, experiment = {**experiment, **options}, None
+    if experiment is None and options.get("dataset") is None:
+        raise ConfigError("run needs dataset=: a name such as 'planted', a file, or data in memory.")
     tree: Tree = {"backbone": "minilm", **yaml.safe_load(REST)} if experiment is None else {}
     tree = tree or read_tree(Path(str(experiment)))
     changes = {key: _as_json(value) for key, value in options.items()}
@@ -70,6 +80,8 @@ def _as_json(value: object) -> object:
 
 def _data(given: object) -> Dataset | None:
     """The data set, if it is in memory."""
+    if isinstance(given, Texts):
+        raise ConfigError("run needs a training and a test part: dataset= takes the whole Dataset.")
     if isinstance(given, Dataset) or given is None:
         return given
     is_described = isinstance(given, str | Path | DatasetConfig) or tables_in_memory(given) is None
@@ -80,11 +92,14 @@ def _written(point: Experiment, data: Dataset | None, model: object) -> Experime
     """The experiment with all that was in memory in files of the run's folder."""
     folder = RunFolder.of(point)
     changes: dict[str, Json] = {}
-    if data is not None:
-        changes["dataset"] = _dataset(data, _write_texts(data, folder))
-    if isinstance(model, Classifier):
-        changes["backbone"] = _backbone(model, _write_model(model, folder))
-    return Experiment.model_validate(point.model_dump(mode="json") | changes) if changes else point
+    if data is None and not isinstance(model, Classifier):
+        return point
+    with folder.held():
+        if data is not None:
+            changes["dataset"] = _dataset(data, _write_texts(data, folder))
+        if isinstance(model, Classifier):
+            changes["backbone"] = _backbone(model, _write_model(model, folder))
+    return Experiment.model_validate(point.model_dump(mode="json") | changes)
 
 
 def _dataset(data: Dataset, folder: Path) -> Json:
@@ -110,9 +125,10 @@ def _write_texts(data: Dataset, folder: RunFolder) -> Path:
     files = {f"{split}.jsonl": _rows(data.train if split == "train" else data.test) for split in SPLITS}
     held = fingerprint({**files})
     manifest = kept(target)
-    if manifest is not None and manifest.inputs != held:
+    if manifest is not None and manifest.inputs != held and folder.has_results:
         raise _held_by_another(folder, "of other texts")
-    if manifest is None:
+    if manifest is None or manifest.inputs != held:
+        clear(target)
         for name, rows in files.items():
             write_text(target / name, rows)
         finish(target, inputs=held, record={})
@@ -137,7 +153,8 @@ def _write_model(model: Classifier, folder: RunFolder) -> Path:
     target = folder.given("classifier", model.name).absolute()
     read_as = fingerprint(model.fingerprint, model.layer, model.prompt, model.reader.max_length)
     manifest = kept(target)
-    if manifest is not None and manifest.record["fingerprint"] != model.fingerprint:
+    is_another = manifest is not None and manifest.record["fingerprint"] != model.fingerprint
+    if is_another and folder.has_results:
         raise _held_by_another(folder, "of another classifier")
     if manifest is None or manifest.inputs != read_as:
         clear(target)

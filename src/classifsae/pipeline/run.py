@@ -7,10 +7,12 @@ stopped. Whatever can be known to be wrong is said before the first stage.
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
@@ -25,7 +27,7 @@ from classifsae.errors import ClassifSAEError, ClassifSAEWarning, ConfigError, D
 from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
-from classifsae.notebook import Sheet, Shown, data_frame
+from classifsae.notebook import Sheet, Shown, data_frame, framed
 from classifsae.pipeline.checks import (
     check_encoder,
     check_for_names,
@@ -117,6 +119,24 @@ class Outcome(Shown):
         """What is shown: the scores of every method, as in the run's table."""
         title = f"Run {self.folder}: {self.n_done} stages done, {self.n_kept} up to date"
         return sheet(self.records, title=title, notes=self.notes)
+
+    def _repr_html_(self) -> str:
+        from classifsae.reporting.page.page import overview
+        from classifsae.reporting.save import PAGE
+
+        found = self.sheet()
+        parts = [
+            f"<p><strong>{escape(found.title)}</strong></p>",
+            *(f"<p>{escape(n)}</p>" for n in found.facts),
+        ]
+        if self.records:
+            parts.append(overview(self.records))
+            with suppress(ClassifSAEError):  # a run may have no concepts that can be shown
+                parts.append(self.concepts().image())
+        page = RunFolder(self.folder).report / PAGE
+        if page.is_file():
+            parts.append(f'<p><a href="{quote(str(page))}">The page of this run</a>: {escape(str(page))}</p>')
+        return framed("".join(parts))
 
     def to_pandas(self) -> "pandas.DataFrame":
         """A row per method and seed, with all scores.

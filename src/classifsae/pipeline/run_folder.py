@@ -273,6 +273,12 @@ class RunFolder:
         """Whether this is the folder of a stage, which a run makes again if it is damaged."""
         return self.path in folder.parents and self.path / "given" not in folder.parents
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a stage has begun to write here, so that there is something to lose."""
+        stages = [one for one in self.path.glob("*/") if one.name not in (_PLACES, "given")]
+        return any(file.is_file() for stage in stages for file in stage.rglob("*"))
+
     def require_same_subject(self, experiment: Experiment) -> tuple[str, ...]:
         """Refuse to replace the run of another model or data set that has the same name.
 
@@ -293,7 +299,7 @@ class RunFolder:
         for kind, (was, now) in pairs.items():
             if was and now and was != now and not Path(was).exists():
                 gone.append(f"{kind} {was}")
-            if was and now and _are_two(was, now):
+            if was and now and _are_two(was, now) and self.has_results:
                 other = setting("run_dir", f"{self.path}-2")
                 raise ConfigError(
                     f"{self.path} holds the run of another {kind}, {was}; this one, of {now}, would replace "

@@ -51,9 +51,8 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((HERE, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"cannot serve at port {port} ({error}); choose another with --port."
-            ) from error
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot serve at port {port} ({why}); choose another with --port.") from error
 
     @property
     def address(self) -> str:
@@ -177,7 +176,7 @@ def _text(body: bytes) -> str:
         asked = None
     text = asked.get("text") if isinstance(asked, dict) else None
     if not isinstance(text, str):
-        raise _Refused(HTTPStatus.BAD_REQUEST, 'Send JSON, such as {"text": "a sentence"}.')
+        raise _Refused(HTTPStatus.BAD_REQUEST, 'Send JSON with a sentence as "text": {"text": "a sentence"}.')
     return text
 
 

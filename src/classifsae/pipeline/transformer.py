@@ -1,7 +1,8 @@
 """Concepts as a scikit-learn transformer, for its pipelines, searches and cross-validation."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from numbers import Real
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,12 +15,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from classifsae.activations import Activations, Guidance, Source
 from classifsae.classifier.attribution import attribute
+from classifsae.classifier.classifier import Classifier
 from classifsae.concepts.base import METHODS, ConceptMethod
-from classifsae.errors import ClassifSAEError
+from classifsae.errors import ClassifSAEError, require_kind
+from classifsae.notebook import brief
 from classifsae.tensors import Float, Tail, Tensor
-
-if TYPE_CHECKING:
-    from classifsae.classifier.classifier import Classifier
 
 Inputs = ArrayLike | Sequence[str]
 
@@ -50,7 +50,7 @@ class ConceptTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_concepts: int = 20,
         seed: int = 42,
         options: Mapping[str, object] | None = None,
-        classifier: "Classifier | None" = None,
+        classifier: Classifier | None = None,
         tail: Tail | None = None,
     ) -> None:
         self.method, self.n_concepts, self.seed, self.options = method, n_concepts, seed, options
@@ -76,8 +76,10 @@ class ConceptTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             model = self.classifier
             source = Source(model=model.fingerprint, layer=model.layer, prompt=model.prompt, dataset="")
         train = Activations(hidden, logits, logits.argmax(dim=1), tuple(map(str, range(n))), source)
+        labels = () if self.tail else self.classifier.label_names if self.classifier else self.classes_
         try:
-            self.concepts_ = recipe.fit(train, tail, guidance=self._guidance(recipe, X))
+            fitted = recipe.fit(train, tail, guidance=self._guidance(recipe, X))
+            self.concepts_ = fitted.with_card(label_names=tuple(map(str, labels)))
         except ClassifSAEError as error:
             raise ValueError(str(error)) from error
         return self
@@ -121,6 +123,11 @@ class ConceptTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self) -> ConceptMethod:
         try:
+            wanted = "ConceptTransformer takes the name of a method, options={...} and a cs.Classifier"
+            require_kind(self.method, str, wanted=wanted)
+            require_kind({} if self.options is None else self.options, Mapping, wanted=wanted)
+            if self.classifier is not None:
+                require_kind(self.classifier, Classifier, wanted=wanted)
             kind = METHODS.load(self.method)
             return kind(n_concepts=self.n_concepts, seed=self.seed, **(self.options or {}))
         except ClassifSAEError as error:
@@ -137,10 +144,21 @@ class ConceptTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _texts(self, given: Inputs) -> list[str] | None:
-        """The texts, if that is what is given."""
-        found = np.asarray(given, dtype=object)
-        if self.classifier is None or found.ndim != 1 or not all(isinstance(text, str) for text in found):
+        """The texts, if that is what is given: a list, a series, or a table of one column.
+
+        Raises:
+            ValueError: there are none, or something else is among them.
+        """
+        if self.classifier is None:
             return None
+        found = np.asarray(given, dtype=object)
+        found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        if found.ndim > 1 or (found.ndim and all(isinstance(one, Real) for one in found) and len(found)):
+            return None
+        if found.ndim == 0 or not len(found):
+            raise ValueError(f"X must be a list of texts, one at least; got {brief(given)!r}.")
+        if other := [row for row, one in enumerate(found) if not isinstance(one, str)]:
+            raise ValueError(f"X has {found[other[0]]!r} in row {other[0]}, which is no text; leave it out.")
         return [str(text) for text in found]
 
     def _probe(self, hidden: Float[Tensor, "n d"], y: ArrayLike | None) -> Tail:

@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 from classifsae.activations import Activations
 from classifsae.auditing.labels import check_test_labels, suspect_rows
 from classifsae.auditing.mistakes import mistakes_by_concept
+from classifsae.concepts import Concept
 from classifsae.concepts.base import Concepts, role_of
 from classifsae.data import Texts
 from classifsae.errors import ConfigError
 from classifsae.meaning.descriptions import MAX_DESCRIBED, Description, describe
+from classifsae.meaning.own_names import with_names
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
-from classifsae.notebook import Sheet, Shown
+from classifsae.notebook import Sheet, Shown, framed
+from classifsae.reporting.concept import concept_in
 from classifsae.reporting.figures.figures import figures as pictures
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.page.build import Fit, build
 from classifsae.reporting.page.checks import Checks
 from classifsae.reporting.page.content import About, RunReport
-from classifsae.reporting.page.page import page
+from classifsae.reporting.page.page import page, summary
 from classifsae.reporting.tables.formats import save_tables
 from classifsae.reporting.tables.runs import RunGroup
 from classifsae.reporting.tables.table import Record, caption, sheet
@@ -42,6 +46,22 @@ class Report(Shown):
     def sheet(self) -> Sheet:
         """What is shown: the table of the methods."""
         return sheet(self.content.records, title="Report, to be written: save(folder)")
+
+    def _repr_html_(self) -> str:
+        title = "<p><strong>Report, to be written: save(folder)</strong></p>"
+        said = f"<p>{escape(caption(self.content.records))}</p>"
+        return framed(f"{title}{said}{summary(self.content)}")
+
+    def concept(self, latent: int | str, *, method: str | None = None) -> Concept:
+        """One concept with its words, sentences and scores, as an object that shows itself.
+
+        Args:
+            latent: its number, or its name.
+            method: label; by default the method that the page shows first.
+        Raises:
+            ConfigError: there is no such method or concept.
+        """
+        return concept_in(self.content, latent, method)
 
     def save(self, folder: str | Path, *, figures: bool = False, on_step: OnStep | None = None) -> Path:
         """Write ``index.html`` and ``table.*``; returns the page's path.
@@ -131,8 +151,11 @@ def _is_listed(concepts: Concepts) -> bool:
 
 
 def _described(concepts: Concepts, test: Activations, texts: Texts) -> tuple[Description, ...]:
-    """Descriptions of concepts that will be listed."""
-    return describe(concepts, test, texts.texts) if _is_listed(concepts) else ()
+    """Descriptions of concepts that will be listed, under the names of their card if it has any."""
+    found = describe(concepts, test, texts.texts) if _is_listed(concepts) else ()
+    if not (found and concepts.card and concepts.card.names):
+        return found
+    return with_names(found, dict(zip(concepts.kept.tolist(), concepts.names, strict=True)))
 
 
 def _record(fit: Fit, scores: Scores, about: About) -> Record:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -117,17 +118,53 @@ def test_any_method_can_be_edited(name: str, train: Activations, test: Activatio
     assert made.decode(codes).shape == test.hidden.shape
 
 
+def test_concepts_are_named_by_number_alone_or_in_a_list(whole: Concepts, train: Activations):
+    first, second, *_ = kept = whole.kept.tolist()
+    assert whole.dropped([first, second]).names == whole.dropped(first, second).names
+    assert whole.dropped(whole.kept[:2]).names == whole.dropped(np.array(kept[:2])).names
+    assert whole.split([first], train).names == whole.split(first, train).names
+    assert whole.renamed({np.int64(first): " two\n words "}).names[0] == "two words"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda c, a, t: c.renamed({a: " "}), "the name .* has 0 characters, it may have 1 to 80; write one"),
+        (lambda c, a, t: c.renamed({a: "x" * 81}), "has 81 characters, it may have 1 to 80; shorten it"),
+        (lambda c, a, t: c.renamed({a: 5}), "the name '5' is no text"),
+        (lambda c, a, t: c.renamed(["a"] * 5), "renamed takes names by concept, .*; got list"),
+        (lambda c, a, t: c.renamed({str(a): "x"}), "renamed takes numbers of concepts, such as 17; got '"),
+        (lambda c, a, t: c.merged([a, a + 1], t, name=" "), "has 0 characters"),
+        (lambda c, a, t: c.merged(c.kept[:2], t, name=5), "the name '5' is no text"),
+        (lambda c, a, t: c.merged(c.kept[:2], t, name="war"), "two concepts would be called 'war'"),
+        (lambda c, a, t: c.merged(c.kept[:2], None), "merging and splitting take the activations .*NoneType"),
+        (lambda c, a, t: c.merged(None, t), "merged takes numbers of concepts, such as 17; got ."),
+        (lambda c, a, t: c.merged(a, t), "merge names 1 concept; give two or more"),
+        (lambda c, a, t: c.merged([a, "1"], t), "takes numbers of concepts, such as 17; got '1'"),
+        (lambda c, a, t: c.merged([0.0, 1.0], t), "takes numbers of concepts, such as 17; got 0.0"),
+        (lambda c, a, t: c.split(c.kept[:2], t), "split takes one concept; got 2"),
+        (lambda c, a, t: c.split(a, t, names=["one", "one"]), "two concepts would be called 'one'"),
+        (lambda c, a, t: c.split(a, t, names="ab"), "names of concepts are a list of texts; got ab"),
+        (lambda c, a, t: c.dropped(), "dropped names no concept; give the number of one at least"),
+    ],
+)  # fmt: skip
+def test_what_is_no_edit_is_said_in_a_line(whole: Concepts, train: Activations, edit, said: str):
+    with pytest.raises(ConfigError, match=said) as raised:
+        edit(whole, whole.kept.tolist()[0], train)
+    assert "\n" not in str(raised.value)
+
+
 def test_what_cannot_be_edited_is_said(whole: Concepts, train: Activations, tail: nn.Linear):
     first, second, *_ = whole.kept.tolist()
     with pytest.raises(ConfigError, match="no concept 99 to merge, split or drop; choose from"):
         whole.dropped(99)
-    with pytest.raises(ConfigError, match="merge names 1 concepts; give two or more"):
+    with pytest.raises(ConfigError, match="merge names 1 concept; give two or more"):
         whole.merged([first], train)
     with pytest.raises(ConfigError, match=f"concept {first} is merged, split or dropped twice"):
         whole.merged([first, first], train)
     with pytest.raises(ConfigError, match="drop names every concept"):
         whole.dropped(*whole.kept.tolist())
-    with pytest.raises(ConfigError, match="has 1 names; give two or none"):
+    with pytest.raises(ConfigError, match="has 1 name; give two or none"):
         whole.split(first, train, names=["one"])
     with pytest.raises(ConfigError, match="no concept 99 to rename"):
         whole.renamed({99: "nothing"})

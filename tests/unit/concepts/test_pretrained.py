@@ -113,6 +113,11 @@ def test_a_configuration_of_before_version_6_is_understood(test: Activations, tm
         ({"reshape_activations": "hook_z"}, "has reshape_activations: hook_z"),
         ({"architecture": "jumprelu"}, r"too many or too few tensors \(threshold\)"),
         ({"architecture": "topk", "k": 400}, "gives k as 400, not 1 to 40"),
+        (
+            {"d_sae": 32},
+            r"cfg\.json states an SAE of 16 x 32, and its weights are 16 x 40; fetch the SAE again",
+        ),
+        ({"apply_b_dec_to_input": "maybe"}, "has apply_b_dec_to_input: maybe, which is not read"),
         ({"d_in": 99}, "reads states of width 99, and this classifier's have 16"),
     ],
 )

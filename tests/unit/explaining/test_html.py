@@ -1,11 +1,12 @@
 """An explanation as a file: whole, escaped, and a page that needs nothing else."""
 
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from classifsae.errors import StorageError
+from classifsae.errors import ConfigError, StorageError
 from classifsae.explaining.explainer import explain
 from unit.explaining.test_explainer import NEURONS, Toy
 
@@ -54,6 +55,49 @@ def test_where_no_concept_fires_there_is_no_table(tmp_path: Path):
     page = explain(Toy(), NEURONS, "nothing of it").save(tmp_path / "why.html").read_text()
     assert "No concept fires" in page
     assert "<table>" not in page
+
+
+def test_a_label_that_changes_is_bold_as_the_legend_says():
+    """Without the stronger concept the label is another, without the weaker one it is not."""
+    html = explain(Toy(), NEURONS, "goal match bank")._repr_html_()
+    assert html.startswith('<div class="classifsae"')
+    assert "<td><strong>money " in html
+    assert "<td>sports " in html
+    assert "bold where the label is another" in html
+    assert '75 %<span class="bar" style="--w: 75%">' in html
+    assert '<img alt="contributions"' in html
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("why.pdf", "is saved as HTML, not .pdf; give why.html"),
+        (None, "is saved to a file, such as why.html; got"),
+    ],
+)
+def test_what_is_no_page_is_not_written(tmp_path: Path, name: str | None, said: str):
+    with pytest.raises(ConfigError, match=said):
+        explain(Toy(), NEURONS, "goal bank").save(name and tmp_path / name)
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path):
+    os.mkfifo(tmp_path / "device")
+    with pytest.raises(StorageError, match=r"cannot write .*device: it is there and is no file"):
+        explain(Toy(), NEURONS, "goal bank").save(tmp_path / "device")
+    assert (tmp_path / "device").is_fifo()
+
+
+@pytest.mark.parametrize("texts", [None, 5, [None, "goal"], {"a": 1}.values()])
+def test_what_is_no_text_is_not_explained(texts: object):
+    with pytest.raises(ConfigError, match="explain takes a text, or a list of texts; got"):
+        explain(Toy(), NEURONS, texts)
+
+
+def test_the_order_of_the_arguments_is_said():
+    with pytest.raises(
+        ConfigError, match="explain takes a classifier, its concepts and a text, in this order"
+    ):
+        explain(NEURONS, Toy(), "goal")
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path):

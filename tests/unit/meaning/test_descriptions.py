@@ -168,6 +168,7 @@ def test_a_name_made_by_the_run_says_how_well_it_fits(tmp_path: Path):
         ("[metals]", "holds no names; write latents and names, one a line, such as '17: oil prices'."),
         ("5: [", "is no YAML; write latents"),
         ("gold: metals", "line 1: 'gold' is no latent's number; write latents"),
+        ("mrge: {oil: [1, 2]}", r"'mrge' is no latent's number \(did you mean 'merge'\?\); write"),
         ("3: oil\n5: ''", "line 2: the name of latent 5 has 0 characters, it may have 1 to 80; write one or"),
         (f"5: {'x' * 81}", "latent 5 has 81 characters, it may have 1 to 80; shorten it"),
         ("5: {a: b}", "the name of latent 5 is no text"),

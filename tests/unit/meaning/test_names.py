@@ -72,10 +72,23 @@ def test_a_name_is_the_first_line_without_what_is_around_it(answer: str, name: s
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "  \n", "42", "...", "<think>for ever", "one two three four five six seven", "x" * 61]
+    "answer",
+    [
+        "",
+        "  \n",
+        "42",
+        "...",
+        "<think>for ever",
+        "one two three four five six seven",
+        "x" * 61,
+        "I cannot help with that.",
+        "I\u2019m sorry",
+        "Sorry, no.",
+        "As an AI I do not know",
+    ],
 )
 def test_what_is_no_name_is_refused(answer: str):
-    with pytest.raises(ValueError, match=r"it has no letters|it is longer"):
+    with pytest.raises(ValueError, match=r"it has no letters|it is longer|it is a refusal"):
         clean(answer)
 
 

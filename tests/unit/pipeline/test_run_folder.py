@@ -88,6 +88,8 @@ def test_another_model_or_data_set_of_the_same_name_is_refused(
         (tmp_path / name / "data.csv").write_text("")
     folder = RunFolder(tmp_path / "run")
     folder.write_experiment(experiment(**first))
+    folder.require_same_subject(experiment(**second))  # that failed at its options
+    write_text(folder.path / "classifier" / "step-1", "")
     folder.require_same_subject(experiment(**first))
     with pytest.raises(ConfigError, match=f"holds the run of another {kind}, .*/a/.*; this one, of .*/b/"):
         folder.require_same_subject(experiment(**second))
@@ -96,6 +98,7 @@ def test_another_model_or_data_set_of_the_same_name_is_refused(
 def test_the_folder_that_is_proposed_instead_can_be_pasted(tmp_path: Path):
     folder = RunFolder(tmp_path / "my runs, [old]")
     folder.write_experiment(experiment(backbone="a/clf"))
+    write_text(folder.path / "classifier" / "step-1", "")
     with pytest.raises(ConfigError) as caught:
         folder.require_same_subject(experiment(backbone="b/clf"))
     (typed,) = shlex.split(str(caught.value).partition("such as ")[2].rpartition(", or delete")[0])

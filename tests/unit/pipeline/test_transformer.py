@@ -49,6 +49,9 @@ def test_a_pipeline_is_searched_over_the_number_of_concepts(train: Activations):
     search = GridSearchCV(pipeline, {"concepttransformer__n_concepts": [3, 9]}, cv=2).fit(states, classes)
     assert search.best_score_ > 0.8  # a tenth of the labels is wrong
     assert search.best_estimator_[0].classes_.tolist() == ["a", "b", "c"]
+    fitted = search.best_estimator_[0].concepts_
+    assert fitted.label_names == ("a", "b", "c")
+    assert "model" not in repr(fitted)
 
 
 def test_a_data_frame_comes_out_where_it_is_asked_for(train: Activations, tail: nn.Linear):
@@ -63,6 +66,9 @@ def test_a_data_frame_comes_out_where_it_is_asked_for(train: Activations, tail: 
     [
         ({"method": "kmean"}, "unknown method 'kmean'"),
         ({"options": {"top_k": 3}}, "unknown option 'top_k'"),
+        ({"method": None}, "takes the name of a method, .*; got NoneType"),
+        ({"options": [1]}, "takes the name of a method, .*; got list"),
+        ({"classifier": "x"}, "takes the name of a method, .* a cs.Classifier; got str"),
         ({"n_concepts": 500}, "n_concepts is 500, but there are only 120"),
     ],
 )
@@ -80,6 +86,18 @@ def test_texts_are_read_by_the_classifier(tmp_path):
     states = model.read(data.train.texts).hidden.numpy()
     assert np.array_equal(codes, clone(made).fit(states).transform(states))
     assert np.array_equal(made.transform(pd.Series(data.test.texts)), made.transform(data.test.texts))
+    assert np.array_equal(
+        made.transform(pd.DataFrame({"text": data.test.texts})), made.transform(data.test.texts)
+    )
+    for given, said in (
+        ([None, "a"], "X has None in row 0, which is no text"),
+        (pd.Series(["a", np.nan]), "X has nan in row 1, which is no text"),
+        ("abc", "X must be a list of texts, one at least; got 'abc'"),
+        ([], "X must be a list of texts, one at least"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            made.transform(given)
+    assert made.concepts_.label_names == model.label_names
     assert clone(made).classifier is model
     assert made.concepts_.source.model == model.fingerprint
     explained = cs.explain(model, made.concepts_, data.test.texts[0])

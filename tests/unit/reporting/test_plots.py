@@ -63,10 +63,16 @@ def test_pictures_of_a_test_split_and_of_scores_need_them(
     assert set(texts(effects)) >= {
         f"{n} ({j})" for n, j in zip(concepts.names, concepts.kept.tolist(), strict=True)
     }
-    with pytest.raises(
-        UnknownNameError, match=r"unknown picture 'map'.* Known: classes, training. Give test="
-    ):
+    with pytest.raises(ConfigError, match=r"the picture 'map' of concepts needs test=, activations"):
         concepts.plot("map")
+    with pytest.raises(UnknownNameError, match=r"unknown picture 'mapp'. Known: classes, training"):
+        concepts.plot("mapp")
+    with pytest.raises(ConfigError, match=r"plot draws on a figure of its own"):
+        concepts.plot(ax=None)
+    with pytest.raises(ConfigError, match=r"test= takes Activations; got int"):
+        concepts.plot("map", test=5)
+    with pytest.raises(ConfigError, match=r"plot takes concepts, scores or an explanation; got int"):
+        cs.plot(5)
 
 
 def test_scores_draw_what_was_measured(

@@ -115,4 +115,6 @@ def _facts(folder: Path) -> Facts:
     try:
         return Facts.model_validate(read_json(folder / FACTS))
     except ValidationError as error:
-        raise StorageError(f"{folder / FACTS} is damaged; delete {folder} to have it made again.") from error
+        raise StorageError(
+            f"{folder / FACTS} is damaged; get it again, or, if a run made it, delete {folder}."
+        ) from error

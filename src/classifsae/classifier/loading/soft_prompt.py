@@ -93,6 +93,7 @@ def read_prompt(folder: Path, model: "PreTrainedModel", *, n_vectors: int) -> So
     if tuple(vectors.shape) != (n_vectors, width):
         raise MismatchError(
             f"{folder / FILE} holds vectors of shape {tuple(vectors.shape)}, but the classifier has "
-            f"{n_vectors} vectors of width {width}; restore its own file, or delete the folder to tune again."
+            f"{n_vectors} vectors of width {width}; restore its own file, or, if a run made "
+            f"it, delete the folder to tune again."
         )
     return SoftPrompt(vectors.float().clone())

@@ -1,16 +1,20 @@
 """The pictures of the report from objects in memory, as axes that pyplot shows and the caller may change."""
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from classifsae.activations import Activations
 from classifsae.activity import ACTIVE, activating_sets
 from classifsae.concepts.base import Concepts, codes_of
-from classifsae.errors import ConfigError, UnknownNameError
+from classifsae.errors import ConfigError, UnknownNameError, require_kind
 from classifsae.explaining.explainer import Explanation
+from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.metrics import Scores
 from classifsae.metrics.base import number
+from classifsae.metrics.causality import CausalityResult
 from classifsae.reporting.figures.figures import (
     draw_activations,
     draw_class_shares,
@@ -33,6 +37,15 @@ if TYPE_CHECKING:
 
 _Pictures = Mapping[str, "Callable[[], Figure]"]
 
+_NEEDS = {
+    "activations": "test=, activations of the test split",
+    "map": "test=, activations of two sentences or more",
+    "effects": "scores= with causality",
+    "sentence-sim": "scores= with interpretability",
+    "training": "a method that is trained step by step",
+}
+"""What pictures of concepts need that are not there without it."""
+
 
 def plot(
     of: Concepts | Scores | Explanation,
@@ -42,7 +55,7 @@ def plot(
     scores: Scores | None = None,
     concepts: Concepts | None = None,
 ) -> "Axes | list[Axes]":
-    """Draw a picture of the report.
+    """Draw a picture of the report, on a figure of its own.
 
     Args:
         of: concepts: "classes" (share of each class in each), "training" (curves), and, where ``test`` is
@@ -58,18 +71,49 @@ def plot(
         UnknownNameError: there is no such picture, with what has been given.
         ConfigError: there is nothing to draw.
     """
+    require_kind(of, (Concepts, Scores, Explanation), wanted="plot takes concepts, scores or an explanation")
+    for given, kind, name in (
+        (test, Activations, "test"),
+        (scores, Scores, "scores"),
+        (concepts, Concepts, "concepts"),
+    ):
+        if given is not None:
+            require_kind(given, kind, wanted=f"{name}= takes {kind.__name__}")
     pictures = _pictures(of, test, scores, concepts)
     if not pictures:
         raise ConfigError("these scores have no picture; measure causality or interpretability.")
     name = picture or next(iter(pictures))
     if name not in pictures:
-        hint = "Give test=, the activations, for activations and map, and scores= for effects of concepts."
-        raise UnknownNameError("picture", name, pictures, hint=hint)
+        needs = _NEEDS.get(name, "") if isinstance(of, Concepts) else ""
+        if needs:
+            raise ConfigError(f"the picture {name!r} of concepts needs {needs}.")
+        raise UnknownNameError("picture", name, pictures)
     from matplotlib import pyplot
 
     figure = pyplot.figure(pictures[name]())  # so that a notebook shows it, and close() ends it
     axes = [one for one in figure.axes if one.get_label() != "<colorbar>"]
     return axes[0] if len(axes) == 1 else axes
+
+
+def inline(of: Concepts | Scores | Explanation) -> str:
+    """The first picture of an object as an HTML image; "" where there is none, or of too many concepts."""
+    if _n_shown(of) > MAX_DESCRIBED:
+        return ""
+    pictures = _pictures(of, None, None, None)
+    if not pictures:
+        return ""
+    stream, name = BytesIO(), next(iter(pictures))
+    pictures[name]().savefig(stream, format="png")
+    data = b64encode(stream.getvalue()).decode()
+    return f'<img alt="{name}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _n_shown(of: Concepts | Scores | Explanation) -> int:
+    """Concepts that its first picture has."""
+    if isinstance(of, Scores):
+        found = of.results.get("causality")
+        return len(found.concepts) if isinstance(found, CausalityResult) else 0
+    return len(of.concepts if isinstance(of, Explanation) else of)
 
 
 def _pictures(
@@ -89,7 +133,7 @@ def _pictures(
 
 def _of_concepts(concepts: Concepts, test: Activations | None) -> dict[str, "Callable[[], Figure]"]:
     """What concepts show, alone and on a test split."""
-    labels, curves = _labels_of(concepts), {name: tuple(curve) for name, curve in concepts.curves.items()}
+    labels, curves = concepts.label_names, {name: tuple(curve) for name, curve in concepts.curves.items()}
     codes = None if test is None else codes_of(concepts, test).cpu()
     columns = [None] * len(concepts) if codes is None else list(codes.T)
     thresholds = [None] * len(concepts) if codes is None else activating_sets(codes).thresholds.tolist()
@@ -113,7 +157,7 @@ def _of_scores(scores: Scores, concepts: Concepts | None) -> dict[str, "Callable
     if "causality" in scores.results:
         effects = scores.causality.concepts
         n_classes = 1 + max(effect.class_index for effect in effects)
-        labels = _labels_of(concepts) if concepts else tuple(f"class {c}" for c in range(n_classes))
+        labels = concepts.label_names if concepts else tuple(f"class {c}" for c in range(n_classes))
         cards = [
             ConceptCard(
                 latent=effect.latent,
@@ -159,9 +203,3 @@ def _card(
 
 def _method(cards: Sequence[ConceptCard], curves: Mapping[str, tuple[float, ...]]) -> MethodReport:
     return MethodReport("", "", "", 0, len(cards), concepts=tuple(cards), curves=curves)
-
-
-def _labels_of(concepts: Concepts) -> tuple[str, ...]:
-    """The names of the classes, or their numbers."""
-    known = concepts.card.label_names if concepts.card else ()
-    return known or tuple(f"class {c}" for c in range(concepts.class_shares.shape[1]))

@@ -1,6 +1,7 @@
 """One self-contained HTML page of a run: opens offline, asks nothing of any network."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 
 import yaml
@@ -9,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from classifsae.activity import GLOSSARY
 from classifsae.reporting.layout.palette import COLOURS
 from classifsae.reporting.page import charts
-from classifsae.reporting.page.content import RunReport
+from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 from classifsae.reporting.page.findings import findings
 from classifsae.reporting.tables.columns import columns_of
-from classifsae.reporting.tables.table import footnotes, rows
+from classifsae.reporting.tables.table import Record, footnotes, rows
 from classifsae.storage import Json
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -42,6 +43,37 @@ def page(report: RunReport) -> str:
             script=_asset("page.js"),
         )
     )
+
+
+def panel(card: ConceptCard, method: MethodReport, report: RunReport) -> str:
+    """One concept as the page shows it, for a notebook."""
+    parts, chart = (_environment().get_template(name).module for name in ("parts.html", "charts.html"))
+    return _coloured(str(parts.panel(card, method, report, charts, chart)))  # type: ignore[attr-defined]
+
+
+def overview(records: Sequence[Record]) -> str:
+    """The table of the methods as the page shows it, for a notebook."""
+    columns, parts = columns_of(records), _environment().get_template("parts.html").module
+    return str(parts.overview(rows(records, columns), columns))  # type: ignore[attr-defined]
+
+
+def summary(report: RunReport) -> str:
+    """The table of the methods; of the method that is shown first the facets of each class, and the map."""
+    if not report.listed:
+        return overview(report.records)
+    method = report.listed[0]
+    parts, chart = (_environment().get_template(name).module for name in ("parts.html", "charts.html"))
+    classes = range(len(report.label_names))
+    cards = (str(parts.class_card(method, report, c)) for c in classes)  # type: ignore[attr-defined]
+    found = charts.map_chart(method, report.short_labels)
+    drawn = "" if found is None else str(chart.map(found, method, report))  # type: ignore[attr-defined]
+    return _coloured(f'{overview(report.records)}<div class="classes">{"".join(cards)}</div>{drawn}')
+
+
+def _coloured(html: str) -> str:
+    """With the colours of the classes."""
+    colours = "; ".join(f"--c{place}: {colour}" for place, colour in enumerate(COLOURS))
+    return f'<div style="{colours}">{html}</div>'
 
 
 def served(html: str) -> str:

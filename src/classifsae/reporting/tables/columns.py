@@ -54,7 +54,10 @@ class Column:
 
 
 COLUMNS = (
-    Column("n_alive", "concepts", "alive", "", "Concepts of the method, the dead ones left out.", 1),
+    Column(
+        "n_alive", "concepts", "alive", "", "Concepts of the method, the dead ones left out.", 1,
+        optional=True,
+    ),
     Column(
         "recovery_accuracy", "recovery accuracy", "0-1", "↑",
         "With nothing but the concepts left: share of the sentences on which the classifier decides as "

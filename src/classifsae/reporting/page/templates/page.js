@@ -163,6 +163,7 @@ function serve(form, answer, button) {
     Object.assign(link, { href: part.dataset.file, download: "", textContent: part.textContent });
     part.replaceWith(link);
   }
+  form.elements.text.addEventListener("input", () => { if (!form.elements.text.value) answer.textContent = ""; });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
