@@ -66,7 +66,10 @@ class AuditOptions(BaseModel):
         for term in terms:
             if not term.strip():
                 raise ValueError("a term is empty; give words")
-        return tuple(dict.fromkeys(terms))
+        first: dict[str, str] = {}
+        for term in terms:
+            first.setdefault(term.casefold(), term)  # as they are found in any case
+        return tuple(first.values())
 
     @field_validator("pairs")
     @classmethod

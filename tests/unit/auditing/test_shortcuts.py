@@ -243,6 +243,10 @@ def test_terms_and_pairs_come_from_files(tmp_path: Path):
         AuditOptions.model_validate({"pairs": str(tmp_path / "pairs.csv")})
 
 
+def test_a_term_in_two_cases_is_one():
+    assert AuditOptions(terms=("As", "tablet", "as")).terms == ("As", "tablet")
+
+
 def test_a_term_that_no_test_text_has_is_not_judged(shortcut: World):
     row = rows_of(shortcut, terms=("nowhere",))
     (term,) = (one for one in row if one.pattern == "nowhere")

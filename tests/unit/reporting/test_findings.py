@@ -50,6 +50,40 @@ def test_findings_are_ranked_by_what_they_affect_and_at_most_five(report: RunRep
     assert "Of the 9 mistakes, 7 have such a label." in found[3].says
 
 
+@pytest.mark.parametrize(
+    ("text", "label", "suggested", "share", "behind"),
+    [
+        (
+            "Rain. Sent from here.",
+            LABELS[1],
+            LABELS[0],
+            0.1,
+            "sent from",
+        ),  # has what speaks for another class
+        ("Rain.", LABELS[0], LABELS[1], 0.9, "sent from"),  # lacks what nearly all of its class have
+        ("Rain.", LABELS[0], LABELS[1], 0.1, ""),
+        ("Rain. Sent from here.", LABELS[0], LABELS[1], 0.9, ""),
+    ],
+)
+def test_a_label_that_a_shortcut_makes_look_wrong_is_marked(
+    report: RunReport, text: str, label: str, suggested: str, share: float, behind: str
+):
+    suspect = SuspectLabel(0, "0", text, label, suggested, -0.5)
+    checks = Checks(labels=LabelCheck(test=(suspect,)))
+    shown = replace(report, checks=checks, audit=AuditResult((replace(pattern(1), share=share),), n_read=1))
+    assert shown.shortcut_behind(suspect) == behind
+    assert ("The label may be right" in page(shown)) == bool(behind)
+
+
+def test_test_texts_that_may_have_trained_the_classifier_are_a_finding(report: RunReport):
+    gap = MembershipGap(0.3, 0.1, -0.2, (-0.25, -0.15), 0.4, (0.35, 0.45))
+    (first, *_) = findings(replace(report, checks=Checks(held_out=HeldOut(is_known=False, membership=gap))))
+    assert first.says.startswith(
+        "The test texts may have trained the classifier: a training text has a lower"
+    )
+    assert first.n_affected == report.n_test
+
+
 def test_the_page_ends_with_what_next_and_escapes_it(report: RunReport):
     html = page(replace(report, audit=AuditResult((pattern(40, name=SCRIPT),), n_read=100)))
     assert "What next" in html

@@ -295,10 +295,14 @@ class RunReport:
         return short_names(self.label_names, _ROOM)
 
     def shortcut_behind(self, suspect: SuspectLabel) -> str:
-        """A shortcut that may make a label look wrong: the text lacks that of its class, or has another's."""
+        """A shortcut that may make a label look wrong: "" for none.
+
+        The text has that of the class that is suggested, or lacks that of its own, which most of it have.
+        """
         for row in self.audit.shortcuts if self.audit else ():
             has = row.without(suspect.text) is not None
-            if row.class_name == (suspect.suggested if has else suspect.label):
+            speaks = row.class_name == (suspect.suggested if has else suspect.label)
+            if speaks and (has or row.share > 0.5):
                 return row.pattern
         return ""
 

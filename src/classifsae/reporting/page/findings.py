@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from classifsae.auditing.held_out import CHANCE
 from classifsae.reporting.page.content import RunReport
 
 MOST = 5
@@ -31,6 +32,7 @@ def findings(report: RunReport) -> list[Finding]:
     found = [
         *_shortcuts(report),
         *_labels(report),
+        *_trained_on(report),
         *_repeated(report),
         *_causes(report),
         *_incomplete(report),
@@ -67,6 +69,17 @@ def _labels(report: RunReport) -> Iterator[Finding]:
             f"{n_test} test labels and {n_train} training labels are probably wrong.{blamed}",
             "Read the list, correct the data, and run again: the accuracy is measured against these labels.",
             "",
+        )
+
+
+def _trained_on(report: RunReport) -> Iterator[Finding]:
+    held_out = report.checks.held_out
+    if held_out and not held_out.is_known and held_out.membership.auroc_interval[1] < CHANCE:
+        yield Finding(
+            report.n_test,
+            f"The test texts may have trained the classifier: {held_out.membership.of_pairs}.",
+            "Score it on texts that it has not seen.",
+            "classifsae run EXPERIMENT dataset.test=UNSEEN_TEXTS",
         )
 
 
