@@ -37,6 +37,17 @@ _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 100, 800, 20_000
 """What the data may cost at most: the last is what the published 10,000,000 vectors make."""
 
 
+def _rate_of(n_steps: int) -> float:
+    """The rate of a plan that follows from the data.
+
+        eta = max(5e-5, 1e-3 min(1, 800 / steps))
+
+    A long plan at the rate of a short one goes astray (docs/decisions/0027-budget.md); the longest has the
+    published rate.
+    """
+    return max(_PUBLISHED_RATE, _RATE * min(1.0, _FEWEST_STEPS / n_steps))
+
+
 class SparseCoder(Coder):
     """x = h sqrt(d) / ||h||,  z = TopK(relu(x W_enc + b_enc)),  decode(z) = z W_dec + b_dec.
 
@@ -269,7 +280,7 @@ class SparseMethod(ConceptMethod):
             n_steps = max(1, round(self.n_vectors / len(train))) * order.per_epoch
         schedule = Schedule(
             n_steps=n_steps,
-            learning_rate=self.learning_rate or (_RATE if by_data else _PUBLISHED_RATE),
+            learning_rate=self.learning_rate or (_rate_of(n_steps) if by_data else _PUBLISHED_RATE),
             final_learning_rate=self.final_learning_rate,
             clip=1.0,
             early_stop=EarlyStop.in_second_half(order.held_out, n_steps),

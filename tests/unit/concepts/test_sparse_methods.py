@@ -49,6 +49,12 @@ def test_a_budget_that_is_not_given_follows_from_the_data(
     assert len(by_data.curves[loop.HELD_OUT_LOSS]) <= 21
 
 
+@pytest.mark.parametrize(("n_sentences", "rate"), [(120, 1e-3), (6000, 1e-3 * 800 / 1100), (200_000, 5e-5)])
+def test_the_rate_of_a_long_plan_falls_to_the_published_one(n_sentences: int, rate: float, train):
+    many = train.take(torch.zeros(n_sentences, dtype=torch.int64))
+    assert SAE().plan(many)[1].learning_rate == pytest.approx(rate)
+
+
 def test_a_look_at_held_out_sentences_leaves_everything_as_it_is(train: Activations):
     objective = module.SAEObjective(SAE(**QUICK).start(train), hidden=train.hidden)
     objective.held_out_loss(torch.arange(10), 0)
