@@ -45,7 +45,7 @@ def test_no_command_lets_a_text_steer_the_terminal(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     folder = str(hostile.parent / "run")
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr("classifsae.cli.console.width", 150)
     commands = [
         ("run", str(hostile)),
         ("explain", folder, f"the match and a goal {HOSTILE}"),

@@ -92,7 +92,7 @@ def test_altered_results_are_caught_and_measured_though_their_checksums_fit(
     sealed(weights.parent)
     write_text(folder / "table.md", (folder / "table.md").read_text().replace("|", "!", 1))
     sealed(folder, only=("all",))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("classifsae.cli.console.width", 200)
     status, said = call(monkeypatch, capsys, "verify", str(folder), "--quick")
     assert (status, said.strip().splitlines()[-1]) == (0, "All 1 checks: the same, bit for bit.")
 
@@ -117,7 +117,7 @@ def test_damage_ends_in_the_files_name_before_anything_is_made_again(
     broken = [folder / "experiment.json", folder / "labels" / "findings.json"]
     broken[0].write_bytes(b"{}")
     broken[1].unlink()
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("classifsae.cli.console.width", 300)
     status, said = call(monkeypatch, capsys, "verify", str(folder))
     assert status == 1
     assert f"{broken[0]} has 2 bytes" in said

@@ -126,7 +126,7 @@ EXPERIMENTS: dict[str, Case] = {
     ),
     "a label that leads out": experiment('methods={"..": {method: sae}}', "names a folder: use letters"),
     "a label of 900 letters": experiment(f"methods={{{'a' * 900}: {{method: sae}}}}", "at most 200"),
-    "methods in a word": experiment("methods=sae", "methods: "),
+    "methods as a number": experiment("methods=7", "methods: "),
     "a method that is a list": experiment("methods={sae: [1]}", "methods.sae: "),
     "a method of a module that is not there": experiment("methods={x: {method: 'os:system'}}", "os:system"),
     "a method with code in its name": experiment(
@@ -410,7 +410,7 @@ OTHERS: dict[str, Case] = {
     "names nested deep": named("a: " + "[" * 5000, "is no YAML"),
     "a name that is a list": named("5: [a, b]", "is no text"),
     "a name of 1 MB": named("5: " + "x" * 1_000_000, "it may have 1 to 80"),
-    "a name of nothing": named("5: ''", "write one or delete"),
+    "a name of nothing": named("5: ''", "write one or leave it out"),
     "a latent of 5,000 digits": named("9" * 5000 + ": oil", "."),
     "a latent below 0": named("-5: oil", "is no latent's number"),
     "a latent twice": named("5: oil\n5: gas", "."),
