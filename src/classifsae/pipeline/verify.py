@@ -82,7 +82,9 @@ class Verification(Shown):
         """The result in a line."""
         of_stages = [row for row in self.rows if not row.note]
         n, n_differ = len(of_stages), sum(bool(row.differs) for row in of_stages)
-        return f"{n_differ} of {n} checks differ." if n_differ else f"All {n} checks: the same, bit for bit."
+        if n_differ:
+            return f"{n_differ} of {n} checks differ."
+        return f"{'1 check' if n == 1 else f'All {n} checks'}: the same, bit for bit."
 
     def sheet(self) -> Sheet:
         """What is shown: a row per stage."""
