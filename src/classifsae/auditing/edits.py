@@ -248,17 +248,17 @@ def as_standing(words: Words, texts: Sequence[str]) -> Words:
 
 
 def _own_stop(words: Words, texts: Sequence[str]) -> str:
-    """The stop that words bring along: most texts that they end have one, and few others; "" for none."""
+    """The stop that words bring along: most of their texts end in both, few others in a stop; "" for none."""
     stops: Counter[str] = Counter()
     n_others = n_stopped = 0
     for text in texts:
-        bare = text.rstrip()
-        end = _SENTENCE_END.search(bare)
+        end = _SENTENCE_END.search(text.rstrip())
         match = words.pattern.search(text)
         if match is None:
             n_others, n_stopped = n_others + 1, n_stopped + (end is not None)
-        elif not re.search(r"\w", text[match.end() :]):
-            stops[end[0] if end else ""] += 1
+        else:
+            ends_it = end is not None and not re.search(r"\w", text[match.end() :])
+            stops[end[0] if end and ends_it else ""] += 1
     if not stops or not n_others or 2 * n_stopped > n_others:
         return ""
     stop, n = stops.most_common(1)[0]

@@ -77,6 +77,11 @@ def test_words_bring_a_full_stop_along_where_other_texts_have_none(
     assert edit.without("It was sent from my iPhone. Profits rose.") == "It was. Profits rose."
 
 
+def test_a_word_that_ends_few_of_its_texts_brings_no_full_stop():
+    edit = phrase("oil", ["Firms sold oil.", "The oil fell", "More oil came in", "Gas fell", "Gas rose"])
+    assert (edit.without("Firms sold oil."), edit.into("Gas fell")) == ("Firms sold.", "Gas fell oil")
+
+
 def test_what_is_put_in_can_be_taken_out():
     for texts in ([SIGNATURE], ["Profits rose, she said."], ["AP - Profits rose."]):
         words = "sent from my iphone" if "Sent" in texts[0] else "she said" if "she" in texts[0] else "ap"
