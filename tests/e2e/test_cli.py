@@ -180,6 +180,7 @@ def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_fu
 ):
     folder = experiment.parent / "{dataset}" / "{backbone}"
     settings = [f"run_dir={folder}", "sweep={n_concepts: [4, 5]}", "methods={identity: {}}", "seeds=[1]"]
+    place = lambda point: experiment.parent / "short" / f"bert,{point}"  # noqa: E731
     status, printed = call(monkeypatch, capsys, "run", str(experiment), "--index", "2", *settings)
     assert status == 0, printed
     status, printed = call(monkeypatch, capsys, "show", str(experiment), *settings)
@@ -187,7 +188,8 @@ def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_fu
     heading, first, second = printed.splitlines()
     assert heading.split() == ["backbone", "data", "set", "run", "folder", "done"]
     done = "classifier 1/1, activations 2/2, concepts 1/1, scores 1/1, report 1/1"
-    assert first.split()[:4] == ["1", "bert", "short", str(experiment.parent / "short" / "bert")]
+    assert first.split() == ["1", "bert", "short", str(place("n_concepts=4")), "nothing"]
+    assert second.split()[3] == str(place("n_concepts=5"))
     assert second.endswith(done)
     status, printed = call(monkeypatch, capsys, "show", str(experiment), "--index", "1", *settings)
     assert (status, "n_concepts: 4" in printed, "warmup: 0.05" in printed) == (0, True, True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from classifsae.concepts.base import Concepts
 from classifsae.errors import ConfigError
 from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import run, run_fit
-from classifsae.pipeline.run_folder import FitName
+from classifsae.pipeline.run_folder import FitName, RunFolder
 from e2e.conftest import TINY, write_data, write_experiment
 
 FEW = {
@@ -42,6 +43,30 @@ def test_a_sweep_side_by_side_does_each_point_once_also_when_it_is_started_twice
         finetunes = [line for line in whole.splitlines() if line.startswith(f"{number} | finetune")]
         assert sorted("up to date" in line for line in finetunes) == [False, True]
     assert [run(point).n_done for point in load_experiment(Path(file))] == [0, 0]
+
+
+def test_points_that_share_a_classifier_have_folders_of_their_own_and_tune_it_once(tmp_path: Path):
+    sweep = {"sweep": {"n_concepts": [4, 5]}, "run_dir": str(tmp_path / "runs" / "{backbone}")}
+    methods = {"methods": {"kmeans": {}, "identity": {}}}
+    file = write_experiment(tmp_path, **(FEW | sweep | methods))
+    process = command("run", str(file), "--jobs", "2")
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    four, five = (tmp_path / "runs" / f"bert,n_concepts={n}" for n in (4, 5))
+    for kind, n_times in {"finetune": 1, "capture train": 1, "fit kmeans": 2, "fit identity": 1}.items():
+        lines = [line for line in said.splitlines() if f"| {kind}" in line]
+        assert len([line for line in lines if "up to date" not in line]) == n_times, said
+    weights = "classifier/model.safetensors"
+    assert (four / weights).samefile(five / weights)  # once on the disk
+    kept = [len(Concepts.load(RunFolder(run).concepts(FitName("kmeans", 1)))) for run in (four, five)]
+    assert kept == [4, 5]
+
+    whole = (four / weights).read_bytes()
+    (five / weights).unlink()
+    (five / weights).write_bytes(whole[:-1])  # a damaged one is made again from the other's
+    assert "it is made again" in "".join(command("run", str(file)).communicate()[:1])
+    assert (five / weights).samefile(four / weights)
+    assert [run(point).n_done for point in load_experiment(file)] == [0, 0]
 
 
 def test_a_method_alone_leaves_the_table_to_the_run_which_finds_its_scores(experiment: Path):

@@ -14,7 +14,6 @@ from joblib import cpu_count
 
 from classifsae.errors import ClassifSAEError
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import RunFolder
 
 
 def side_by_side(
@@ -25,7 +24,7 @@ def side_by_side(
     n_jobs: int,
     say: Callable[[str], None],
 ) -> None:
-    """Run all points of a sweep, so many at a time; those that share a folder one after the other.
+    """Run all points of a sweep, so many at a time.
 
     Args:
         file: of the experiment.
@@ -36,20 +35,18 @@ def side_by_side(
     Raises:
         ClassifSAEError: some points did not finish; the others did.
     """
-    chains: dict[Path, list[int]] = {}
-    for number, point in enumerate(points, start=1):
-        chains.setdefault(RunFolder.of(point).path.absolute(), []).append(number)
-    jobs = _Jobs([str(file), *settings], n_jobs, say)
+    jobs, numbers = _Jobs([str(file), *settings], n_jobs, say), range(1, len(points) + 1)
     with ThreadPoolExecutor(n_jobs) as pool:
         try:
-            failed = [one for found in pool.map(jobs.chain, chains.values()) for one in found]
+            statuses = list(pool.map(jobs.run, numbers))
         except BaseException:
             jobs.stop()
             raise
+    failed = [number for number, status in zip(numbers, statuses, strict=True) if status]
     if failed:
-        numbers = ", ".join(map(str, sorted(failed)))
+        them = ", ".join(map(str, failed))
         raise ClassifSAEError(
-            f"{len(failed)} of {len(points)} runs did not finish: {numbers}; the lines that begin with their "
+            f"{len(failed)} of {len(points)} runs did not finish: {them}; the lines that begin with their "
             f"numbers say why, and the same command goes on from here."
         )
 
@@ -75,11 +72,13 @@ class _Jobs:
         for slot in range(self.n_jobs):
             self._slots.put(slot)
 
-    def chain(self, numbers: Sequence[int]) -> list[int]:
-        """Run these points one after the other; returns those that did not finish."""
+    def run(self, number: int) -> int:
+        """Run one point; returns its exit status."""
+        if self.is_stopped:
+            return 1
         slot = self._slots.get()
         try:
-            return [number for number in numbers if self.is_stopped or self._run(number, slot)]
+            return self._run(number, slot)
         finally:
             self._slots.put(slot)
 

@@ -14,7 +14,7 @@ from classifsae.errors import ClassifSAEError, ConfigError, StorageError, Unknow
 from classifsae.launch.profile import Profile, Request, requests
 from classifsae.launch.scripts import Job, jobs_of, script
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import RunFolder
+from classifsae.pipeline.run_folder import RunFolder, sweep_of
 from classifsae.storage import write_json, write_text
 
 _FILE = "launch.json"
@@ -163,7 +163,7 @@ def planned(
 def submit(
     points: Sequence[Experiment], profile: Profile, *, folder: Path, title: str, say: Callable[[str], None]
 ) -> Launch:
-    """Submit all jobs of an experiment, each run's after one another; runs that share a folder too.
+    """Submit all jobs of an experiment, each run's after one another; a sweep's captures too.
 
     Raises:
         ConfigError: the same is in the queue already.
@@ -179,15 +179,18 @@ def submit(
         tree = point.anchored().model_dump(mode="json") | {"run_dir": _absolute(point.run_dir)}
         write_text(folder / "points" / f"{number}.yaml", yaml.safe_dump(tree, sort_keys=False))
     launch = Launch(folder=folder, title=title, jobs=[job for job, _, _ in plan])
-    last: dict[str, str] = {}  # job of each run's folder that comes before the next one there
+    last: dict[Path, str] = {}  # job before the next one in each run's folder
+    captures: dict[Path, str] = {}  # of each sweep in its folders: the classifier is made once
     for place, (job, request, text) in enumerate(plan):
         file = folder / "scripts" / f"{job.name}.sh"
         write_text(file, text)
-        after = last.get(job.run)
-        kind = "afterany" if job.kind == "capture" else "afterok"
+        run, is_capture = Path(job.run), job.kind == "capture"
+        kind, after = ("afterany", captures.get(sweep_of(run))) if is_capture else ("afterok", last[run])
         dependency = [f"--dependency={kind}:{after}", "--kill-on-invalid-dep=yes"] if after else []
-        last[job.run] = _call("sbatch", "--parsable", *dependency, str(file)).split(";")[0].strip()
-        launch.jobs[place] = job.model_copy(update={"id": last[job.run]})
+        last[run] = _call("sbatch", "--parsable", *dependency, str(file)).split(";")[0].strip()
+        if is_capture:
+            captures[sweep_of(run)] = last[run]
+        launch.jobs[place] = job.model_copy(update={"id": last[run]})
         launch.write()
         if request.misfit:
             say(f"{job.name}: {request.misfit}")

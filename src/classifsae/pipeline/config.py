@@ -5,6 +5,7 @@ in the options of methods and metrics, which their classes check, come next.
 """
 
 import itertools
+import json
 import math
 import os
 import re
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, JsonValue]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+Axes = list[tuple[str, list[JsonValue]]]
 T = TypeVar("T")
 
 NAMED = {"backbone": "model", "dataset": "name"}
@@ -325,11 +327,34 @@ def experiments_of(tree: Tree, changes: Tree, *, where: str) -> tuple[Experiment
     points = list(expand(tree))
     for point, (key, value) in itertools.product(points, _final(changes, tree)):
         assign(point, key, value)
-    if len(points) > 1 and not all("{" in str(p.get("run_dir", "{")) for p in points):
-        raise ConfigError(
-            "run_dir must hold {dataset} and {backbone} for a sweep, or its points overwrite each other."
-        )
-    return tuple(_checked(point, where=where) for point in points)
+    return _apart([_checked(point, where=where) for point in points], _axes(tree.get("sweep")))
+
+
+def _apart(points: list[Experiment], axes: Axes) -> tuple[Experiment, ...]:
+    """The points; those that would share a folder each in one of its own, named after what they vary.
+
+    Such as ``runs/planted/minilm,n_concepts=10``.
+    """
+    steps = [[(key, value, i) for i, value in enumerate(values, start=1)] for key, values in axes]
+    varied = list(itertools.product(*steps))
+    of_folder: dict[Path, list[int]] = {}
+    for number, point in enumerate(points if len(points) > 1 else ()):
+        folder = point.folder(resolve(point.dataset)[0], point.backbone.name)
+        of_folder.setdefault(folder, []).append(number)
+    for numbers in of_folder.values():
+        for number in numbers:
+            own = [step for step, *steps in zip(varied[number], *(varied[i] for i in numbers), strict=True)
+                   if any(other != step for other in steps)]  # fmt: skip
+            name = "".join(f",{key}={_in_a_name(value, i)}" for key, value, i in own)
+            run_dir = points[number].run_dir.rstrip("/") + name
+            points[number] = points[number].model_copy(update={"run_dir": run_dir})
+    return tuple(points)
+
+
+def _in_a_name(value: JsonValue, number: int) -> str:
+    """A value as a part of a folder's name; its number on the axis where it does not read well there."""
+    told = value if isinstance(value, str) else json.dumps(value)
+    return told if re.fullmatch(r"[\w.+-]{1,40}", told) else f"no.{number}"
 
 
 def changed(experiment: Experiment, settings: Sequence[str]) -> Experiment:
@@ -449,22 +474,27 @@ def assign(tree: Tree, key: str, value: JsonValue) -> None:
 
 def expand(tree: Tree) -> Iterator[Tree]:
     """One tree per point of the sweep, with the exceptions that apply to it."""
-    sweep, exceptions = tree.get("sweep") or {}, tree.get("exceptions") or []
-    axes = [v for v in sweep.values() if isinstance(v, list) and v] if isinstance(sweep, dict) else []
-    if not isinstance(sweep, dict) or len(axes) < len(sweep):
-        raise ConfigError("sweep must map options to lists of values, such as {dataset: [imdb, agnews]}.")
+    exceptions, axes = tree.get("exceptions") or [], _axes(tree.get("sweep"))
     if not isinstance(exceptions, list):
         raise ConfigError("exceptions must be a list of {when: {...}, set: {...}}.")
-    if (n_points := math.prod(map(len, axes))) > MAX_POINTS:
+    if (n_points := math.prod(len(values) for _, values in axes)) > MAX_POINTS:
         raise ConfigError(f"sweep has {n_points:,} runs, more than {MAX_POINTS:,}; give fewer values.")
     plain = {key: value for key, value in tree.items() if key not in COMPOSITION}
-    for values in itertools.product(*axes):
+    for values in itertools.product(*(values for _, values in axes)):
         point = deepcopy(plain)
-        for key, value in zip(sweep, values, strict=True):
+        for (key, _), value in zip(axes, values, strict=True):
             assign(point, key, value)
         for exception in exceptions:
             point = _with_exception(point, exception)
         yield point
+
+
+def _axes(sweep: JsonValue) -> Axes:
+    """What a sweep varies, and through which values."""
+    axes = [(k, v) for k, v in sweep.items() if isinstance(v, list) and v] if isinstance(sweep, dict) else []
+    if sweep and (not isinstance(sweep, dict) or len(axes) < len(sweep)):
+        raise ConfigError("sweep must map options to lists of values, such as {dataset: [imdb, agnews]}.")
+    return axes
 
 
 def _with_exception(point: Tree, exception: JsonValue) -> Tree:

@@ -69,7 +69,7 @@ from classifsae.pipeline.stages import (
 from classifsae.pipeline.trackers import require_installed, tracking
 from classifsae.reporting.figures.figures import fonts_of
 from classifsae.reporting.tables.table import markdown, sheet
-from classifsae.storage import Json, Manifest, clear, is_finished, kept, made_with, manifest_of
+from classifsae.storage import Json, Manifest, clear, is_finished, kept, made_with, manifest_of, take_over
 from classifsae.tensors import OnStep
 
 if TYPE_CHECKING:
@@ -399,12 +399,23 @@ class _Run:
         else:
             if kept(stage.folder) is not None:
                 clear(stage.folder)
-            self.make(stage)
-            self.n_done += 1
+            with self.work.folder.once(stage.inputs):
+                self.make_or_take_over(stage)
         manifest = manifest_of(stage.folder)
         assert manifest is not None
         assert manifest.inputs == stage.inputs
         return manifest
+
+    def make_or_take_over(self, stage: Stage) -> None:
+        """Make the artefact of a stage, unless another point of the sweep has it."""
+        if (twin := self.work.folder.twin(stage.folder, stage.inputs)) is None:
+            self.make(stage)
+            self.n_done += 1
+            return
+        take_over(twin, stage.folder)
+        self.n_kept += 1
+        if self.watch:
+            self.watch.kept(stage.name)
 
     def make(self, stage: Stage) -> None:
         """Make the artefact of a stage."""

@@ -15,11 +15,12 @@ No other module joins paths of a run. What is inside the folder of a stage belon
 as ``Concepts``, which reads and writes it.
 """
 
+import glob
 import logging
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeVar
 
@@ -37,6 +38,7 @@ from classifsae.storage import (
     finish,
     is_finished,
     manifest_of,
+    noted_manifest,
     read_json,
     remove,
     require_unchanged,
@@ -110,6 +112,11 @@ class FitName(NamedTuple):
 
 _SUMMARY = TypeAdapter(Annotated[list[SummaryEntry], Field(min_length=1)])
 _SCORES = TypeAdapter(dict[str, Json])
+
+
+def sweep_of(run: Path) -> Path:
+    """What the folders of a sweep's points begin with: runs/d/b of runs/d/b,seed=1; the same of no sweep."""
+    return run.with_name(run.name.partition(",")[0] or run.name)
 
 
 class RunFolder:
@@ -204,6 +211,37 @@ class RunFolder:
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""
         return self._of_fit("names", fit).with_suffix(".yaml")
+
+    @contextmanager
+    def once(self, inputs: str) -> Iterator[None]:
+        """Make what depends on these inputs while no other point of the same sweep makes it.
+
+        Raises:
+            StorageError: the folder around cannot be written.
+        """
+        if sweep_of(self.path) == self.path:
+            yield
+        else:
+            with self._locked(self.path.parent / _PLACES / inputs[:_LETTERS], at=sweep_of(self.path)):
+                yield
+
+    def twin(self, folder: Path, inputs: str) -> Path | None:
+        """The artefact that a stage makes of these inputs, where another point of the same sweep has it.
+
+        Args:
+            folder: of the artefact, in this run.
+        """
+        if sweep_of(self.path) == self.path:
+            return None
+        points = self.path.parent.glob(f"{glob.escape(sweep_of(self.path).name)},*")
+        for run in (sweep_of(self.path), *sorted(set(points) - {self.path})):
+            other = run / folder.relative_to(self.path)
+            with suppress(DamagedError):
+                manifest = noted_manifest(other)
+                if manifest is not None and manifest.inputs == inputs:
+                    require_unchanged(other)
+                    return other
+        return None
 
     def _of_fit(self, kind: str, fit: FitName) -> Path:
         return self.path / kind / fit.label / f"seed-{fit.seed}"
@@ -341,20 +379,20 @@ class RunFolder:
             yield found
 
     @contextmanager
-    def _locked(self, file: Path) -> Iterator[None]:
-        """Hold a lock; says so if it has to wait for it."""
-        lock = FileLock(file)
+    def _locked(self, file: Path, *, at: Path | None = None) -> Iterator[None]:
+        """Hold a lock; says so, and where others are at work, if it has to wait for it."""
+        lock, place = FileLock(file), at or self.path
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                _LOG.warning("another run is at work in %s; waiting until it has ended.", self.path)
+                _LOG.warning("another run is at work in %s; waiting until it has ended.", place)
                 lock.acquire(poll_interval=_POLL_SECONDS)
         except NotImplementedError:
-            _LOG.warning("the disk of %s has no locks; do not start a second run there", self.path)
+            _LOG.warning("the disk of %s has no locks; do not start a second run there", place)
         except OSError as error:
-            raise cannot_write(self.path, error) from error
+            raise cannot_write(place, error) from error
         try:
             yield
         finally:

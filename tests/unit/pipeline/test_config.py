@@ -6,6 +6,7 @@ import yaml
 from classifsae.errors import ConfigError
 from classifsae.metrics.coherence import Coherence
 from classifsae.pipeline.config import EXPERIMENTS, Experiment, assign, expand, load_experiment, merge
+from classifsae.pipeline.run_folder import RunFolder
 
 BASE = {"backbone": "minilm", "dataset": "planted", "methods": {"classifsae": {}, "sae": {"top_k": 4}}}
 
@@ -113,9 +114,32 @@ def test_an_exception_changes_only_the_points_and_methods_that_it_is_about():
     assert second["methods"] == BASE["methods"]
 
 
-def test_a_sweep_into_one_folder_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"run_dir must hold .* or its points overwrite each other"):
-        load(tmp_path, run_dir="out", sweep={"n_concepts": [1, 2]})
+@pytest.mark.parametrize(
+    ("run_dir", "sweep", "folders"),
+    [
+        ("{dataset}/{backbone}", {"n_concepts": [5, 6]}, ["n_concepts=5", "n_concepts=6"]),
+        ("{dataset}/{backbone}/", {"n_concepts": [5], "seeds": [[1], [2]]}, ["seeds=no.1", "seeds=no.2"]),
+        (
+            "{dataset}/{backbone}",
+            {"backbone.layer": [-1, -2], "protocol": ["ours", "published"]},
+            [f"backbone.layer={n},protocol={p}" for n in (-1, -2) for p in ("ours", "published")],
+        ),
+    ],
+)
+def test_points_of_a_sweep_that_would_share_a_folder_are_named_after_what_they_vary(
+    tmp_path: Path, run_dir: str, sweep: dict[str, list[object]], folders: list[str]
+):
+    points = load(tmp_path, run_dir=run_dir, sweep=sweep)
+    assert [str(RunFolder.of(point).path) for point in points] == [f"planted/minilm,{one}" for one in folders]
+
+
+def test_points_of_a_sweep_with_folders_of_their_own_keep_these(tmp_path: Path):
+    two = {"dataset": ["agnews", "planted"]}
+    assert [p.run_dir for p in load(tmp_path, run_dir="{dataset}/x", sweep=two)] == ["{dataset}/x"] * 2
+    assert [p.run_dir for p in load(tmp_path, run_dir="x", sweep=two)] == [
+        "x,dataset=agnews",
+        "x,dataset=planted",
+    ]
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
