@@ -42,7 +42,21 @@ console, errors = SafeConsole(), SafeConsole(stderr=True)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
 # processes on the same cores take twice as long. Read when torch is loaded.
-_OF_A_DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
+_OF_THE_MACHINE = (
+    "ENOMEM",
+    "EMFILE",
+    "ENFILE",
+    "ENOSPC",
+    "EDQUOT",
+    "EFBIG",
+    "EROFS",
+    "EACCES",
+    "EPERM",
+    "EIO",
+    "ESTALE",
+    "ENOTDIR",
+    "EISDIR",
+)
 """Errors that are not of ClassifSAE's making, wherever they are met."""
 SECONDS_PER_LINE = 30.0
 """Between lines on a stage that goes on, where output is not a terminal."""
@@ -93,7 +107,7 @@ LaunchPath = Annotated[
     Path, typer.Argument(metavar="LAUNCH", help="Folder of the launch.", show_default=False)
 ]
 ProfileFile = Annotated[
-    Path | None, typer.Option(help="YAML file of these options, and of setup: [shell lines].")
+    Path | None, typer.Option(help=r"YAML file of these options, and of setup: \[shell lines].")
 ]
 LaunchFolder = Annotated[
     Path | None,
@@ -622,7 +636,7 @@ def main() -> None:
         stop_listening()
         if debug:
             raise
-        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _OF_A_DISK:
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _OF_THE_MACHINE:
             where = f" {error.filename}" if error.filename else ""
             _complain(f"a file or folder{where} cannot be used: {error.strerror}; mend that, then try again.")
             raise SystemExit(2) from error

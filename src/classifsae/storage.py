@@ -47,6 +47,8 @@ _DISK = re.compile(
 """How safetensors, tokenizers and torch say that a file cannot be written."""
 _SETTLED_NS = 20_000_000
 """How long ago a file must have been changed for its times to tell it from a later one."""
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 _hashes: dict[tuple[int, ...], str] = {}
 _made_with: ContextVar[Mapping[str, JsonValue] | None] = ContextVar("made_with", default=None)
 _DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64"}
@@ -291,6 +293,8 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except PermissionError as error:
+        raise _forbidden(path) from error
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"cannot read {path}: {error}; get it again, or, if a run made it, delete the folder to have it "
@@ -368,6 +372,9 @@ def finish(
         found = [p for part in ("", *subfolders) for p in (folder / part).glob("*") if p.is_file()]
         remove(*(p for p in found if _is_left_over(p)))
         paths = sorted(p for p in found if p.name not in (MANIFEST, *besides) and not p.name.startswith("."))
+        for path in paths:  # safetensors makes files that their owner alone may read
+            if missing := 0o666 & ~_UMASK & ~(mode := path.stat().st_mode):
+                path.chmod(mode | missing)
         files = {
             p.relative_to(folder).as_posix(): FileRecord(size=p.stat().st_size, sha256=_hash_once(p))
             for p in paths
@@ -449,6 +456,8 @@ def noted_manifest(folder: Path) -> Manifest | None:
     try:
         data = path.read_bytes()
         manifest = Manifest.model_validate_json(data)
+    except PermissionError as error:
+        raise _forbidden(path) from error
     except (OSError, ValueError) as error:
         raise DamagedError(folder, MANIFEST, "is not a manifest of this version") from error
     if data != manifest.text().encode("utf-8", "surrogatepass"):
@@ -464,10 +473,17 @@ def _require(folder: Path, name: str, noted: FileRecord, *, hashed: bool) -> Non
         if (size := path.stat().st_size) != noted.size:
             raise DamagedError(folder, name, f"has {size:,} bytes, but was written with {noted.size:,}")
         found = _hash_once(path) if hashed else noted.sha256
+    except PermissionError as error:
+        raise _forbidden(path) from error
     except OSError as error:
         raise DamagedError(folder, name, f"cannot be read ({error.strerror})") from error
     if found != noted.sha256:
         raise DamagedError(folder, name, f"has the SHA-256 {found}, but was written with {noted.sha256}")
+
+
+def _forbidden(path: Path) -> StorageError:
+    """What is not damaged, and must not be removed: somebody else's file."""
+    return StorageError(f"cannot read {path}: permission denied; ask its owner, or make it readable (chmod).")
 
 
 def _hash_once(path: Path) -> str:

@@ -22,6 +22,7 @@ from classifsae.storage import (
     read_json,
     read_sealed,
     read_tensors,
+    take_over,
     tensors_of,
     write_json,
     write_sealed,
@@ -137,6 +138,50 @@ def test_missing_and_damaged_files_say_so(tmp_path: Path):
         (tmp_path / "bad").write_bytes(b"\x00garbage")
         with pytest.raises(StorageError, match="cannot read"):
             read(tmp_path / "bad")
+
+
+def test_whoever_may_read_the_folder_may_read_the_tensors(tmp_path: Path):
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+    write_text(tmp_path / "a.txt", "text")
+    finish(tmp_path, inputs="", record={})
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "a.safetensors"])
+def test_what_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+    finish(tmp_path, inputs="", record={})
+    may = Path.open
+
+    def forbidden(path: Path, *arguments: str, **options: str):  # for root all may be read
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return may(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    storage._hashes.clear()
+    with pytest.raises(StorageError, match="permission denied; ask its owner") as caught:
+        kept(tmp_path)
+    assert not isinstance(caught.value, DamagedError)
+    assert (tmp_path / "a.safetensors").is_file()
+
+
+def test_an_artefact_taken_over_is_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, linked, copied = (tmp_path / name for name in ("first", "linked", "copied"))
+    write_text(first / "sub" / "a.txt", "text")
+    made = finish(first, inputs="x", record={}, subfolders=["sub"])
+    take_over(first, linked)
+    assert (linked / "sub/a.txt").samefile(first / "sub/a.txt")
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    take_over(first, copied)
+    assert (copied / "sub/a.txt").read_text() == "text"
+    assert manifest_of(linked) == manifest_of(copied) == made
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
