@@ -88,13 +88,19 @@ def pid_in(folder: Path) -> int:
 def test_capture_then_methods_side_by_side_then_the_report_which_leaves_nothing_to_do(
     cluster: Slurm, tmp_path: Path
 ):
-    point = point_in(tmp_path)
-    launch = launched(tmp_path, point)
-    assert list(states(launch)) == ["1-capture", "1-methods-1", "1-methods-2", "1-report"]
-    assert words(launch)[1:] == ["pending"] * 3
-    cluster.until(lambda: set(words(launch)) == {"done"}, 120)
-    assert run(point).n_done == 0
+    file = write_experiment(tmp_path, **(CHEAP | {"sweep": {"n_concepts": [3, 4]}}))
+    points = load_experiment(file)
+    launch = launched(tmp_path, *points)
+    names = [
+        f"{number}-{job}" for number in (1, 2) for job in ("capture", "methods-1", "methods-2", "report")
+    ]
+    assert list(states(launch)) == names
+    assert words(launch)[1:] == ["pending"] * 7
+    cluster.until(lambda: set(words(launch)) == {"done"}, 240)
+    assert [run(point).n_done for point in points] == [0, 0]
     assert "up to date" in "\n".join(launch.lines("1-methods-1"))
+    captured = launch.lines("2-capture")  # begins when that of the other point has ended
+    assert [line.endswith("up to date") for line in captured if line.startswith("finetune")] == [True]
 
 
 def test_a_killed_job_shows_its_log_its_dependants_are_cancelled_and_other_runs_go_on(
