@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 LONGEST = 255
 """Characters of a name: what file systems take."""
@@ -48,12 +48,21 @@ Name = Annotated[str, AfterValidator(as_name)]
 MOST = 10**10
 """No count is larger."""
 
-PositiveInt = Annotated[int, Field(gt=0, le=MOST)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=MOST)]
-Count = Annotated[int, Field(gt=0, le=10**7)]
+
+def _no_switch(given: object) -> object:
+    """A number, not true or false, which YAML reads in yes and off too."""
+    if isinstance(given, bool):
+        raise ValueError(f"is {str(given).lower()}; write a number")
+    return given
+
+
+_Int = Annotated[int, BeforeValidator(_no_switch)]
+PositiveInt = Annotated[_Int, Field(gt=0, le=MOST)]
+NonNegativeInt = Annotated[_Int, Field(ge=0, le=MOST)]
+Count = Annotated[_Int, Field(gt=0, le=10**7)]
 """Of what is held in memory all at once, such as concepts, or sentences that are made."""
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[_Int, Field(ge=0, lt=2**32)]
 """As NumPy and scikit-learn take them."""
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]

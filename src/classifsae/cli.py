@@ -607,7 +607,7 @@ def list_names(
 
 
 def main() -> None:
-    """Entry point: exit status 0 done, 2 the input is wrong, 130 and 143 it was stopped, 1 anything else."""
+    """Entry point: status 0 done, 2 the input is wrong, 129, 130 or 143 it was stopped, 1 anything else."""
     _replace_what_cannot_be_encoded()
     for room in ("storage", "pipeline", "concepts"):
         logging.getLogger(f"classifsae.{room}").addHandler(_WARNINGS)

@@ -1,7 +1,11 @@
-"""Being asked to stop, by Ctrl-C or SIGTERM: a training saves where it is first, all else stops at once."""
+"""Being asked to stop, by Ctrl-C, SIGTERM or a closed terminal.
+
+A training saves where it is first, all else stops at once.
+"""
 
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,13 +43,30 @@ def listen() -> None:
     def answer(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a worker, which has nothing to save
             os._exit(128 + number)
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            _forget_terminal()
         is_repeated = _asked.by is not None
         _asked.by = _asked.by or number
         if not _asked.n_saving or (is_repeated and number == signal.SIGINT):
             raise Stopped(_asked.by)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _signals():
         signal.signal(number, answer)
+
+
+def _signals() -> Iterator[signal.Signals]:
+    """What asks to stop here; a terminal that closes does not under nohup."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        yield signal.SIGHUP
+
+
+def _forget_terminal() -> None:
+    """Print into nothing where the terminal was, which can no longer be written to."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 @contextmanager
@@ -66,7 +87,7 @@ def ask(number: int) -> None:
 
 def stop_listening() -> None:
     """End without being disturbed."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _signals():
         signal.signal(number, signal.SIG_IGN)
 
 

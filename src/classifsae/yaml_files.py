@@ -1,5 +1,6 @@
 """YAML files that strangers may have written: read once, refused where they are no plain tree of options."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,7 @@ from classifsae.errors import ConfigError
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 4_000_000, 200_000, 50
 """Of a file; of the tree with its aliases filled in; of mappings and lists inside each other."""
+_UNLIKELY = re.compile(r"[-+]?0[0-9_]+|.*:.*")
 _UNFINISHED = 0
 """Size of a node whose parts are being counted."""
 
@@ -81,6 +83,8 @@ def _size_of(node: yaml.Node, known: dict[int, int], *, where: str, depth: int) 
                 f"{where}, line {line}: an alias stands inside what it stands for; write it out."
             )
         return known[id(node)]
+    if isinstance(node, yaml.ScalarNode):
+        _require_plain(node, where=where)
     known[id(node)], size = _UNFINISHED, 1
     if isinstance(node, yaml.MappingNode):
         _require_different(node, where=where)
@@ -92,6 +96,17 @@ def _size_of(node: yaml.Node, known: dict[int, int], *, where: str, depth: int) 
         raise ConfigError(f"{where} has more than {MAX_NODES:,} values with its aliases; write fewer.")
     known[id(node)] = size
     return size
+
+
+def _require_plain(node: yaml.ScalarNode, *, where: str) -> None:
+    """Refuse numbers that are not what they seem: YAML reads 010 as 8, and 1:30 as 90."""
+    if node.tag.endswith((":int", ":float")) and _UNLIKELY.fullmatch(node.value):
+        line = node.start_mark.line + 1
+        read = yaml.safe_load(node.value)
+        raise ConfigError(
+            f"{where}, line {line}: YAML reads {node.value} as {read}; write {read}, or "
+            f"'{node.value}' in quotes for a text."
+        )
 
 
 def _require_different(node: yaml.MappingNode, *, where: str) -> None:

@@ -92,7 +92,9 @@ def test_a_method_that_there_is_not_is_refused(experiment: Path):
         run_fit(point, FitName("pca", 1))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_training_that_is_told_to_stop_saves_where_it_is(
     tmp_path: Path, number: signal.Signals, status: int
 ):

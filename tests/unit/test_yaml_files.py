@@ -17,6 +17,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("", None),
         ("a: 1\nb: [x, true, null, 1.5]", {"a": 1, "b": ["x", True, None, 1.5]}),
+        ("[0, -5, 0.5, '010', 1e3]", [0, -5, 0.5, "010", "1e3"]),
         ("a: &one {x: 1}\nb: *one", {"a": {"x": 1}, "b": {"x": 1}}),
         ("a: &one {x: 1}\nb: {<<: *one, y: 2}", {"a": {"x": 1}, "b": {"x": 1, "y": 2}}),
     ],
@@ -38,6 +39,8 @@ def test_plain_values_are_read(text: str, value: object):
         ("a: 1\n--- \nb: 2", "it is not YAML: expected a single document"),
         ("a: 2020-13-45", "it is not YAML: month must be in 1..12"),
         ("a: \0", "it is not YAML"),
+        ("a: 1\nb: 010", "it, line 2: YAML reads 010 as 8; write 8, or '010' in quotes"),
+        ("a: 1:30", "YAML reads 1:30 as 90"),
     ],
 )
 def test_what_is_no_plain_tree_is_refused(text: str, says: str):

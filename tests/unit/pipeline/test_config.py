@@ -199,6 +199,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
             "sweep has 19,701 runs",
         ),
         ({"run_dir": "runs/{model}"}, r"run_dir: may hold .dataset. and .backbone."),
+        ({"seeds": [True]}, "seeds.0: is true; write a number"),
         ({"sweep": {"seeds": 3}}, r"sweep must map options to lists"),
         ({"exceptions": [{"if": {}}]}, r"an exception must be"),
         ({"exceptions": [{"when": {"data": 1}, "set": {}}]}, r"when 'data' is not an option"),
