@@ -125,6 +125,31 @@ def test_damage_ends_in_the_files_name_before_anything_is_made_again(
     assert "finetune" not in said
 
 
+@pytest.mark.parametrize("gone", ["manifest.json", "concepts/identity/seed-1/manifest.json"])
+def test_files_without_a_manifest_are_not_taken_for_the_run_s(
+    finished: Path,
+    tmp_path: Path,
+    gone: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    (folder / gone).unlink()
+    monkeypatch.setattr("classifsae.cli.console.width", 300)
+    status, said = call(monkeypatch, capsys, "verify", str(folder), "--quick")
+    assert (status, "holds files without a manifest.json" in said) == (1, True)
+    if gone == MANIFEST:
+        status, said = call(monkeypatch, capsys, "report", str(folder), "--to", str(tmp_path / "report"))
+        assert (status, "holds results without their manifest.json" in said) == (2, True)
+
+
+def test_what_results_speak_of_is_missed(finished: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(folder / "scores" / "identity")
+    found = {row.checked: row.differs for row in verify(folder, quick=True).rows if row.differs}
+    assert found == {"scores/identity/seed-1": ("is not in the run, whose results speak of it",)}
+
+
 def test_what_is_no_run_is_refused(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -57,6 +57,8 @@ Record = dict[str, Json]
 T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
+_NAMES, _TRACKERS = "names", "trackers"
+"""Folders of a run that hold no artefacts."""
 _GATE, _PLACES = ".lock", ".locks"
 """Held by a run, and by whoever goes in to one method; a lock for each method that is worked on."""
 _POLL_SECONDS = 0.5
@@ -144,7 +146,7 @@ class RunFolder:
         self.options, self.summary = path / "experiment.json", path / "summary.json"
         self.all_scores, self.table = path / "scores.json", path / "table.md"
         self.classifier, self.report = path / "classifier", path / "report"
-        self.audit, self.trackers = path / "audit", path / "trackers"
+        self.audit, self.trackers = path / "audit", path / _TRACKERS
         self.asked = path / "asked"
         self.labels, self.held_out = path / "labels", path / "held_out"
         self.sentences, self.guidance = path / "sentences" / "test", path / "guidance" / "train"
@@ -210,7 +212,7 @@ class RunFolder:
 
     def own_names(self, fit: FitName) -> Path:
         """File of the names that a user gave to the concepts of one method and seed."""
-        return self._of_fit("names", fit).with_suffix(".yaml")
+        return self._of_fit(_NAMES, fit).with_suffix(".yaml")
 
     @contextmanager
     def once(self, inputs: str) -> Iterator[None]:
@@ -474,6 +476,11 @@ class RunFolder:
             raise StorageError(
                 f"{self.path} holds no {self.summary.name}, so no finished run;{self._runs_below()}"
             )
+        if not (self.path / MANIFEST).is_file():
+            raise StorageError(
+                f"{self.path} holds results without their {MANIFEST}, so they are unfinished or altered; "
+                f"`classifsae run` with the run's experiment file writes them again."
+            )
         scores = self.read_all_scores()
         try:
             entries = _SUMMARY.validate_json(self.summary.read_bytes())
@@ -481,6 +488,21 @@ class RunFolder:
             raise self._damaged(error) from error
         records = tuple(e.model_dump() | {"role": e.role or role_of(e.method)} for e in entries)
         return FinishedRun(str(self.path), records, scores.protocol, scores.notes)
+
+    def without_manifest(self) -> Iterator[Path]:
+        """Folders with files that no manifest speaks for: unfinished, or altered."""
+        if self.summary.is_file() and not (self.path / MANIFEST).is_file():
+            yield self.path
+        for file in sorted(self.path.glob("*/**/*")):
+            inside = file.relative_to(self.path)
+            stages = [self.path / place for place in inside.parents if place.name]
+            if (
+                file.is_file()
+                and inside.parts[0] not in (_NAMES, _TRACKERS)
+                and not any(part.startswith(".") for part in inside.parts)
+                and not any((place / MANIFEST).is_file() for place in stages)
+            ):
+                yield file.parent
 
     def _damaged(self, error: OSError | ValidationError) -> StorageError:
         why = one_line(error)[:200] if isinstance(error, ValidationError) else error.strerror
@@ -571,7 +593,7 @@ class RunFolder:
         """
         from classifsae.meaning.own_names import read_names
 
-        for file in sorted(self.path.glob("names/*/*.y*ml")):
+        for file in sorted(self.path.glob(f"{_NAMES}/*/*.y*ml")):
             number = re.fullmatch(r"seed-(\d+)\.yaml", file.name)
             fit = FitName(file.parent.name, -1 if number is None else int(number[1]))
             if fit not in fits_of(experiment) and not self.identity(fit):

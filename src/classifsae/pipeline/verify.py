@@ -5,7 +5,7 @@ where it began and in no later stage. Nothing is written in the run's folder.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from classifsae.notebook import Sheet, Shown
 from classifsae.pipeline.config import changed
 from classifsae.pipeline.differences import differences
 from classifsae.pipeline.run import Stop, Watch, checked_work, run_through
-from classifsae.pipeline.run_folder import SPLITS, RunFolder
+from classifsae.pipeline.run_folder import SPLITS, FitName, RunFolder
 from classifsae.pipeline.stages import Stage, Work, versions
 from classifsae.storage import (
     MANIFEST,
@@ -113,9 +113,15 @@ def verify(
     if not folder.options.is_file() and not (folder.path / MANIFEST).is_file():
         folder.read_experiment()  # which says that this is no run, before anything below is hashed
     rows, artefacts = _checksums(folder.path)
+    rows += [
+        Row("checksums", _name(place, folder.path), (f"holds files without a {MANIFEST}",))
+        for place in dict.fromkeys(folder.without_manifest())
+    ]
     if any(row.differs for row in rows):
         return Verification(Path(run), tuple(rows))
     experiment = folder.read_experiment()
+    if folder.summary.is_file():
+        rows += _missing(folder, artefacts)
     if quick:
         return Verification(Path(run), tuple(rows))
     with TemporaryDirectory(prefix="classifsae-verify-") as place:
@@ -244,6 +250,18 @@ def _checksums(folder: Path) -> tuple[list[Row], dict[Path, Manifest]]:
     )
     checked = f"{len(found):,} artefacts, {n_files:,} files, {size / 1e6:,.1f} MB"
     return [Row("checksums", checked, seconds=time.monotonic() - began), *rows], found
+
+
+def _missing(folder: RunFolder, artefacts: Container[Path]) -> list[Row]:
+    """A row for what results speak of and the run does not hold."""
+    fits = [FitName(str(one["method"]), int(str(one["seed"]))) for one in folder.results().records]
+    of_fits = [place for fit in fits for place in (folder.concepts(fit), folder.scores(fit))]
+    wanted = [*map(folder.activations, SPLITS), *of_fits]
+    return [
+        Row("results", _name(place, folder.path), ("is not in the run, whose results speak of it",))
+        for place in wanted
+        if place not in artefacts
+    ]
 
 
 def _name(place: Path, folder: Path) -> str:
