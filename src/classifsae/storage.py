@@ -208,6 +208,8 @@ def _put(part: Path, path: Path) -> None:
 
 def cannot_write(path: Path, error: Exception) -> StorageError:
     """The one message for a place that cannot be written."""
+    if isinstance(error, IsADirectoryError):
+        return StorageError(f"cannot write {path}: it is a folder, where a file belongs; move it away.")
     found = _DISK.search(str(error))
     if isinstance(error, OSError) and error.strerror:
         why = error.strerror

@@ -109,3 +109,15 @@ def test_a_training_that_is_told_to_stop_saves_where_it_is(
     assert process.returncode == status
     assert f"stopped by {number.name}; run the same command again to go on from here." in said
     assert list(classifier.glob("checkpoints/checkpoint-*/manifest.json"))
+
+
+def test_a_folder_that_is_moved_under_a_run_ends_it(tmp_path: Path):
+    backbone = TINY["backbone"] | {"n_steps": 200}  # type: ignore[operator]
+    process = command("run", str(write_experiment(tmp_path, **(FEW | {"backbone": backbone}))))
+    folder = tmp_path / "run"
+    while not (folder / "classifier").exists():
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    folder.rename(tmp_path / "moved")
+    said = process.communicate()[0]
+    assert (process.returncode, f"{folder} was moved or removed while a run was at work" in said) == (2, True)

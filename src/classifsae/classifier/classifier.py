@@ -326,6 +326,10 @@ class Classifier(Shown):
         """The characters of a text that are read, first and one past the last."""
         return self.reader.span(text)
 
+    def reach(self, text: str, span: tuple[int, int]) -> tuple[int, int]:
+        """The characters of a text that can be read once one place within a span is taken out."""
+        return self.reader.reach(text, span)
+
     def tail(self, hidden: Float[Tensor, "b d"], /) -> Float[Tensor, "b c"]:
         """The rest of the classifier, from the hook layer on, on sequences of length 1 (spec section 5).
 

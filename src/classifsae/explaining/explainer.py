@@ -444,7 +444,7 @@ class Explainer:
         words = word_spans(text, span) if self.words else []
         words = words if len(words) > 1 else []
         has = [(one, left) for one in self.shortcuts if (left := one.without(text)) is not None]
-        less = [without_word(text, *word) for word in words]
+        less = self._less(text, words)
         states = self.model.read([text, *less, *(left for _, left in has)])
         check_finite(states.hidden, (text[:40],) * len(states.hidden))
         hidden = states.hidden[: 1 + len(words)].to(self.concepts.activation)
@@ -467,6 +467,13 @@ class Explainer:
                 for (one, _), after in zip(has, answers[1 + len(words) :], strict=True)
             ),
         )
+
+    def _less(self, text: str, words: list[tuple[int, int]]) -> list[str]:
+        """The text without each word; what is not read either way is left out of a long one."""
+        if not words:
+            return []
+        first, last = self.model.reach(text, (words[0][0], words[-1][1]))
+        return [without_word(text[first:last], start - first, end - first) for start, end in words]
 
     def _evaluation(self, hidden: Float[Tensor, "1 d"], codes: Float[Tensor, "1 m"]) -> Evaluation:
         bottleneck, norms = Bottleneck(self.concepts, self.model.tail), hidden.norm(dim=1, keepdim=True)

@@ -1,11 +1,21 @@
 """What the jobs of a cluster ask for: options of the command line over a short YAML file."""
 
+import re
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from classifsae.doctor import needs
 from classifsae.errors import ConfigError, one_line
@@ -16,7 +26,19 @@ _SPARE = 1.2
 """Memory asked for, by memory that is needed by estimate."""
 _LINE = r"[^\s\x00-\x1f]+"
 
+_MEMORY = re.compile(r"\d+[KMGT]?")
+_TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|infinite|unlimited", re.IGNORECASE)
+
 Word = Annotated[str, Field(pattern=f"^{_LINE}$")]
+
+
+def _like(pattern: re.Pattern[str], example: str) -> AfterValidator:
+    def check(given: str) -> str:
+        if not pattern.fullmatch(given):
+            raise ValueError(f"is {given!r}; write it as Slurm does, such as {example}")
+        return given
+
+    return AfterValidator(check)
 
 
 class Profile(BaseModel):
@@ -42,12 +64,12 @@ class Profile(BaseModel):
     account: Word | None = None
     qos: Word | None = None
     constraint: Word | None = None
-    time: Word | None = None
+    time: Annotated[Word, _like(_TIME, "12:00:00")] | None = None
     gpus: NonNegativeInt | Literal["auto"] = "auto"
     gpu_type: Word | None = None
     gpu_memory: PositiveFloat | None = None
     cpus: PositiveInt = 4
-    memory: Word | None = None
+    memory: Annotated[Word, _like(_MEMORY, "32G")] | None = None
     at_once: PositiveInt | None = None
     warn_seconds: PositiveInt = 120
     setup: tuple[str, ...] = ()

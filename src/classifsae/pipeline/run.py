@@ -401,6 +401,7 @@ class _Run:
                 clear(stage.folder)
             with self.work.folder.once(stage.inputs):
                 self.make_or_take_over(stage)
+            self.work.folder.require_in_place()
         manifest = manifest_of(stage.folder)
         assert manifest is not None
         assert manifest.inputs == stage.inputs

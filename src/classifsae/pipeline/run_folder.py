@@ -277,6 +277,17 @@ class RunFolder:
             self._withdraw(MANIFEST)
             write_json(self.options, now)
 
+    def require_in_place(self) -> None:
+        """See that the folder is still the one in which the run began.
+
+        Raises:
+            StorageError: it was moved or removed, and what is written now is no run.
+        """
+        if not self.options.is_file():
+            raise StorageError(
+                f"{self.path} was moved or removed while a run was at work there; run the same command again."
+            )
+
     def forget_damaged(self) -> None:
         """Say which of the files of results is not as it was written; the run writes it again.
 

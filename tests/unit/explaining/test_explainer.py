@@ -56,6 +56,9 @@ class Toy:
     def span(self, text: str, /) -> tuple[int, int]:
         return 0, min(len(text), self.limit)
 
+    def reach(self, text: str, span: tuple[int, int], /) -> tuple[int, int]:
+        return 0, len(text)
+
     def tail(self, hidden: Tensor, /) -> Tensor:
         return self._linear(hidden)
 

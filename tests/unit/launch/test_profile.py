@@ -34,6 +34,8 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path):
         ({"gpus": "many"}, "gpus"),
         ({"account": "me --wrap=x"}, "account"),
         ({"cpus": 0}, "cpus"),
+        ({"memory": "-5G"}, "memory: is '-5G'; write it as Slurm does, such as 32G"),
+        ({"time": "soon"}, "time: is 'soon'; write it as Slurm does, such as 12:00:00"),
     ],
 )
 def test_what_is_wrong_with_a_profile_is_said(tmp_path: Path, options: dict, said: str):
@@ -47,8 +49,9 @@ def test_times_in_yaml_are_read_as_they_are_written(tmp_path: Path):
     file = tmp_path / "cluster.yaml"
     file.write_text("time: 30\n")
     assert read_profile(file).time == "30"
-    file.write_text("time: 12:00:00\n")
-    assert read_profile(file).time == "12:00:00"
+    for time in ("12:00:00", "1-12", "1-12:30:00", "UNLIMITED"):
+        file.write_text(f"time: {time}\n")
+        assert read_profile(file).time == time
 
 
 def test_a_gpu_is_asked_for_unless_the_experiment_or_the_profile_says_no():

@@ -158,6 +158,19 @@ class Reader:
         own = self.inside(offsets, text)
         return own[0][0], own[-1][1]
 
+    def reach(self, text: str, span: Span) -> Span:
+        """The characters of a text that can be read once one place within a span is taken out.
+
+        Args:
+            span: first character and one past the last of some that are read now.
+        """
+        offsets, far = self.inside(self.offsets([text])[0], text), 2 * self.room
+        if self.tokenizer.truncation_side == "left":
+            n = sum(end > span[0] for _, end in offsets) + far
+            return (offsets[-n][0], len(text)) if n < len(offsets) else (0, len(text))
+        n = sum(start < span[1] for start, _ in offsets) + far
+        return (0, offsets[n][0]) if n < len(offsets) else (0, len(text))
+
     def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each token of each row of ``encode``: its characters in the text, first and one past the last.
 

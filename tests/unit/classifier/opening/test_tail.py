@@ -8,6 +8,7 @@ from classifsae.classifier.classifier import Classifier
 from classifsae.classifier.opening.blocks import overridden
 from classifsae.data.prompt import fill
 from classifsae.errors import ConfigError
+from classifsae.explaining.explainer import without_word, word_spans
 
 FAMILIES = [*ENCODERS, *DECODERS]
 
@@ -146,6 +147,19 @@ def test_what_a_template_puts_before_a_long_text_stays(tiny):
     assert (0 < begin < end, end) == (True, len(long))
     assert reader.encode([long, "short"]).n_long == 1
     assert reader.encode([long, "short"]).rows == [row, *reader.encode(["short"]).rows]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "gpt_neox"])
+def test_what_a_long_text_reads_without_a_word_is_within_reach(tiny, family):
+    reader = tiny(family).reader
+    long = "a" * 300 + " " + " ".join(SENTENCES * 60)
+    words = word_spans(long, reader.span(long))
+    first, last = reader.reach(long, (words[0][0], words[-1][1]))
+    assert last - first < len(long) / 3
+    for start, end in words:
+        near = without_word(long[first:last], start - first, end - first)
+        assert reader.encode([near]).rows == reader.encode([without_word(long, start, end)]).rows
+    assert reader.reach("short", (0, 5)) == (0, 5)
 
 
 def test_a_limit_without_room_for_a_text_is_refused(tiny):
