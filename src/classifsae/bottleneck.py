@@ -14,6 +14,8 @@ from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches, put
 
+_ENTRIES_KEPT = 1 << 24
+
 Made = TypeVar("Made")
 
 Through = Callable[[Tensor, Tensor], Tensor]
@@ -158,7 +160,9 @@ class Evaluation:
         return self.without_many([], through=self.bottleneck.states)
 
     def states_of(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
-        """The hidden states of these sentences alone, which never are in memory with all others."""
+        """The rebuilt states of these sentences; of more than 64 MB of states, no others are in memory."""
+        if self.hidden.numel() <= _ENTRIES_KEPT:
+            return self.once(_states)[rows]
         return self._run(self.codes[rows], self.norms[rows], self.bottleneck.states)
 
     def once(self, make: "Callable[[Self], Made]") -> "Made":
@@ -174,6 +178,10 @@ class Evaluation:
 
 def _activating(evaluation: Evaluation) -> Activating:
     return activating_sets(evaluation.codes)
+
+
+def _states(evaluation: Evaluation) -> Float[Tensor, "n d"]:
+    return evaluation.states()
 
 
 def evaluate(
