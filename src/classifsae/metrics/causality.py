@@ -164,9 +164,7 @@ def _removals(evaluation: Evaluation) -> Removals:
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
     means = (totals / support[:, None]).tolist()
     latents, classes = evaluation.concepts.kept.tolist(), evaluation.concepts.segment_of.tolist()
-    effects = [
-        ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())
-    ]
+    effects = [ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())]
     return Removals(effects, shifts)
 
 

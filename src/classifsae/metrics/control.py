@@ -11,10 +11,12 @@ from classifsae.bottleneck import Evaluation
 from classifsae.bounds import Seed
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.metrics.causality import changes, conditional_effects, firings, relative_change, removals
-from classifsae.tensors import Float, Int, Tensor, batches
+from classifsae.tensors import Float, Int, Tensor
 
 N_DIRECTIONS = 1024
 """Random directions that the changes are made in."""
+
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,10 @@ class Draws:
     def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one evaluation."""
         generator = torch.Generator().manual_seed(seed)
-        states = evaluation.parts_without_many([], through=evaluation.bottleneck.states)
-        turns = [(some.norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1) for part, some in states]
+        turns = [
+            (evaluation.states_of(part).norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1)
+            for part in evaluation.parts(len(evaluation.codes))
+        ]
         directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
         return cls(evaluation, torch.cat(turns).nonzero()[:, 0], directions.to(evaluation.codes), generator)
 
@@ -184,18 +188,23 @@ def turn(
 
     cos(a) h + sin(a) ||h|| u,  a = 2 arcsin(shift / 2),  u the unit part of the direction orthogonal to h
     """
-    along = normalize(states, dim=1)
-    across = normalize(towards - (towards * along).sum(dim=1, keepdim=True) * along, dim=1)
+    norms = states.norm(dim=1, keepdim=True)
+    # In place, as millions of states are turned: new memory for each step would take as long as the steps.
+    across = states / norms.clamp_min(_TINY)
+    across *= (towards * across).sum(dim=1, keepdim=True)
+    torch.sub(towards, across, out=across)
+    across /= across.norm(dim=1, keepdim=True).clamp_min(_TINY)
     # On a circle of radius 1 a chord of length s belongs to an angle of 2 arcsin(s / 2).
     angles = 2 * (shifts / 2).clamp(max=1).asin()[:, None]
-    return angles.cos() * states + angles.sin() * states.norm(dim=1, keepdim=True) * across
+    across *= angles.sin() * norms
+    return across.add_(angles.cos() * states)
 
 
 def _turned(
     evaluation: Evaluation, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
 ) -> Iterator[tuple[slice, Float[Tensor, "b 2"]]]:
     """Flip and TVD of each turned state, in batches."""
-    for part in batches(len(sentences), evaluation.width):
+    for part in evaluation.parts(len(sentences)):
         rows = sentences[part]
         turned = turn(evaluation.states_of(rows), shifts[part], drawn.some_directions(len(rows)))
         with torch.no_grad():
