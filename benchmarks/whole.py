@@ -27,6 +27,7 @@ from training_step import BATCH, compare
 
 from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts.base import METHODS
+from classifsae.concepts.sae import probe_strength
 from classifsae.errors import HubError
 from classifsae.metrics._similarity import strongest
 from classifsae.metrics.base import METRICS
@@ -98,6 +99,9 @@ def published(work: Work, stages: Times) -> dict[str, float]:
         f"{name}, {N_EPOCHS} epochs of ours": seconds(partial(recipe.fit, train, work.tail))
         for name, recipe in layers.items()
     }
+    coder, decisions = work.concepts(FitName("sae", SEED)).coder, test.predictions
+    codes = coder.encode(test.hidden.float())
+    found["sae, its probe on the test texts"] = seconds(lambda: probe_strength(codes, decisions, seed=SEED))
     found["ica, ours"] = stages[f"fit {FitName('ica', SEED)}"][1]
     n_texts = len(train) + n_test
     found["capture, texts in fours"] = (
