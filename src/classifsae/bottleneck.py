@@ -14,6 +14,8 @@ from classifsae.meaning.legend import Legend
 from classifsae.meaning.sentences import Sentences
 from classifsae.tensors import Bool, Float, Int, OnStep, Tail, Tensor, batches, put
 
+_ENTRIES_KEPT = 1 << 24
+
 Made = TypeVar("Made")
 
 Through = Callable[[Tensor, Tensor], Tensor]
@@ -128,7 +130,7 @@ class Evaluation:
         through: Through | None = None,
     ) -> Iterator[tuple[slice, Tensor]]:
         """The same with the concept set to ``values[i]``."""
-        for part in batches(len(rows), self.width):
+        for part in self.parts(len(rows)):
             codes = self.codes[rows[part]]
             codes[torch.arange(len(codes), device=codes.device), columns[part]] = values[part]
             yield part, self._run(codes, self.norms[rows[part]], through)
@@ -141,7 +143,7 @@ class Evaluation:
         self, columns: list[int], *, through: Through | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
         """The same, in batches of sentences."""
-        for part in batches(len(self.codes), self.width):
+        for part in self.parts(len(self.codes)):
             codes = self.codes[part].clone()
             codes[:, columns] = 0
             yield part, self._run(codes, self.norms[part], through)
@@ -150,7 +152,7 @@ class Evaluation:
         self, rows: Int[Tensor, " q"], kept: Bool[Tensor, "q m"]
     ) -> Iterator[tuple[slice, Float[Tensor, "b c"]]]:
         """Logits of sentence ``rows[i]`` with all concepts but ``kept[i]`` set to zero, in batches of i."""
-        for part in batches(len(rows), self.width):
+        for part in self.parts(len(rows)):
             yield part, self._run(self.codes[rows[part]] * kept[part], self.norms[rows[part]])
 
     def states(self) -> Float[Tensor, "n d"]:
@@ -158,8 +160,14 @@ class Evaluation:
         return self.without_many([], through=self.bottleneck.states)
 
     def states_of(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
-        """The hidden states of these sentences alone, which never are in memory with all others."""
+        """The rebuilt states of these sentences; of more than 64 MB of states, no others are in memory."""
+        if self.hidden.numel() <= _ENTRIES_KEPT:
+            return self.once(_states)[rows]
         return self._run(self.codes[rows], self.norms[rows], self.bottleneck.states)
+
+    def parts(self, n: int) -> Iterator[slice]:
+        """Slices of n rows that go through the bottleneck together."""
+        return batches(n, self.width, on=self.codes.device)
 
     def once(self, make: "Callable[[Self], Made]") -> "Made":
         """What a function makes of the evaluation, made once for all scores that ask for it."""
@@ -174,6 +182,10 @@ class Evaluation:
 
 def _activating(evaluation: Evaluation) -> Activating:
     return activating_sets(evaluation.codes)
+
+
+def _states(evaluation: Evaluation) -> Float[Tensor, "n d"]:
+    return evaluation.states()
 
 
 def evaluate(

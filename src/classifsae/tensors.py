@@ -63,12 +63,20 @@ def class_means(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float
     return members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
 
 
-_ENTRIES_PER_BATCH = 1 << 22
+_ENTRIES_PER_BATCH, _ENTRIES_IN_CACHE, _ROWS_IN_CACHE = 1 << 22, 1 << 20, 1024
 
 
-def batches(n: int, width: int) -> Iterator[slice]:
-    """Slices of n rows whose tensors of this width stay small."""
+def batches(n: int, width: int, *, on: device | None = None) -> Iterator[slice]:
+    """Slices of n rows whose tensors of this width stay small; on a processor, small enough for its cache.
+
+    Args:
+        n: rows.
+        width: of the widest tensor.
+        on: device of tensors that are gone through several times; None: each is read once.
+    """
     size = max(64, _ENTRIES_PER_BATCH // width)
+    if on is not None and on.type == "cpu":
+        size = min(size, max(_ROWS_IN_CACHE, _ENTRIES_IN_CACHE // width))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 

@@ -2,11 +2,13 @@
 
 from typing import ClassVar, Literal
 
+import torch
+
 from classifsae.activations import Activations
 from classifsae.concepts._optimise import Run
 from classifsae.concepts.base import Coder, ConceptMethod, Role
 from classifsae.storage import Json
-from classifsae.tensors import Float, Tail, Tensor
+from classifsae.tensors import Float, Int, Tail, Tensor
 
 
 class IdentityCoder(Coder):
@@ -33,6 +35,11 @@ class IdentityCoder(Coder):
     def decode(self, codes: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The state itself."""
         return codes
+
+    def decode_kept(self, codes: Float[Tensor, "b m"], kept: Int[Tensor, " m"]) -> Float[Tensor, "b d"]:
+        """The state itself where no neuron is left out: no copy for each of millions of firings."""
+        every = torch.arange(self._width, device=kept.device)
+        return codes if torch.equal(kept, every) else super().decode_kept(codes, kept)
 
 
 class Identity(ConceptMethod):

@@ -10,7 +10,7 @@ from classifsae.bottleneck import Evaluation
 from classifsae.bounds import Seed
 from classifsae.concepts.base import rescale
 from classifsae.metrics.base import Metric, Quantity, Result
-from classifsae.tensors import Float, Int, Tensor, batches, less_class_mean
+from classifsae.tensors import Float, Int, Tensor, less_class_mean
 
 
 @final
@@ -71,14 +71,14 @@ class BeyondLabel(Metric):
 def r2_within(evaluation: Evaluation, classes: Int[Tensor, " n"]) -> float:
     """R2 beyond label; NaN where the logits do not vary within a class."""
     totals = evaluation.codes.new_zeros(evaluation.n_classes, evaluation.width)
-    for part, states in evaluation.parts_without_many([], through=evaluation.bottleneck.states):
-        totals.index_add_(0, classes[part], states)
+    for part in evaluation.parts(len(classes)):
+        totals.index_add_(0, classes[part], evaluation.states_of(part))
     means = totals / classes.bincount(minlength=evaluation.n_classes).clamp_min(1)[:, None]
     with torch.no_grad():
         by_norm = torch.cat(
             [
                 evaluation.bottleneck.tail(rescale(means[classes[part]], evaluation.norms[part])).float()
-                for part in batches(len(classes), evaluation.width)
+                for part in evaluation.parts(len(classes))
             ]
         )
     wanted, given, leaked = (

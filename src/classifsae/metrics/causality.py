@@ -14,6 +14,8 @@ from classifsae.tensors import Float, Int, Tensor
 SIZES = (25, 50, 75, 100)
 """Percentages of a class's concepts that are removed together."""
 
+_TINY = 1e-9
+
 
 @dataclass(frozen=True)
 class ConceptEffect(OfConcept):
@@ -124,23 +126,52 @@ class Causality(Metric):
 
 
 def conditional_effects(evaluation: Evaluation) -> list[ConceptEffect]:
-    """Effect of removing each concept on the sentences where it fires, all in one stream of batches."""
-    return evaluation.once(_conditional_effects)
+    """Effect of removing each concept on the sentences where it fires."""
+    return removals(evaluation).effects
 
 
-def _conditional_effects(evaluation: Evaluation) -> list[ConceptEffect]:
+@dataclass(frozen=True)
+class Removals:
+    """What removing each concept does on the sentences where it fires.
+
+    Attributes:
+        effects: of each concept.
+        shifts: by how much each removal moves the state, as a share of its norm, in the order of ``firings``.
+    """
+
+    effects: list[ConceptEffect]
+    shifts: Float[Tensor, " q"]
+
+
+def removals(evaluation: Evaluation) -> Removals:
+    """Each concept removed where it fires, all in one stream of batches, once for all scores that ask."""
+    return evaluation.once(_removals)
+
+
+def _removals(evaluation: Evaluation) -> Removals:
     rows, columns = firings(evaluation)
+    bottleneck, shifts = evaluation.bottleneck, evaluation.codes.new_empty(len(rows))
     totals = torch.zeros(len(evaluation.concepts), 3, dtype=torch.float64, device=rows.device)
-    for part, after in evaluation.without_one(rows, columns):
+    for part, states in evaluation.without_one(rows, columns, through=bottleneck.states):
         here = rows[part]
+        with torch.no_grad():
+            after = bottleneck.tail(states).float()
         moved = changes(evaluation.rebuilt[here], after, evaluation.labels[here])
         totals.index_add_(0, columns[part], moved)
+        shifts[part] = relative_change(evaluation.states_of(here), states)
         if evaluation.on_step:
             evaluation.on_step(part.stop, len(rows), {})
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
     means = (totals / support[:, None]).tolist()
     latents, classes = evaluation.concepts.kept.tolist(), evaluation.concepts.segment_of.tolist()
-    return [ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())]
+    effects = [ConceptEffect(j, latents[j], classes[j], n, *means[j]) for j, n in enumerate(support.tolist())]
+    return Removals(effects, shifts)
+
+
+def relative_change(before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    """||before - after|| over the larger of the two norms per row, in [0, 2]; 0 for two rows of zero."""
+    norms = torch.maximum(before.norm(dim=1), after.norm(dim=1))
+    return (before - after).norm(dim=1) / norms.clamp_min(_TINY)
 
 
 def firings(evaluation: Evaluation) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:

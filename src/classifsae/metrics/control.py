@@ -10,13 +10,13 @@ from torch.nn.functional import normalize
 from classifsae.bottleneck import Evaluation
 from classifsae.bounds import Seed
 from classifsae.metrics.base import Metric, Quantity, Result, mean
-from classifsae.metrics.causality import changes, conditional_effects, firings
-from classifsae.tensors import Float, Int, Tensor, batches
+from classifsae.metrics.causality import changes, conditional_effects, firings, relative_change, removals
+from classifsae.tensors import Float, Int, Tensor
 
 N_DIRECTIONS = 1024
 """Random directions that the changes are made in."""
 
-_TINY = 1e-9
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,12 @@ class Draws:
     def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one evaluation."""
         generator = torch.Generator().manual_seed(seed)
-        states = evaluation.parts_without_many([], through=evaluation.bottleneck.states)
-        turns = [(some.norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1) for part, some in states]
+        turns = [
+            (evaluation.states_of(part).norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1)
+            for part in evaluation.parts(len(evaluation.codes))
+        ]
         directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
         return cls(evaluation, torch.cat(turns).nonzero()[:, 0], directions.to(evaluation.codes), generator)
-
-    def states(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
-        """Rebuilt states of some sentences, none of them changed."""
-        return self.evaluation.states_of(rows)
 
     def some_sentences(self, count: int) -> Int[Tensor, " b"]:
         """So many different sentences, in random order."""
@@ -157,15 +155,12 @@ class Draws:
 
 def conditional_control(evaluation: Evaluation, drawn: Draws) -> list[ControlEffect]:
     """For each concept, what its matched random changes do to as many random sentences."""
-    rows, columns = firings(evaluation)
+    columns, shifts = firings(evaluation)[1], removals(evaluation).shifts
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
-    removals = evaluation.without_one(rows, columns, through=evaluation.bottleneck.states)
-    sizes = [relative_change(drawn.states(rows[part]), after) for part, after in removals]
-    shifts = torch.cat([evaluation.codes.new_empty(0), *sizes])
     # Concept by concept, as rows and columns are. The sentences come in random order, so that which of the
     # concept's sizes each of them gets is random as well.
     sentences = torch.cat([drawn.some_sentences(int(count)) for count in support])
-    totals = torch.zeros(len(support), 3, dtype=torch.float64, device=rows.device)
+    totals = torch.zeros(len(support), 3, dtype=torch.float64, device=shifts.device)
     totals[:, 0].index_add_(0, columns, shifts.double())
     for part, moved in _turned(evaluation, drawn, sentences, shifts):
         totals[:, 1:].index_add_(0, columns[part], moved)
@@ -178,18 +173,12 @@ def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
     for segment in filter(None, evaluation.concepts.segments):
         without = evaluation.parts_without_many(segment, through=evaluation.bottleneck.states)
-        sizes = [relative_change(drawn.states(part), after) for part, after in without]
+        sizes = [relative_change(evaluation.states_of(part), after) for part, after in without]
         shifts = torch.cat(sizes)[drawn.sentences]
         for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
     flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()
     return flip, tvd
-
-
-def relative_change(before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-    """||before - after|| over the larger of the two norms per row, in [0, 2]; 0 for two rows of zero."""
-    norms = torch.maximum(before.norm(dim=1), after.norm(dim=1))
-    return (before - after).norm(dim=1) / norms.clamp_min(_TINY)
 
 
 def turn(
@@ -199,20 +188,25 @@ def turn(
 
     cos(a) h + sin(a) ||h|| u,  a = 2 arcsin(shift / 2),  u the unit part of the direction orthogonal to h
     """
-    along = normalize(states, dim=1)
-    across = normalize(towards - (towards * along).sum(dim=1, keepdim=True) * along, dim=1)
+    norms = states.norm(dim=1, keepdim=True)
+    # In place, as millions of states are turned: new memory for each step would take as long as the steps.
+    across = states / norms.clamp_min(_TINY)
+    across *= (towards * across).sum(dim=1, keepdim=True)
+    torch.sub(towards, across, out=across)
+    across /= across.norm(dim=1, keepdim=True).clamp_min(_TINY)
     # On a circle of radius 1 a chord of length s belongs to an angle of 2 arcsin(s / 2).
     angles = 2 * (shifts / 2).clamp(max=1).asin()[:, None]
-    return angles.cos() * states + angles.sin() * states.norm(dim=1, keepdim=True) * across
+    across *= angles.sin() * norms
+    return across.add_(angles.cos() * states)
 
 
 def _turned(
     evaluation: Evaluation, drawn: Draws, sentences: Int[Tensor, " q"], shifts: Float[Tensor, " q"]
 ) -> Iterator[tuple[slice, Float[Tensor, "b 2"]]]:
     """Flip and TVD of each turned state, in batches."""
-    for part in batches(len(sentences), evaluation.width):
+    for part in evaluation.parts(len(sentences)):
         rows = sentences[part]
-        turned = turn(drawn.states(rows), shifts[part], drawn.some_directions(len(rows)))
+        turned = turn(evaluation.states_of(rows), shifts[part], drawn.some_directions(len(rows)))
         with torch.no_grad():
             after = evaluation.bottleneck.tail(turned).float()
         if evaluation.on_step:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar, final
 
 import numpy as np
@@ -148,16 +149,18 @@ def concept_sim(sets: Bool[Tensor, "s n"], judge: Float[Tensor, "n e"]) -> float
     return mean(similarity_within(sets, judge).tolist(), (sizes * (sizes - 1) / 2).tolist())
 
 
-def shared_words(texts: tuple[str, ...]) -> list[str]:
+@lru_cache(maxsize=1)  # every method of a run asks for those of the same texts
+def shared_words(texts: tuple[str, ...]) -> tuple[str, ...]:
     """The words that at least two texts have, and at most half of them; none where texts share no words."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     words_of = CountVectorizer().build_analyzer()
     n_texts = Counter(word for text in texts for word in set(words_of(text)))
-    return sorted(word for word, n in n_texts.items() if 2 <= n <= len(texts) / 2)
+    return tuple(sorted(word for word, n in n_texts.items() if 2 <= n <= len(texts) / 2))
 
 
-def tfidf(texts: tuple[str, ...], vocabulary: list[str], *, seed: int) -> Float[Tensor, "n r"]:
+@lru_cache(maxsize=1)
+def tfidf(texts: tuple[str, ...], vocabulary: tuple[str, ...], *, seed: int) -> Float[Tensor, "n r"]:
     """Unit vectors of the texts: leading components of TF-IDF; 0 for a text without any of the words."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -170,7 +173,7 @@ def tfidf(texts: tuple[str, ...], vocabulary: list[str], *, seed: int) -> Float[
 
 def nameability(
     texts: tuple[str, ...],
-    vocabulary: list[str],
+    vocabulary: tuple[str, ...],
     sets: Bool[Tensor, "g n"],
     classes: Int[Tensor, " n"],
     *,

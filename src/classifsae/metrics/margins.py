@@ -1,6 +1,8 @@
 """Do concepts move decisions within a class? How far one concept takes the margin over the runner-up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from typing import Annotated, final
 
@@ -12,7 +14,8 @@ from classifsae.activity import FIRES
 from classifsae.bottleneck import Evaluation
 from classifsae.bounds import PositiveInt, Seed
 from classifsae.metrics.base import Metric, OfConcept, Quantity, Result
-from classifsae.metrics.control import Draws, relative_change, turn
+from classifsae.metrics.causality import relative_change
+from classifsae.metrics.control import Draws, turn
 from classifsae.tensors import Bool, Float, Int, Tensor
 
 FEWEST = 5
@@ -285,26 +288,25 @@ class Trial:
         wanted = values[kinds, columns].to(self.evaluation.codes)
         total = values.new_zeros(1 + len(self.turns), values.numel())
         for part, after in self.evaluation.with_one(rows, columns, wanted, through=states):
-            directions = self.drawn.directions[self.turns[:, kinds[part], columns[part]]]
-            for k, moved in enumerate(self.changes(rows[part], after, directions)):
+            towards = self.turns[:, kinds[part], columns[part]]
+            for k, moved in enumerate(self.changes(rows[part], after, towards)):
                 total[k].index_add_(0, cells[part], moved)
             if self.evaluation.on_step:
                 self.evaluation.on_step(part.stop, len(rows), {})
         return (total / cells.bincount(minlength=values.numel())).reshape(-1, *values.shape)
 
     def changes(
-        self, rows: Int[Tensor, " b"], after: Float[Tensor, "b d"], directions: Float[Tensor, "r b d"]
-    ) -> list[Float[Tensor, " b"]]:
+        self, rows: Int[Tensor, " b"], after: Float[Tensor, "b d"], towards: Int[Tensor, "r b"]
+    ) -> Iterator[Float[Tensor, " b"]]:
         """Change of the margin when rebuilt states become these, or are turned as far in each direction."""
-        before = self.drawn.states(rows)
+        before = self.evaluation.states_of(rows)
         size = relative_change(before, after)
         margins = self.decisions.margins(self.evaluation.rebuilt[rows], rows)
-        with torch.no_grad():
-            logits = [
-                self.evaluation.bottleneck.tail(states).float()
-                for states in (after, *(turn(before, size, towards) for towards in directions))
-            ]
-        return [self.decisions.margins(one, rows) - margins for one in logits]
+        turned = (turn(before, size, self.drawn.directions[numbers]) for numbers in towards)
+        for states in chain([after], turned):
+            with torch.no_grad():
+                logits = self.evaluation.bottleneck.tail(states).float()
+            yield self.decisions.margins(logits, rows) - margins
 
 
 def some_of_each(

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import classifsae.bottleneck
 import classifsae.concepts._rows
 import classifsae.tensors
 from classifsae.activations import Activations, Guidance, Source, check_finite
@@ -51,6 +52,7 @@ class Largest(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def blocks_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifsae.tensors, "_ENTRIES_PER_BATCH", 1 << 14)
+    monkeypatch.setattr(classifsae.bottleneck, "_ENTRIES_KEPT", 1 << 15)
     monkeypatch.setattr(classifsae.concepts._rows, "_MOST_ENTRIES", 1 << 15)
     monkeypatch.setattr(classifsae.concepts._rows, "_FEWEST_ROWS", 300)
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from classifsae import bottleneck
 from classifsae.activations import Activations, Source
 from classifsae.bottleneck import Bottleneck, Evaluation, evaluate
 from classifsae.concepts import Concepts
 from classifsae.concepts._linear import LinearCoder
 from classifsae.concepts.random import Random
-from classifsae.metrics.causality import Causality
-from classifsae.metrics.control import Control, Draws, relative_change, turn
+from classifsae.metrics.beyond_label import r2_within
+from classifsae.metrics.causality import Causality, conditional_effects, firings, relative_change
+from classifsae.metrics.control import Control, Draws, conditional_control, turn
 
 SOURCE = Source(model="m", layer=1, prompt="", dataset="d")
 
@@ -61,6 +63,29 @@ def test_the_change_to_and_from_zero_is_the_whole_norm():
     assert relative_change(states, zero).item() == relative_change(zero, states).item() == 1
     assert relative_change(zero, zero).item() == 0
     assert turn(zero, torch.ones(1), states).equal(zero)
+
+
+def test_each_removal_and_each_sentence_is_rebuilt_once(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
+    rebuilt: list[int] = []
+    states, fresh = Bottleneck.states, dataclasses.replace(view)
+
+    def counted(own: Bottleneck, codes: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+        rebuilt.append(len(codes))
+        return states(own, codes, norms)
+
+    monkeypatch.setattr(Bottleneck, "states", counted)
+    conditional_effects(fresh)
+    conditional_control(fresh, Draws.of(fresh, seed=1))
+    r2_within(fresh, fresh.original.argmax(dim=1))
+    assert sum(rebuilt) == len(firings(fresh)[0]) + len(fresh.codes)
+
+
+def test_more_states_than_are_kept_give_the_same_numbers(view: Evaluation, monkeypatch: pytest.MonkeyPatch):
+    kept = Control().measure(view)
+    monkeypatch.setattr(bottleneck, "_ENTRIES_KEPT", 0)
+    given = Control().measure(dataclasses.replace(view))
+    assert given.control_tvd == pytest.approx(kept.control_tvd, abs=1e-6)
+    assert given.removal_shift == pytest.approx(kept.removal_shift, abs=1e-6)
 
 
 def test_what_is_as_small_as_nothing_changes_nothing():

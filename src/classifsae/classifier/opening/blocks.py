@@ -7,7 +7,7 @@ module, after the blocks, that is given one vector per text. For a mean-pooled M
 head, for ALBERT the pooler, for XLNet the summary: found by watching one run, never by name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from classifsae.errors import ConfigError
 from classifsae.tensors import Float, Int, Tensor
@@ -36,6 +36,7 @@ class Structure:
         arities: what each block returns: None for the bare state, else the length of a tuple with it first.
         reads: position of the last block's output that the head reads: 0 or -1; None: no one position.
         neck: the module that takes in the head's one vector, as its first argument, if ``reads`` is None.
+        embeddings: the modules before the blocks that give states of tokens, such as tables of embeddings.
     """
 
     n_layers: int
@@ -44,6 +45,7 @@ class Structure:
     arities: tuple[int | None, ...]
     reads: int | None
     neck: nn.Module | None = None
+    embeddings: tuple[nn.Module, ...] = ()
 
 
 @torch.enable_grad()
@@ -76,6 +78,11 @@ def _opened(
     """What the blocks return, and what the head reads of it; None if no hook sees them run."""
     arities: list[int | None] = []
     leaf: list[Tensor] = []
+    before: list[tuple[nn.Module, object]] = []
+
+    def note_before(module: nn.Module, _: object, output: object) -> None:
+        if not arities:
+            before.append((module, output))
 
     def note(block: nn.Module, _: object, output: object) -> object:
         arities.append(len(output) if isinstance(output, tuple | list) else None)
@@ -87,11 +94,26 @@ def _opened(
     with ExitStack() as hooks:
         for block in blocks:
             hooks.enter_context(block.register_forward_hook(note))
+        hooks.enter_context(register_module_forward_hook(note_before))
         logits: Tensor = model(**inputs).logits
     if not leaf:
         return None
     reads = _position_read(logits, leaf[0], inputs["input_ids"])
-    return Structure(len(blocks), leaf[0].shape[-1], blocks, tuple(arities), reads)
+    inside = {*blocks[0].modules()}
+    embeddings = _outermost(
+        [
+            module
+            for module, output in before
+            if module not in inside and isinstance(output, Tensor) and output.shape == leaf[0].shape
+        ]
+    )
+    return Structure(len(blocks), leaf[0].shape[-1], blocks, tuple(arities), reads, embeddings=embeddings)
+
+
+def _outermost(modules: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+    """The modules that are no part of another."""
+    parts = {part for module in modules for part in module.modules() if part is not module}
+    return tuple(module for module in dict.fromkeys(modules) if module not in parts)
 
 
 def _find_neck(
@@ -167,9 +189,11 @@ def captured(block: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
 
 @contextmanager
 def entered_at(structure: Structure, layer: int, state: Float[Tensor, "b 1 d"]) -> Iterator[None]:
-    """Let the model start at block ``layer`` from a given state; the blocks before it cost nothing."""
-    skipped = zip(structure.blocks[:layer], structure.arities, strict=False)
-    with overridden("forward", {block: partial(_returned, state, arity) for block, arity in skipped}):
+    """Let the model start at block ``layer`` from a given state; what comes before costs nothing."""
+    skipped = dict.fromkeys(structure.embeddings) | dict(
+        zip(structure.blocks[:layer], structure.arities, strict=False)
+    )
+    with overridden("forward", {part: partial(_returned, state, arity) for part, arity in skipped.items()}):
         yield
 
 

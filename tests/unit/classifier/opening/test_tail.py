@@ -45,6 +45,18 @@ def test_tail_after_the_last_block_is_the_whole_model(tiny, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_no_token_is_embedded_in_the_tail(tiny, family, monkeypatch: pytest.MonkeyPatch):
+    model, looked_up = tiny(family, layer=N_LAYERS), []
+    hidden, embed = model.hidden(SENTENCES[:3]), torch.nn.Embedding.forward
+    whole = model.tail(hidden)
+    monkeypatch.setattr(
+        torch.nn.Embedding, "forward", lambda table, ids: looked_up.append(ids.shape) or embed(table, ids)
+    )
+    assert model.tail(hidden).equal(whole)
+    assert looked_up == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_flow_through_the_tail_to_the_hidden_states_only(tiny, family):
     model = tiny(family, layer=1)
     hidden = model.hidden(SENTENCES[:3]).clone().requires_grad_()
