@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 launching = typer.Typer(no_args_is_help=True, help="Run an experiment on a cluster.")
 app.add_typer(launching, name="launch")
+if os.environ.get("COLUMNS") == "0":  # as some containers have it: nothing would be printed
+    del os.environ["COLUMNS"]
 console, errors = SafeConsole(), SafeConsole(stderr=True)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Threads that wait for each other give their core away soon: they would spin for milliseconds, and two
@@ -637,8 +639,8 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _OF_THE_MACHINE:
-            where = f" {error.filename}" if error.filename else ""
-            _complain(f"a file or folder{where} cannot be used: {error.strerror}; mend that, then try again.")
+            what = f"the file or folder {error.filename}" if error.filename else "a file, or the output,"
+            _complain(f"{what} cannot be used: {error.strerror}; mend that, then try again.")
             raise SystemExit(2) from error
         _complain(f"{type(error).__name__}: {error} (a fault of ClassifSAE; --debug shows where)")
         raise SystemExit(1) from error

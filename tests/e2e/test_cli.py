@@ -133,7 +133,7 @@ def test_a_disk_that_fails_where_nobody_expects_it_is_no_fault_of_ours(
     monkeypatch.setattr(stages, "load_dataset", fail)
     status, printed = call(monkeypatch, capsys, "run", str(experiment))
     assert status == 2
-    assert "a file or folder /tmp/scratch cannot be used: No space left on device; mend that" in printed
+    assert "the file or folder /tmp/scratch cannot be used: No space left on device; mend that" in printed
 
 
 def test_debug_shows_the_traceback(experiment: Path, monkeypatch: pytest.MonkeyPatch):

@@ -329,6 +329,7 @@ DATA: dict[str, Case] = {
         lambda d: isinstance(d, Dataset) and "a\u202eb" in d.label_names,
     ),
     "a label of two lines": data("d.jsonl", '{"text": "a", "label": "a\\nb"}\n', "only one class, 'a b'"),
+    "a key twice": data("d.jsonl", '{"text": "a", "label": "x", "label": "y"}\n', "'label' is there twice"),
     "a label that is a list": data("d.jsonl", '{"text": "a", "label": ["a"]}\n', "labels and ids must be"),
     "a label that is a mapping": data(
         "d.jsonl", '{"text": "a", "label": {"a": 1}}\n', "labels and ids must be"

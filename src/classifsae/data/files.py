@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -105,12 +106,20 @@ def _read_json(path: Path) -> Table:
 
 def _parsed(path: Path, line: int, text: str) -> object:
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as JSON, from line {line} on: {error}; one object a line is expected."
         ) from error
     return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def _mapping(path: Path, number: int, row: object) -> Mapping[str, object]:
