@@ -33,9 +33,9 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n k"], dtype: torch.dtype | None = None) -> "Rows":
-        """The rows of a tensor, such as one that is mapped from the disk, in a precision."""
-        n, width = rows.shape
-        return cls(n, width, lambda some: rows[some].to(dtype or rows.dtype), width)
+        """The rows of a tensor, such as one that is mapped from the disk, in a precision: float32 at least."""
+        (n, width), wide = rows.shape, dtype or torch.promote_types(rows.dtype, torch.float32)
+        return cls(n, width, lambda some: rows[some].to(wide), width)
 
     def __len__(self) -> int:
         return self.n

@@ -51,7 +51,7 @@ class ClassifSAEObjective(SparseObjective):
         """The four terms on a batch."""
         n_concepts = self.head.in_features
         n_detached = n_concepts if step >= self._detach_from else 0
-        done = self.forward(self._hidden[rows], n_detached=n_detached)
+        done = self.forward(self._hidden[rows].float(), n_detached=n_detached)
         concepts = torch.arange(n_concepts, device=rows.device)
         logits = self.head(done.codes.columns(concepts))
         busy = done.codes.busy(int(len(rows) * self._free_rate))

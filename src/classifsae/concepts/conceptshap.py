@@ -59,7 +59,7 @@ class ConceptSHAPObjective(Objective):
 
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The three terms on a batch."""
-        hidden = self._task.hidden[rows]
+        hidden = self._task.hidden[rows].float()
         outputs = self.coder.outputs(hidden)
         logits = self._task.logits(outputs.rebuilt, hidden)
         return shared_terms(self.coder, outputs, logits, self._task.predictions[rows])

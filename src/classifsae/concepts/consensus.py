@@ -62,6 +62,7 @@ class Consensus(ConceptMethod):
     """
 
     guided: ClassVar[bool] = True
+    takes_half: ClassVar[bool] = True
     remedy: ClassVar[str] = "lower n_concepts"
 
     n_concepts: Count = 20
@@ -89,7 +90,8 @@ class Consensus(ConceptMethod):
             train = train.take(some)
             run = replace(run, guidance=None if run.guidance is None else run.guidance.take(some))
         progress = _Progress(run, self.n_clusterings + self.n_steps + self.n_steps // 2)
-        hidden, logits = train.hidden, train.logits.float()
+        train = train.float()
+        hidden, logits = train.hidden, train.logits
         views = Views.of(train, run.guidance, class_weight=self.class_weight)
         labels = list(self.clusterings(views, progress))
         groups = torch.from_numpy(agreement(labels, self.n_concepts, seed=self.seed)).to(hidden.device)

@@ -75,7 +75,7 @@ class HIConceptObjective(Objective):
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The five terms on a batch; flip is 0 before its time."""
         keep = self.removal(len(rows), step) if step >= self._flip_from else None
-        return self.terms(self._task.hidden[rows], self._task.predictions[rows], keep)
+        return self.terms(self._task.hidden[rows].float(), self._task.predictions[rows], keep)
 
     def terms(
         self, hidden: Float[Tensor, "b d"], predictions: Int[Tensor, " b"], keep: Bool[Tensor, "b m"] | None

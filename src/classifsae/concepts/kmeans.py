@@ -1,6 +1,6 @@
 """k-means of the hidden states: each sentence has the one concept whose centre is nearest."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class KMeans(ConceptMethod):
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
 
+    takes_half: ClassVar[bool] = True
+
     n_concepts: Count = 20
     n_starts: PositiveInt = 3
 
@@ -42,7 +44,7 @@ class KMeans(ConceptMethod):
 def cluster(rows: Float[Tensor, "n r"], k: int, *, seed: int, n_starts: int) -> Float[Tensor, "k r"]:
     """Centres of k clusters of the rows, or of a part of very many, on the rows' device."""
     some = at_most(*rows.shape, seed=seed)
-    rows = rows if some is None else rows[some.to(rows.device)]
+    rows = (rows if some is None else rows[some.to(rows.device)]).float()
     found = lloyd(rows.cpu().numpy(), k, seed=seed, n_starts=n_starts)
     return torch.from_numpy(found.cluster_centers_).to(rows)
 

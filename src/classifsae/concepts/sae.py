@@ -35,7 +35,7 @@ class SAEObjective(SparseObjective):
 
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The two terms on a batch."""
-        done = self.forward(self._hidden[rows])
+        done = self.forward(self._hidden[rows].float())
         return {"reconstruction": done.reconstruction, "ghost": done.ghost}
 
 

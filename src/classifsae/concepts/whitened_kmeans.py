@@ -1,6 +1,9 @@
 """k-means where the states vary beyond the label: whitened, and by default within each predicted class."""
 
+from typing import ClassVar
+
 import torch
+from torch.nn.functional import one_hot
 
 from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveInt
@@ -10,7 +13,7 @@ from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Int, Tail, Tensor, class_means
+from classifsae.tensors import Float, Int, Tail, Tensor
 
 _TINY, _N_AXES = 1e-12, 30
 
@@ -27,6 +30,8 @@ class WhitenedKMeans(ConceptMethod):
         per_class: cluster within the predicted classes; else over all sentences.
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
+
+    takes_half: ClassVar[bool] = True
 
     n_concepts: Count = 20
     n_axes: PositiveInt | None = None
@@ -78,9 +83,11 @@ def whitening(
     hidden: Float[Tensor, "n d"], classes: Int[Tensor, " n"], n_axes: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
     """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
-    means = class_means(hidden, classes)
-    rest = Rows.of(hidden).through(lambda some: (hidden[some] - means[classes[some]]).double())
+    rows, sizes = Rows.of(hidden), classes.bincount()
+    members = Rows(len(rows), len(sizes), lambda some: one_hot(classes[some], len(sizes)).float(), len(sizes))
+    means = members.product(rows) / sizes.clamp_min(1)[:, None]
+    rest = rows.through(lambda some: (rows[some] - means[classes[some]]).double())
     variances, axes = torch.linalg.eigh(rest.gram() / len(rest))
     kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
-    return hidden.mean(dim=0), (axes[:, kept] / spread).flip(1).to(hidden)
+    return rows.mean(), (axes[:, kept] / spread).flip(1).float()
