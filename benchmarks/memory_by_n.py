@@ -7,8 +7,8 @@ Beside it, the peak of all resident memory, these pages included, and seconds. N
     python benchmarks/memory_by_n.py [NAME ...]
     python benchmarks/memory_by_n.py 5000000 [NAME ...]     # other sizes: here a file of 20 GB
 
-A process is killed when it takes more than 8 GB. Beyond 200,000 sentences states repeat, and batches are large,
-so that one pass over them is a few hundred steps.
+A process that takes more than 8 GB is killed. Beyond 200,000 sentences states repeat, and batches are large
+and latents few, so that one pass over them is a few hundred quick steps.
 """
 
 import json
@@ -48,8 +48,8 @@ FITS: dict[str, dict[str, object]] = {
     "random": {},
 }
 FEW_STEPS: dict[str, dict[str, object]] = {
-    "classifsae": {"batch_size": 10_000, "n_latents": 512},
-    "sae": {"batch_size": 10_000, "n_latents": 512},
+    "classifsae": {"batch_size": 10_000, "n_latents": 64},
+    "sae": {"batch_size": 10_000, "n_latents": 64},
     "conceptshap": {"batch_size": 10_000},
     "hiconcept": {"batch_size": 10_000},
 }

@@ -131,7 +131,7 @@ class Activations(Shown):
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same record with its tensors on another device, logits in float32, hidden states as they are."""
+        """The same record with its tensors on another device, logits in float32, states as they are."""
         return type(self)(
             hidden=self.hidden.to(device),
             logits=self.logits.to(device, torch.float32),

@@ -33,7 +33,7 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n k"], dtype: torch.dtype | None = None) -> "Rows":
-        """The rows of a tensor, such as one that is mapped from the disk, in a precision: float32 at least."""
+        """The rows of a tensor, such as one that is mapped from the disk, in float32 at least."""
         (n, width), wide = rows.shape, dtype or torch.promote_types(rows.dtype, torch.float32)
         return cls(n, width, lambda some: rows[some].to(wide), width)
 
@@ -58,6 +58,10 @@ class Rows:
     def mean(self) -> Float[Tensor, " k"]:
         """The mean row."""
         return self.total(lambda part: self[part].sum(dim=0)) / self.n
+
+    def at(self, chosen: Int[Tensor, " q"]) -> "Rows":
+        """Some of the rows, in this order."""
+        return Rows(len(chosen), self.width, lambda some: self[chosen[some]], self.widest)
 
     def less(self, centre: Float[Tensor, " k"]) -> "Rows":
         """Each row less this one."""

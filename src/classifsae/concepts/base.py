@@ -60,7 +60,7 @@ from classifsae.storage import (
     write_tensors,
     write_text,
 )
-from classifsae.tensors import Float, Int, Tail, Tensor, batches
+from classifsae.tensors import Float, Int, Tail, Tensor, batches, put
 
 if TYPE_CHECKING:
     import pandas
@@ -604,10 +604,12 @@ class ConceptsRecord(BaseModel, extra="ignore"):
 
 def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
     """Activations of the kept concepts on every sentence."""
-    concepts = concepts.to(activations.hidden.device)
-    with torch.no_grad():
-        parts = batches(*activations.hidden.shape)
-        return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
+    concepts, codes = concepts.to(activations.hidden.device), None
+    for part in batches(*activations.hidden.shape):
+        with torch.no_grad():
+            codes = put(codes, part, concepts.encode(activations.hidden[part].float()), len(activations))
+    assert codes is not None
+    return codes
 
 
 class ConceptMethod(BaseModel, ABC):

@@ -14,6 +14,7 @@ from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseOb
 from classifsae.concepts._losses import activation_rate, imitation
 from classifsae.concepts._optimise import Run, generator, optimise
 from classifsae.concepts.base import Coder, Rate
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Float, Int, Tail, Tensor
 
 
@@ -103,7 +104,8 @@ class ClassifSAE(SparseMethod):
             free_rate=self.free_rate,
             detach_from=-(-schedule.n_steps // 2),
         )
-        optimise(objective.to(train.hidden.device), order, schedule, run)
+        with reading_at_random(train.hidden):
+            optimise(objective.to(train.hidden.device), order, schedule, run)
         return coder
 
     def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Tensor:

@@ -21,6 +21,7 @@ from classifsae.concepts._concept_layer import (
 )
 from classifsae.concepts._losses import flip
 from classifsae.concepts._optimise import Objective, Run, generator, optimise
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
 _REMOVALS = 1
@@ -150,5 +151,6 @@ class HIConcept(ConceptLayerMethod):
             flip_from=-(-schedule.n_steps // order.per_epoch // 2) * order.per_epoch,
             seed=self.seed,
         )
-        optimise(objective, order, schedule, run)
+        with reading_at_random(train.hidden):
+            optimise(objective, order, schedule, run)
         return coder

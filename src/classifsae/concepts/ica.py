@@ -68,7 +68,8 @@ class ICA(ConceptMethod):
         axes = torch.where(axes[0] < 0, -axes, axes)[:, : self.n_concepts] / spreads[: self.n_concepts]
         white = rows.less(mean).times(axes).to(torch.float32).all().cpu()
         rotation = torch.from_numpy(self._rotation(white.numpy())).to(axes)
-        deviations = white.to(axes).mm(rotation.T).std(dim=0, correction=0)
+        turned = Rows(len(white), len(rotation), lambda some: white[some].to(axes) @ rotation.T, rows.widest)
+        deviations = turned.all().std(dim=0, correction=0)
         encoder = axes @ rotation.T / deviations
         parts = {"mean": mean, "encoder": encoder, "decoder": torch.linalg.pinv(encoder)}
         return LinearCoder(**{name: part.float() for name, part in parts.items()})

@@ -56,17 +56,24 @@ class WhitenedKMeans(ConceptMethod):
         if not self.per_class:
             classes = torch.zeros_like(classes)
         mean, axes = whitening(hidden, classes, self.n_axes or min(_N_AXES, hidden.shape[1]))
-        rows, centres = Rows.of(hidden).less(mean).times(axes).all(), []
         shares = self.shares(classes.bincount(minlength=train.n_classes))
-        for c in shares.nonzero().flatten().tolist():
-            own = rows[classes == c]
-            centres.append(cluster(own, int(shares[c]), seed=self.seed, n_starts=self.n_starts))
-        weights, bias = nearest(torch.cat(centres))
+        centres = self.centres(Rows.of(hidden).less(mean).times(axes).all(), classes, shares)
+        weights, bias = nearest(centres)
         weights = axes @ weights
         gate, gate_bias = linear_logits(hidden, train.logits)
         owner = torch.arange(len(shares), device=shares.device).repeat_interleave(shares)
         gates = {"gate": gate, "gate_bias": gate_bias, "owner": owner} if self.per_class else {}
         return PartitionCoder.of(hidden, weights, bias - mean @ weights, **gates)
+
+    def centres(
+        self, rows: Float[Tensor, "n r"], classes: Int[Tensor, " n"], shares: Int[Tensor, " c"]
+    ) -> Float[Tensor, "k r"]:
+        """Centres of the clusters of each class, one class after the other."""
+        found = [
+            cluster(rows[classes == c], int(shares[c]), seed=self.seed, n_starts=self.n_starts)
+            for c in shares.nonzero().flatten().tolist()
+        ]
+        return torch.cat(found)
 
     def shares(self, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
         """Concepts of each class: one at least, as many more as its share of the sentences asks for."""

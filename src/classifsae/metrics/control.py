@@ -135,10 +135,11 @@ class Draws:
     def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one evaluation."""
         generator = torch.Generator().manual_seed(seed)
-        states = evaluation.parts_without_many([], through=evaluation.bottleneck.states)
-        turns = [(some.norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1) for part, some in states]
+        turns = evaluation.codes.new_empty(len(evaluation.codes), dtype=torch.bool)
+        for part, some in evaluation.parts_without_many([], through=evaluation.bottleneck.states):
+            turns[part] = (some.norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1)
         directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
-        return cls(evaluation, torch.cat(turns).nonzero()[:, 0], directions.to(evaluation.codes), generator)
+        return cls(evaluation, turns.nonzero()[:, 0], directions.to(evaluation.codes), generator)
 
     def states(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
         """Rebuilt states of some sentences, none of them changed."""
@@ -159,9 +160,9 @@ def conditional_control(evaluation: Evaluation, drawn: Draws) -> list[ControlEff
     """For each concept, what its matched random changes do to as many random sentences."""
     rows, columns = firings(evaluation)
     support = torch.bincount(columns, minlength=len(evaluation.concepts))
-    removals = evaluation.without_one(rows, columns, through=evaluation.bottleneck.states)
-    sizes = [relative_change(drawn.states(rows[part]), after) for part, after in removals]
-    shifts = torch.cat([evaluation.codes.new_empty(0), *sizes])
+    shifts = evaluation.codes.new_empty(len(rows))
+    for part, after in evaluation.without_one(rows, columns, through=evaluation.bottleneck.states):
+        shifts[part] = relative_change(drawn.states(rows[part]), after)
     # Concept by concept, as rows and columns are. The sentences come in random order, so that which of the
     # concept's sizes each of them gets is random as well.
     sentences = torch.cat([drawn.some_sentences(int(count)) for count in support])
@@ -177,9 +178,10 @@ def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
     total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
     for segment in filter(None, evaluation.concepts.segments):
-        without = evaluation.parts_without_many(segment, through=evaluation.bottleneck.states)
-        sizes = [relative_change(drawn.states(part), after) for part, after in without]
-        shifts = torch.cat(sizes)[drawn.sentences]
+        sizes = evaluation.codes.new_empty(len(evaluation.codes))
+        for part, after in evaluation.parts_without_many(segment, through=evaluation.bottleneck.states):
+            sizes[part] = relative_change(drawn.states(part), after)
+        shifts = sizes[drawn.sentences]
         for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
     flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()
