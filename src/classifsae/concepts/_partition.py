@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from classifsae.concepts._linear import ridge
-from classifsae.concepts._rows import Rows
+from classifsae.concepts._rows import Rows, mean_row
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Int, Tensor
 
@@ -63,8 +63,7 @@ class PartitionCoder(Coder):
         **gate: Tensor,
     ) -> Self:
         """The partition of these states by scores: means of the parts, less the mean of all."""
-        rows = Rows.of(hidden)
-        mean = rows.mean()
+        rows, mean = Rows.of(hidden), mean_row(hidden)
         decoder = torch.zeros_like(weights.T)
         coder = cls(weights=weights, bias=bias, mean=mean, decoder=decoder, **gate)
         parts = rows.through(lambda some: coder.encode(rows[some]), width=coder.n_latents)

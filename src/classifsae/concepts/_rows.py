@@ -103,6 +103,11 @@ class Rows:
         return joined
 
 
+def mean_row(rows: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """The mean row in float32, of half precision a block at a time."""
+    return rows.mean(dim=0) if rows.dtype == torch.float32 else Rows.of(rows).mean()
+
+
 def at_most(n: int, width: int, *, seed: int) -> Int[Tensor, " q"] | None:
     """Rows that stand for all where a fit has to hold them: a seeded choice, in order; None: all of them.
 

@@ -9,7 +9,7 @@ from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder, linear_logits
-from classifsae.concepts._rows import Rows
+from classifsae.concepts._rows import Rows, mean_row
 from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
@@ -97,4 +97,4 @@ def whitening(
     variances, axes = torch.linalg.eigh(rest.gram() / len(rest))
     kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
-    return rows.mean(), (axes[:, kept] / spread).flip(1).float()
+    return mean_row(hidden), (axes[:, kept] / spread).flip(1).float()
