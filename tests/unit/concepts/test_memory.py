@@ -106,7 +106,7 @@ def test_states_of_half_precision_are_made_wider_where_they_are_read(
         found = recipe(name).fit(half, tail, guidance=guidance).state_dict()
     assert largest.tensor < ALL_STATES / 2
     all_at_once = recipe(name).fit(half.float(), tail, guidance=guidance).state_dict()
-    assert all(torch.equal(found[part], all_at_once[part]) for part in all_at_once)
+    torch.testing.assert_close(found, all_at_once)  # a mean that is added up in blocks is rounded otherwise
 
 
 def test_a_method_that_takes_no_half_precision_is_given_none(states: Activations, tail: nn.Linear):
