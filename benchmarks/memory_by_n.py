@@ -2,16 +2,22 @@
 
 Random states, written as capture writes them and mapped from the disk; each number is of its own process.
 Counted is anonymous memory, which a machine has to have: pages of the mapped file are the kernel's to drop.
-Beside it, the peak of all resident memory, these pages included. Needs Linux and 1 GB of disk.
+Beside it, the peak of all resident memory, these pages included, and seconds. Needs Linux and 1 GB of disk.
 
     python benchmarks/memory_by_n.py [NAME ...]
+    python benchmarks/memory_by_n.py 5000000 [NAME ...]     # other sizes: here a file of 20 GB
+
+A process that takes more than 8 GB is killed. Beyond 200,000 sentences states repeat, and batches are large
+and latents few, so that one pass over them is a few hundred quick steps.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +33,7 @@ from classifsae.metrics.base import METRICS
 from classifsae.storage import concatenate_files, write_tensors
 
 SIZES, WIDTH, N_CLASSES, PER_SHARD, FLAT = (5_000, 50_000, 200_000), 1024, 4, 5000, 1.2
+LIMIT = 8_000_000_000
 FITS: dict[str, dict[str, object]] = {
     "classifsae": {"n_vectors": 50_000},
     "sae": {"n_vectors": 50_000, "n_probe": 2000},
@@ -39,6 +46,12 @@ FITS: dict[str, dict[str, object]] = {
     "classes": {},
     "identity": {},
     "random": {},
+}
+FEW_STEPS: dict[str, dict[str, object]] = {
+    "classifsae": {"batch_size": 10_000, "n_latents": 64},
+    "sae": {"batch_size": 10_000, "n_latents": 64},
+    "conceptshap": {"batch_size": 10_000},
+    "hiconcept": {"batch_size": 10_000},
 }
 SCORES = ("completeness", "causality", "control", "distinct", "beyond_label", "margins")
 NAMES = ("capture", *FITS, "score")
@@ -53,13 +66,14 @@ def write_states(folder: Path, n: int) -> None:
     draws, made = torch.Generator().manual_seed(0), []
     centres = torch.randn(N_CLASSES, WIDTH, generator=draws)
     mixing = torch.randn(64, WIDTH, generator=draws) / 4
-    for start in range(0, n, PER_SHARD):
+    for start in range(0, min(n, SIZES[-1]), PER_SHARD):
         labels = torch.randint(N_CLASSES, (PER_SHARD,), generator=draws)
         hidden = centres[labels] + torch.randn(PER_SHARD, 64, generator=draws) @ mixing
         hidden += 0.1 * torch.randn(PER_SHARD, WIDTH, generator=draws)
         made.append(folder / f"{start}.safetensors")
         write_tensors(made[-1], {"hidden": hidden, "logits": tail()(hidden), "labels": labels})
-    concatenate_files(folder / TENSORS, made)
+    repeated = made * -(-n // SIZES[-1])
+    concatenate_files(folder / TENSORS, repeated[: n // PER_SHARD])
     for shard in made:
         shard.unlink()
     source = Source(model="m", layer=1, prompt="", dataset="d")
@@ -92,11 +106,12 @@ def work(name: str, folder: Path, n: int) -> None:
         for metric in SCORES:
             METRICS.load(metric)().measure(view)
     else:
-        METHODS.load(name)(**FITS[name]).fit(states, tail())
+        few_steps = FEW_STEPS.get(name, {}) if n > SIZES[-1] else {}
+        METHODS.load(name)(**FITS[name] | few_steps).fit(states, tail())
 
 
 class Watch(threading.Thread):
-    """Looks at anonymous memory every other millisecond."""
+    """Looks at anonymous memory every other millisecond, and ends a process that takes too much."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -105,6 +120,8 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(0.002):
             self.peak = max(self.peak, status("RssAnon"))
+            if self.peak > LIMIT:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def status(name: str) -> int:
@@ -117,12 +134,13 @@ def child(name: str, folder: str, n: str) -> None:
     if name == "write":
         write_states(Path(folder), int(n))
         return
-    watch = Watch()
+    watch, begin = Watch(), time.monotonic()
     watch.start()
     work(name, Path(folder), int(n))
     watch.over.set()
     watch.join()
-    print(json.dumps({"anonymous": watch.peak, "resident": status("VmHWM")}))
+    seconds = round(time.monotonic() - begin)
+    print(json.dumps({"anonymous": watch.peak, "resident": status("VmHWM"), "seconds": seconds}))
 
 
 def in_a_process(name: str, folder: str, n: int) -> str:
@@ -131,17 +149,18 @@ def in_a_process(name: str, folder: str, n: int) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=one_thread).stdout
 
 
-def main(names: list[str]) -> None:
+def main(sizes: tuple[int, ...], names: list[str]) -> None:
     found: dict[str, dict[int, dict[str, int]]] = {name: {} for name in names}
-    for n in SIZES:
+    for n in sizes:
         with TemporaryDirectory() as folder:
             in_a_process("write", folder, n)
             for name in names:
-                found[name][n] = json.loads(in_a_process(name, folder, n).splitlines()[-1])
-                print(f"{name:<16} {n:>7,}  {found[name][n]['anonymous'] / 1e6:6.0f} MB", flush=True)
-    print(f"\n{'':<16}" + "".join(f"{n:>16,}" for n in SIZES) + "   growth")
+                one = found[name][n] = json.loads(in_a_process(name, folder, n).splitlines()[-1])
+                said = f"{one['anonymous'] / 1e6:6.0f} MB  {one['seconds']:5} s"
+                print(f"{name:<16} {n:>9,}  {said}", flush=True)
+    print(f"\n{'':<16}" + "".join(f"{n:>16,}" for n in sizes) + "   growth")
     for name, by_n in found.items():
-        peaks = [by_n[n] for n in SIZES]
+        peaks = [by_n[n] for n in sizes]
         growth = peaks[-1]["anonymous"] / peaks[0]["anonymous"]
         cells = (f"{p['anonymous'] / 1e6:6.0f} ({p['resident'] / 1e6:5.0f})" for p in peaks)
         note = "" if growth <= FLAT else "  not flat"
@@ -153,4 +172,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         child(*sys.argv[2:])
     else:
-        main(sys.argv[1:] or list(NAMES))
+        given = sys.argv[1:]
+        numbers = tuple(int(one) for one in given if one.isdigit())
+        main(numbers or SIZES, [one for one in given if not one.isdigit()] or list(NAMES))

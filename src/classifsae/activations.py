@@ -131,9 +131,9 @@ class Activations(Shown):
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same record with its tensors on another device, hidden states and logits in float32."""
+        """The same record with its tensors on another device, logits in float32, states as they are."""
         return type(self)(
-            hidden=self.hidden.to(device, torch.float32),
+            hidden=self.hidden.to(device),
             logits=self.logits.to(device, torch.float32),
             labels=self.labels.to(device),
             ids=self.ids,
@@ -141,6 +141,10 @@ class Activations(Shown):
             documents=None if self.documents is None else self.documents.to(device),
             spans=self.spans,
         )
+
+    def float(self) -> Self:
+        """The same record with hidden states and logits in float32, all of them at once."""
+        return replace(self, hidden=self.hidden.float(), logits=self.logits.float())
 
     def save(self, folder: str | Path, *, inputs: str = "") -> Manifest:
         """Write the record as an artefact.

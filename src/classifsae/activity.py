@@ -31,7 +31,7 @@ GLOSSARY: Mapping[str, str] = {
 }
 """What the page and the documentation mean by these words."""
 
-_ENTRIES_PER_BATCH, _SETS_PER_BATCH = 1 << 20, 128
+_ENTRIES_PER_BATCH = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Activating:
 
 def sizes_of(sets: Bool[Tensor, "m n"]) -> Int[Tensor, " m"]:
     """Members of each set; some sets at a time, as a sum is taken of a copy in int64."""
-    return torch.cat([some.sum(dim=1) for some in sets.split(_SETS_PER_BATCH)])
+    size = max(1, _ENTRIES_PER_BATCH // max(sets.shape[1], 1))
+    return torch.cat([some.sum(dim=1) for some in sets.split(size)])
 
 
 def activating_sets(codes: Float[Tensor, "n m"]) -> Activating:

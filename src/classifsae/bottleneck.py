@@ -137,7 +137,11 @@ class Evaluation:
 
     def without_many(self, columns: list[int], *, through: Through | None = None) -> Tensor:
         """What comes of every sentence with all these concepts set to zero."""
-        return torch.cat([made for _, made in self.parts_without_many(columns, through=through)])
+        joined = None
+        for part, made in self.parts_without_many(columns, through=through):
+            joined = put(joined, part, made, len(self.codes))
+        assert joined is not None
+        return joined
 
     def parts_without_many(
         self, columns: list[int], *, through: Through | None = None

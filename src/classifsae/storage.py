@@ -6,14 +6,17 @@ holds the size and SHA-256 of every file, and its own. Nothing is ever unpickled
 tensors are read and written, so that whoever looks at manifests alone does not wait for it.
 """
 
+import ctypes
 import errno
 import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -313,6 +316,28 @@ def tensors_of(folder: Path, name: str) -> dict[str, "Tensor"]:
     """
     require_unchanged(folder, name)
     return read_tensors(folder / name)
+
+
+@contextmanager
+def reading_at_random(tensor: "Tensor") -> Iterator[None]:
+    """Have single rows of a mapped file read, where the kernel would read megabytes around each of them.
+
+    Of a file that memory cannot hold, a shuffled epoch reads the same megabytes again for every row.
+    """
+    _advise(tensor, "MADV_RANDOM")
+    try:
+        yield
+    finally:
+        _advise(tensor, "MADV_NORMAL")
+
+
+def _advise(tensor: "Tensor", advice: str) -> None:
+    """Tell the kernel how a tensor will be read; where it cannot be told, nothing is lost but time."""
+    if sys.platform != "linux" or tensor.device.type != "cpu":
+        return
+    begin = tensor.data_ptr() - tensor.data_ptr() % mmap.PAGESIZE
+    length = tensor.data_ptr() + tensor.nbytes - begin
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), getattr(mmap, advice))
 
 
 def concatenate_files(path: Path, parts: Sequence[Path]) -> None:

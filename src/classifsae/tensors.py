@@ -21,7 +21,6 @@ __all__ = [
     "Tensor",
     "batches",
     "batches_by_length",
-    "class_means",
     "less_class_mean",
     "put",
 ]

@@ -1,4 +1,5 @@
 import errno
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from classifsae.storage import (
     read_json,
     read_sealed,
     read_tensors,
+    reading_at_random,
     take_over,
     tensors_of,
     write_json,
@@ -291,3 +293,25 @@ def test_whoever_finds_a_disk_full_says_so_in_one_line(tmp_path: Path, error: Ex
 def test_what_is_not_of_the_disk_stays_what_it_is(tmp_path: Path):
     with pytest.raises(RuntimeError, match="CUDA out of memory"), writing(tmp_path):
         raise RuntimeError("CUDA out of memory")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_nothing_is_read_around_rows_that_are_read_at_random(tmp_path: Path):
+    write_tensors(tmp_path / "rows.safetensors", {"hidden": torch.arange(1 << 20).reshape(1024, 1024)})
+    hidden = read_tensors(tmp_path / "rows.safetensors")["hidden"]
+
+    def is_random() -> bool:
+        """Whether the mapping that the last row lies in has the flag "rr": random read advise."""
+        address, inside = hidden[-1].data_ptr(), False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            if "-" in line.split()[0]:
+                begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+                inside = begin <= address < end
+            elif inside and line.startswith("VmFlags"):
+                return "rr" in line.split()
+        raise AssertionError("the tensor is in no mapping")
+
+    with reading_at_random(hidden):
+        assert is_random()
+        assert hidden[[1023, 0], 0].tolist() == [1023 * 1024, 0]
+    assert not is_random()

@@ -226,6 +226,7 @@ class SparseMethod(ConceptMethod):
         final_learning_rate: Adam's at the last step, reached by a half cosine.
     """
 
+    takes_half: ClassVar[bool] = True
     remedy: ClassVar[str] = "raise top_k or train longer (n_vectors)"
     published: ClassVar[Mapping[str, Json]] = {"n_vectors": 10_000_000}
 

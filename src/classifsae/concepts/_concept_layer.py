@@ -166,6 +166,7 @@ class ConceptLayerMethod(ConceptMethod):
             with False, and so on states of a norm that its own evaluation never shows to the tail.
     """
 
+    takes_half: ClassVar[bool] = True
     published: ClassVar[Mapping[str, Json]] = {"n_epochs": 100}
 
     n_concepts: Count = 20

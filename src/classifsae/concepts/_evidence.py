@@ -78,14 +78,12 @@ def sparse(scores: Float[Tensor, "b p"], least: float) -> Float[Tensor, "b p"]:
     return codes.where(codes >= least * codes.amax(dim=1, keepdim=True), 0.0)
 
 
-def whitening(
-    hidden: Float[Tensor, "n d"], *, temper: float
-) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+def whitening(states: Rows, *, temper: float) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Mean and axes, the narrowest first, in which the states have a covariance of at most 1, in float64.
 
     V / sqrt(L + temper mean(L)) for Cov(h) = V L V^T: axes far narrower than the mean stay narrow.
     """
-    wide = Rows.of(hidden, torch.float64)
+    wide = states.to(torch.float64)
     mean = wide.mean()
     variances, axes = torch.linalg.eigh(wide.less(mean).gram() / len(wide))
     variances = variances.clamp_min(0)
@@ -159,7 +157,7 @@ class Descent:
 
 
 def learn_encoder(
-    hidden: Float[Tensor, "n d"],
+    states: Rows,
     logits: Float[Tensor, "n c"],
     members: Float[Tensor, "n p"],
     *,
@@ -174,14 +172,14 @@ def learn_encoder(
         + 0.001 ||W||^2.
 
     Args:
-        hidden, logits: of the training split.
+        states, logits: of the training split.
         members: 1 where a sentence is in a group.
         fidelity: weight of the logits beside the groups.
         descent: steps and batches.
     """
-    mean, axes = whitening(hidden, temper=_TEMPER)
-    axes = axes[:, -max(len(hidden) // _ROWS_PER_AXIS, _FEWEST_AXES) :]  # more would be fitted to noise
-    x = Rows.of(hidden, torch.float64).less(mean).times(axes).to(hidden.dtype).all()
+    mean, axes = whitening(states, temper=_TEMPER)
+    axes = axes[:, -max(len(states) // _ROWS_PER_AXIS, _FEWEST_AXES) :]  # more would be fitted to noise
+    x = states.to(torch.float64).less(mean).times(axes).to(torch.float32).all()
     weights, bias = ridge(Rows.of(x), Rows.of(members), _RIDGE_IN)
     read, offset = ridge(Rows.of((x @ weights + bias).relu()), Rows.of(logits), 1e-3)
     faithful = Faithful.to(logits)
@@ -195,20 +193,21 @@ def learn_encoder(
 
     descent.run([([weights, bias], _RATE_IN), ([read, offset], _RATE_READ)], loss)
     back = axes @ weights.double()
-    return back.to(hidden), (bias.double() - mean @ back).to(hidden)
+    return back.float(), (bias.double() - mean @ back).float()
 
 
 def learn_decoder(
     codes: Float[Tensor, "n p"],
-    hidden: Float[Tensor, "n d"],
+    states: Rows,
     logits: Float[Tensor, "n c"],
     tail: Tail,
     *,
     descent: Descent,
 ) -> tuple[Float[Tensor, "p d"], Float[Tensor, " d"]]:
     """What each code adds to the state, and the state without any: by ridge, then through the tail."""
-    decoder, mean = ridge(Rows.of(codes), Rows.of(hidden), _RIDGE_OUT)
-    norms, faithful = hidden.norm(dim=1, keepdim=True), Faithful.to(logits)
+    decoder, mean = ridge(Rows.of(codes), states, _RIDGE_OUT)
+    norms = states.through(lambda some: states[some].norm(dim=1, keepdim=True), width=1).all()
+    faithful = Faithful.to(logits)
 
     def loss(rows: Int[Tensor, " b"]) -> Tensor:
         return faithful(rows, tail(rescale(codes[rows] @ decoder + mean, norms[rows])).float())

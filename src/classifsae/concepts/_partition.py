@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from classifsae.concepts._linear import ridge
-from classifsae.concepts._rows import Rows
+from classifsae.concepts._rows import Rows, mean_row
 from classifsae.concepts.base import Coder
 from classifsae.tensors import Float, Int, Tensor
 
@@ -63,11 +63,10 @@ class PartitionCoder(Coder):
         **gate: Tensor,
     ) -> Self:
         """The partition of these states by scores: means of the parts, less the mean of all."""
-        mean = hidden.mean(dim=0)
+        rows, mean = Rows.of(hidden), mean_row(hidden)
         decoder = torch.zeros_like(weights.T)
         coder = cls(weights=weights, bias=bias, mean=mean, decoder=decoder, **gate)
-        rows = Rows.of(hidden)
-        parts = rows.through(lambda some: coder.encode(hidden[some]), width=coder.n_latents)
+        parts = rows.through(lambda some: coder.encode(rows[some]), width=coder.n_latents)
         sizes = parts.total(lambda part: parts[part].sum(dim=0))
         coder.decoder = parts.product(rows.less(mean)) / sizes.clamp_min(1)[:, None]
         return coder
@@ -99,4 +98,4 @@ def linear_logits(
     spread = wide.total(lambda part: (wide[part] - mean).square().sum())
     strength = _RIDGE * float(spread) / wide.width
     weights, bias = ridge(wide, Rows.of(logits, torch.float64), strength)
-    return weights.to(hidden), bias.to(hidden)
+    return weights.float(), bias.float()

@@ -33,9 +33,9 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n k"], dtype: torch.dtype | None = None) -> "Rows":
-        """The rows of a tensor, such as one that is mapped from the disk, in a precision."""
-        n, width = rows.shape
-        return cls(n, width, lambda some: rows[some].to(dtype or rows.dtype), width)
+        """The rows of a tensor, such as one that is mapped from the disk, in float32 at least."""
+        (n, width), wide = rows.shape, dtype or torch.promote_types(rows.dtype, torch.float32)
+        return cls(n, width, lambda some: rows[some].to(wide), width)
 
     def __len__(self) -> int:
         return self.n
@@ -58,6 +58,10 @@ class Rows:
     def mean(self) -> Float[Tensor, " k"]:
         """The mean row."""
         return self.total(lambda part: self[part].sum(dim=0)) / self.n
+
+    def at(self, chosen: Int[Tensor, " q"]) -> "Rows":
+        """Some of the rows, in this order."""
+        return Rows(len(chosen), self.width, lambda some: self[chosen[some]], self.widest)
 
     def less(self, centre: Float[Tensor, " k"]) -> "Rows":
         """Each row less this one."""
@@ -97,6 +101,11 @@ class Rows:
             joined = put(joined, part, self[part], self.n)
         assert joined is not None
         return joined
+
+
+def mean_row(rows: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """The mean row in float32, of half precision a block at a time."""
+    return rows.mean(dim=0) if rows.dtype == torch.float32 else Rows.of(rows).mean()
 
 
 def at_most(n: int, width: int, *, seed: int) -> Int[Tensor, " q"] | None:

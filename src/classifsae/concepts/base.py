@@ -60,7 +60,7 @@ from classifsae.storage import (
     write_tensors,
     write_text,
 )
-from classifsae.tensors import Float, Int, Tail, Tensor, batches
+from classifsae.tensors import Float, Int, Tail, Tensor, batches, put
 
 if TYPE_CHECKING:
     import pandas
@@ -604,10 +604,12 @@ class ConceptsRecord(BaseModel, extra="ignore"):
 
 def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
     """Activations of the kept concepts on every sentence."""
-    concepts = concepts.to(activations.hidden.device)
-    with torch.no_grad():
-        parts = batches(*activations.hidden.shape)
-        return torch.cat([concepts.encode(activations.hidden[part].float()) for part in parts])
+    concepts, codes = concepts.to(activations.hidden.device), None
+    for part in batches(*activations.hidden.shape):
+        with torch.no_grad():
+            codes = put(codes, part, concepts.encode(activations.hidden[part].float()), len(activations))
+    assert codes is not None
+    return codes
 
 
 class ConceptMethod(BaseModel, ABC):
@@ -621,6 +623,8 @@ class ConceptMethod(BaseModel, ABC):
         seed: of everything random.
         role: of the method in a table of scores.
         guided: whether it learns from the training texts too, where they are given.
+        takes_half: whether ``learn`` reads states of half precision as they are kept, some at a time; all
+            others are made float32 for it, all at once.
         remedy: which options keep more of its concepts alive, as the end of a sentence.
         published: options of the published protocol where a default differs from it.
     """
@@ -629,6 +633,7 @@ class ConceptMethod(BaseModel, ABC):
 
     role: ClassVar[Role] = "method"
     guided: ClassVar[bool] = False
+    takes_half: ClassVar[bool] = False
     remedy: ClassVar[str] = "lower n_concepts"
     published: ClassVar[Mapping[str, Json]] = {}
 
@@ -698,7 +703,10 @@ class ConceptMethod(BaseModel, ABC):
         self.check(n_sentences=n_sentences, width=width, n_classes=n_classes)
         self._check_activations(train)
         with nullcontext(run.on_step) if run.on_step else bar(self.method_name()) as on_step:
-            coder = self.learn(train.to(train.hidden.device), tail, replace(run, on_step=on_step))
+            given = train.to(train.hidden.device)
+            if not (self.takes_half and given.hidden.dtype in (torch.float16, torch.bfloat16)):
+                given = given.float()
+            coder = self.learn(given, tail, replace(run, on_step=on_step))
         if published_choice is None:
             return self.keep(coder, train, train.predictions, run=run)
         return self.keep_as_published(coder, published_choice, run=run)

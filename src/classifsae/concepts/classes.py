@@ -13,6 +13,7 @@ class Classes(ConceptMethod):
     """Take each class that the classifier predicts as one concept, and nothing else."""
 
     role: ClassVar[Role] = "label"
+    takes_half: ClassVar[bool] = True
 
     n_concepts: Literal[None] = None
 

@@ -14,6 +14,7 @@ from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseOb
 from classifsae.concepts._losses import activation_rate, imitation
 from classifsae.concepts._optimise import Run, generator, optimise
 from classifsae.concepts.base import Coder, Rate
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Float, Int, Tail, Tensor
 
 
@@ -51,7 +52,7 @@ class ClassifSAEObjective(SparseObjective):
         """The four terms on a batch."""
         n_concepts = self.head.in_features
         n_detached = n_concepts if step >= self._detach_from else 0
-        done = self.forward(self._hidden[rows], n_detached=n_detached)
+        done = self.forward(self._hidden[rows].float(), n_detached=n_detached)
         concepts = torch.arange(n_concepts, device=rows.device)
         logits = self.head(done.codes.columns(concepts))
         busy = done.codes.busy(int(len(rows) * self._free_rate))
@@ -103,7 +104,8 @@ class ClassifSAE(SparseMethod):
             free_rate=self.free_rate,
             detach_from=-(-schedule.n_steps // 2),
         )
-        optimise(objective.to(train.hidden.device), order, schedule, run)
+        with reading_at_random(train.hidden):
+            optimise(objective.to(train.hidden.device), order, schedule, run)
         return coder
 
     def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Tensor:

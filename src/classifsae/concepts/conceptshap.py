@@ -11,7 +11,7 @@ from pydantic import Field
 from classifsae.activations import Activations
 from classifsae.concepts._concept_layer import ConceptCoder, ConceptLayerMethod, Task, shared_terms
 from classifsae.concepts._optimise import Objective, Run, optimise
-from classifsae.storage import Json
+from classifsae.storage import Json, reading_at_random
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
 
@@ -59,7 +59,7 @@ class ConceptSHAPObjective(Objective):
 
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The three terms on a batch."""
-        hidden = self._task.hidden[rows]
+        hidden = self._task.hidden[rows].float()
         outputs = self.coder.outputs(hidden)
         logits = self._task.logits(outputs.rebuilt, hidden)
         return shared_terms(self.coder, outputs, logits, self._task.predictions[rows])
@@ -85,5 +85,6 @@ class ConceptSHAP(ConceptLayerMethod):
         coder = ThresholdCoder(**self.start(train), threshold=self.threshold)
         weights = {"imitation": 1.0, "similarity": self.similarity_weight, "distance": self.distance_weight}
         objective = ConceptSHAPObjective(coder, self.task(train, tail), weights=weights)
-        optimise(objective, *self.plan(train), run)
+        with reading_at_random(train.hidden):
+            optimise(objective, *self.plan(train), run)
         return coder

@@ -1,7 +1,7 @@
 """Groups on which many clusterings of states and texts agree, told from the state alone."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from classifsae.concepts._rows import Rows, at_most
 from classifsae.concepts.base import ConceptMethod, Rate
 from classifsae.concepts.kmeans import lloyd
 from classifsae.errors import warn
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Float, Tail, Tensor
 
 _TEMPER = 0.01
@@ -62,6 +63,7 @@ class Consensus(ConceptMethod):
     """
 
     guided: ClassVar[bool] = True
+    takes_half: ClassVar[bool] = True
     remedy: ClassVar[str] = "lower n_concepts"
 
     n_concepts: Count = 20
@@ -85,29 +87,44 @@ class Consensus(ConceptMethod):
         if run.guidance is None:
             said = "consensus: without guidance by the texts, concepts are found in the states alone."
             warn(said)
+        states, logits, guidance = Rows.of(train.hidden), train.logits.float(), run.guidance
         if (some := at_most(*train.hidden.shape, seed=self.seed)) is not None:
-            train = train.take(some)
-            run = replace(run, guidance=None if run.guidance is None else run.guidance.take(some))
+            some = some.to(logits.device)
+            states, logits = states.at(some), logits[some]
+            guidance = None if guidance is None else guidance.take(some)
+        with reading_at_random(train.hidden):
+            return self._learn(states, logits, guidance, tail, run)
+
+    def _learn(
+        self,
+        states: Rows,
+        logits: Float[Tensor, "n c"],
+        guidance: Guidance | None,
+        tail: Tail,
+        run: Run,
+    ) -> EvidenceCoder:
         progress = _Progress(run, self.n_clusterings + self.n_steps + self.n_steps // 2)
-        hidden, logits = train.hidden, train.logits.float()
-        views = Views.of(train, run.guidance, class_weight=self.class_weight)
+        views = Views.of(states, logits, guidance, class_weight=self.class_weight)
         labels = list(self.clusterings(views, progress))
-        groups = torch.from_numpy(agreement(labels, self.n_concepts, seed=self.seed)).to(hidden.device)
+        groups = torch.from_numpy(agreement(labels, self.n_concepts, seed=self.seed)).to(logits.device)
         weights, bias = learn_encoder(
-            hidden,
+            states,
             logits,
-            one_hot(groups, self.n_concepts).to(hidden),
+            one_hot(groups, self.n_concepts).to(logits),
             fidelity=self.fidelity,
-            descent=Descent.seeded(self.seed, len(train), self.n_steps, progress.losses("encoder")),
+            descent=Descent.seeded(self.seed, len(states), self.n_steps, progress.losses("encoder")),
         )
         n_steps = self.n_steps + self.n_steps // 2
         run.spent.n_steps, run.spent.n_vectors, run.spent.n_steps_at_most = n_steps, n_steps * BATCH, n_steps
+        codes = states.through(
+            lambda rows: sparse(states[rows] @ weights + bias, self.least), width=self.n_concepts
+        )
         decoder, mean = learn_decoder(
-            sparse(hidden @ weights + bias, self.least),
-            hidden,
+            codes.all(),
+            states,
             logits,
             tail,
-            descent=Descent.seeded(self.seed, len(train), self.n_steps // 2, progress.losses("decoder")),
+            descent=Descent.seeded(self.seed, len(states), self.n_steps // 2, progress.losses("decoder")),
         )
         return EvidenceCoder(weights=weights, bias=bias, decoder=decoder, mean=mean, least=self.least)
 
@@ -139,11 +156,13 @@ class Views:
     texts: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, train: Activations, guidance: Guidance | None, *, class_weight: float) -> "Views":
+    def of(
+        cls, hidden: Rows, logits: Float[Tensor, "n c"], guidance: Guidance | None, *, class_weight: float
+    ) -> "Views":
         """The views of a training split."""
-        mean, axes = whitening(train.hidden, temper=_TEMPER)
-        centred = Rows.of(train.hidden, torch.float64).less(mean)
-        classes = (class_weight * train.logits.float().softmax(dim=1)).cpu().numpy()
+        mean, axes = whitening(hidden, temper=_TEMPER)
+        centred = hidden.to(torch.float64).less(mean)
+        classes = (class_weight * logits.softmax(dim=1)).cpu().numpy()
         if guidance is None:
             return cls(classes, (centred.times(axes.flip(1)[:, : _STATE_AXES[1]]).all().cpu(),), None)
         white, (read, embeddings) = (

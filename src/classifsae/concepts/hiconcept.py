@@ -21,6 +21,7 @@ from classifsae.concepts._concept_layer import (
 )
 from classifsae.concepts._losses import flip
 from classifsae.concepts._optimise import Objective, Run, generator, optimise
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Bool, Float, Int, Tail, Tensor
 
 _REMOVALS = 1
@@ -75,7 +76,7 @@ class HIConceptObjective(Objective):
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The five terms on a batch; flip is 0 before its time."""
         keep = self.removal(len(rows), step) if step >= self._flip_from else None
-        return self.terms(self._task.hidden[rows], self._task.predictions[rows], keep)
+        return self.terms(self._task.hidden[rows].float(), self._task.predictions[rows], keep)
 
     def terms(
         self, hidden: Float[Tensor, "b d"], predictions: Int[Tensor, " b"], keep: Bool[Tensor, "b m"] | None
@@ -150,5 +151,6 @@ class HIConcept(ConceptLayerMethod):
             flip_from=-(-schedule.n_steps // order.per_epoch // 2) * order.per_epoch,
             seed=self.seed,
         )
-        optimise(objective, order, schedule, run)
+        with reading_at_random(train.hidden):
+            optimise(objective, order, schedule, run)
         return coder

@@ -6,7 +6,7 @@ Source: Hyvarinen and Oja 2000 (doi:10.1016/S0893-6080(00)00026-5), as configure
 
 import logging
 import warnings
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class ICA(ConceptMethod):
         tolerance: change of the rotation below which it has converged.
     """
 
+    takes_half: ClassVar[bool] = True
+
     n_concepts: Count = 20
     max_iterations: PositiveInt = 1000
     tolerance: PositiveFloat = 1e-4
@@ -66,10 +68,11 @@ class ICA(ConceptMethod):
         axes = torch.where(axes[0] < 0, -axes, axes)[:, : self.n_concepts] / spreads[: self.n_concepts]
         white = rows.less(mean).times(axes).to(torch.float32).all().cpu()
         rotation = torch.from_numpy(self._rotation(white.numpy())).to(axes)
-        deviations = white.to(axes).mm(rotation.T).std(dim=0, correction=0)
+        turned = Rows(len(white), len(rotation), lambda some: white[some].to(axes) @ rotation.T, rows.widest)
+        deviations = turned.all().std(dim=0, correction=0)
         encoder = axes @ rotation.T / deviations
         parts = {"mean": mean, "encoder": encoder, "decoder": torch.linalg.pinv(encoder)}
-        return LinearCoder(**{name: part.to(train.hidden) for name, part in parts.items()})
+        return LinearCoder(**{name: part.float() for name, part in parts.items()})
 
     def _require(self, n_directions: int, why: str) -> None:
         if self.n_concepts > n_directions:

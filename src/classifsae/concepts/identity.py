@@ -46,6 +46,7 @@ class Identity(ConceptMethod):
     """Take the d neurons of the hidden state as they are."""
 
     role: ClassVar[Role] = "ceiling"
+    takes_half: ClassVar[bool] = True
 
     n_concepts: Literal[None] = None
 

@@ -1,6 +1,6 @@
 """k-means of the hidden states: each sentence has the one concept whose centre is nearest."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder
 from classifsae.concepts._rows import at_most
 from classifsae.concepts.base import ConceptMethod
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Float, Tail, Tensor
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans as Lloyd
 
-_MAX_STEPS = 100
+_MAX_STEPS, _TOLERANCE = 100, 1e-4
 
 
 class KMeans(ConceptMethod):
@@ -29,6 +30,8 @@ class KMeans(ConceptMethod):
     Attributes:
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
+
+    takes_half: ClassVar[bool] = True
 
     n_concepts: Count = 20
     n_starts: PositiveInt = 3
@@ -42,18 +45,30 @@ class KMeans(ConceptMethod):
 def cluster(rows: Float[Tensor, "n r"], k: int, *, seed: int, n_starts: int) -> Float[Tensor, "k r"]:
     """Centres of k clusters of the rows, or of a part of very many, on the rows' device."""
     some = at_most(*rows.shape, seed=seed)
-    rows = rows if some is None else rows[some.to(rows.device)]
-    found = lloyd(rows.cpu().numpy(), k, seed=seed, n_starts=n_starts)
-    return torch.from_numpy(found.cluster_centers_).to(rows)
+    with reading_at_random(rows):
+        part = (rows if some is None else rows[some.to(rows.device)]).float().cpu()
+    found = lloyd(part.numpy(), k, seed=seed, n_starts=n_starts, in_place=some is not None)
+    return torch.from_numpy(found.cluster_centers_).to(rows.device)
 
 
-def lloyd(rows: NDArray[np.floating], k: int, *, seed: int, n_starts: int = 1) -> "Lloyd":
-    """k-means of scikit-learn, fitted; on one thread, as several would add up in another order every time."""
+def lloyd(
+    rows: NDArray[np.floating], k: int, *, seed: int, n_starts: int = 1, in_place: bool = False
+) -> "Lloyd":
+    """k-means of scikit-learn, fitted; on one thread, as several would add up in another order every time.
+
+    Args:
+        in_place: hold the rows once rather than three times. They are rounded then, and the end is when no
+            row changes its cluster: for the variance that its tolerance is of, scikit-learn takes a copy.
+    """
     from sklearn.cluster import KMeans as Lloyd
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return Lloyd(k, n_init=n_starts, max_iter=_MAX_STEPS, random_state=seed).fit(rows)
+        tolerance = 0.0 if in_place else _TOLERANCE
+        found = Lloyd(
+            k, n_init=n_starts, max_iter=_MAX_STEPS, tol=tolerance, random_state=seed, copy_x=not in_place
+        )
+        return found.fit(rows)
 
 
 def nearest(centres: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "r k"], Float[Tensor, " k"]]:

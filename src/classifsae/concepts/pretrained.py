@@ -151,6 +151,7 @@ class Pretrained(ConceptMethod):
         n_probe: training sentences on which the probe is fitted, at most.
     """
 
+    takes_half: ClassVar[bool] = True
     remedy: ClassVar[str] = "lower n_concepts, or give an SAE of this model and layer"
 
     sae: str

@@ -21,6 +21,7 @@ class Random(ConceptMethod):
     """
 
     role: ClassVar[Role] = "random"
+    takes_half: ClassVar[bool] = True
     remedy: ClassVar[str] = "raise top_k"
 
     n_concepts: Count = 20

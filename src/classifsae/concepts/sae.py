@@ -14,6 +14,7 @@ from classifsae.concepts._autoencoder import SparseCoder, SparseMethod, SparseOb
 from classifsae.concepts._optimise import Run, optimise
 from classifsae.concepts.base import Coder
 from classifsae.errors import DataError
+from classifsae.storage import reading_at_random
 from classifsae.tensors import Float, Int, Tail, Tensor
 
 N_FOLDS = 3
@@ -35,7 +36,7 @@ class SAEObjective(SparseObjective):
 
     def losses(self, rows: Int[Tensor, " b"], step: int) -> dict[str, Float[Tensor, ""]]:
         """The two terms on a batch."""
-        done = self.forward(self._hidden[rows])
+        done = self.forward(self._hidden[rows].float())
         return {"reconstruction": done.reconstruction, "ghost": done.ghost}
 
 
@@ -55,7 +56,8 @@ class SAE(SparseMethod):
         coder = self.start(train)
         order, schedule = self.plan(train)
         objective = SAEObjective(coder, hidden=train.hidden)
-        optimise(objective.to(train.hidden.device), order, schedule, run)
+        with reading_at_random(train.hidden):
+            optimise(objective.to(train.hidden.device), order, schedule, run)
         return coder
 
     def choose(self, coder: Coder, chosen_on: Activations, classes: Int[Tensor, " n"]) -> Tensor:

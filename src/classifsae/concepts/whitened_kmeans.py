@@ -1,16 +1,19 @@
 """k-means where the states vary beyond the label: whitened, and by default within each predicted class."""
 
+from typing import ClassVar
+
 import torch
+from torch.nn.functional import one_hot
 
 from classifsae.activations import Activations
 from classifsae.bounds import Count, PositiveInt
 from classifsae.concepts._optimise import Run
 from classifsae.concepts._partition import PartitionCoder, linear_logits
-from classifsae.concepts._rows import Rows
+from classifsae.concepts._rows import Rows, mean_row
 from classifsae.concepts.base import ConceptMethod
 from classifsae.concepts.kmeans import cluster, nearest
 from classifsae.errors import ConfigError
-from classifsae.tensors import Float, Int, Tail, Tensor, class_means
+from classifsae.tensors import Float, Int, Tail, Tensor
 
 _TINY, _N_AXES = 1e-12, 30
 
@@ -27,6 +30,8 @@ class WhitenedKMeans(ConceptMethod):
         per_class: cluster within the predicted classes; else over all sentences.
         n_starts: runs of k-means, of which the one with the least variance within clusters is kept.
     """
+
+    takes_half: ClassVar[bool] = True
 
     n_concepts: Count = 20
     n_axes: PositiveInt | None = None
@@ -51,17 +56,24 @@ class WhitenedKMeans(ConceptMethod):
         if not self.per_class:
             classes = torch.zeros_like(classes)
         mean, axes = whitening(hidden, classes, self.n_axes or min(_N_AXES, hidden.shape[1]))
-        rows, centres = Rows.of(hidden).less(mean).times(axes).all(), []
         shares = self.shares(classes.bincount(minlength=train.n_classes))
-        for c in shares.nonzero().flatten().tolist():
-            own = rows[classes == c]
-            centres.append(cluster(own, int(shares[c]), seed=self.seed, n_starts=self.n_starts))
-        weights, bias = nearest(torch.cat(centres))
+        centres = self.centres(Rows.of(hidden).less(mean).times(axes).all(), classes, shares)
+        weights, bias = nearest(centres)
         weights = axes @ weights
         gate, gate_bias = linear_logits(hidden, train.logits)
         owner = torch.arange(len(shares), device=shares.device).repeat_interleave(shares)
         gates = {"gate": gate, "gate_bias": gate_bias, "owner": owner} if self.per_class else {}
         return PartitionCoder.of(hidden, weights, bias - mean @ weights, **gates)
+
+    def centres(
+        self, rows: Float[Tensor, "n r"], classes: Int[Tensor, " n"], shares: Int[Tensor, " c"]
+    ) -> Float[Tensor, "k r"]:
+        """Centres of the clusters of each class, one class after the other."""
+        found = [
+            cluster(rows[classes == c], int(shares[c]), seed=self.seed, n_starts=self.n_starts)
+            for c in shares.nonzero().flatten().tolist()
+        ]
+        return torch.cat(found)
 
     def shares(self, sizes: Int[Tensor, " c"]) -> Int[Tensor, " c"]:
         """Concepts of each class: one at least, as many more as its share of the sentences asks for."""
@@ -78,9 +90,11 @@ def whitening(
     hidden: Float[Tensor, "n d"], classes: Int[Tensor, " n"], n_axes: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
     """Mean of all states; widest principal axes of the states less their class's mean, over their spread."""
-    means = class_means(hidden, classes)
-    rest = Rows.of(hidden).through(lambda some: (hidden[some] - means[classes[some]]).double())
+    rows, sizes = Rows.of(hidden), classes.bincount()
+    members = Rows(len(rows), len(sizes), lambda some: one_hot(classes[some], len(sizes)).float(), len(sizes))
+    means = members.product(rows) / sizes.clamp_min(1)[:, None]
+    rest = rows.through(lambda some: (rows[some] - means[classes[some]]).double())
     variances, axes = torch.linalg.eigh(rest.gram() / len(rest))
     kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
-    return hidden.mean(dim=0), (axes[:, kept] / spread).flip(1).to(hidden)
+    return mean_row(hidden), (axes[:, kept] / spread).flip(1).float()

@@ -74,13 +74,10 @@ def r2_within(evaluation: Evaluation, classes: Int[Tensor, " n"]) -> float:
     for part in evaluation.parts(len(classes)):
         totals.index_add_(0, classes[part], evaluation.states_of(part))
     means = totals / classes.bincount(minlength=evaluation.n_classes).clamp_min(1)[:, None]
-    with torch.no_grad():
-        by_norm = torch.cat(
-            [
-                evaluation.bottleneck.tail(rescale(means[classes[part]], evaluation.norms[part])).float()
-                for part in evaluation.parts(len(classes))
-            ]
-        )
+    by_norm = torch.empty_like(evaluation.rebuilt)
+    for part in evaluation.parts(len(classes)):
+        with torch.no_grad():
+            by_norm[part] = evaluation.bottleneck.tail(rescale(means[classes[part]], evaluation.norms[part]))
     wanted, given, leaked = (
         less_class_mean(logits.double(), classes)
         for logits in (evaluation.original, evaluation.rebuilt, by_norm)

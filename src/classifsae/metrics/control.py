@@ -135,12 +135,12 @@ class Draws:
     def of(cls, evaluation: Evaluation, *, seed: int) -> "Draws":
         """What may be drawn for one evaluation."""
         generator = torch.Generator().manual_seed(seed)
-        turns = [
-            (evaluation.states_of(part).norm(dim=1) > 0) | (evaluation.codes[part] != 0).any(dim=1)
-            for part in evaluation.parts(len(evaluation.codes))
-        ]
+        turns = evaluation.codes.new_empty(len(evaluation.codes), dtype=torch.bool)
+        for part in evaluation.parts(len(turns)):
+            is_rebuilt = evaluation.states_of(part).norm(dim=1) > 0
+            turns[part] = is_rebuilt | (evaluation.codes[part] != 0).any(dim=1)
         directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
-        return cls(evaluation, torch.cat(turns).nonzero()[:, 0], directions.to(evaluation.codes), generator)
+        return cls(evaluation, turns.nonzero()[:, 0], directions.to(evaluation.codes), generator)
 
     def some_sentences(self, count: int) -> Int[Tensor, " b"]:
         """So many different sentences, in random order."""
@@ -172,9 +172,10 @@ def global_control(evaluation: Evaluation, drawn: Draws) -> tuple[float, float]:
     """Flip rate and TVD of random changes as large as removing all of a class's concepts, over classes."""
     total = torch.zeros(2, dtype=torch.float64, device=evaluation.codes.device)
     for segment in filter(None, evaluation.concepts.segments):
-        without = evaluation.parts_without_many(segment, through=evaluation.bottleneck.states)
-        sizes = [relative_change(evaluation.states_of(part), after) for part, after in without]
-        shifts = torch.cat(sizes)[drawn.sentences]
+        sizes = evaluation.codes.new_empty(len(evaluation.codes))
+        for part, after in evaluation.parts_without_many(segment, through=evaluation.bottleneck.states):
+            sizes[part] = relative_change(evaluation.states_of(part), after)
+        shifts = sizes[drawn.sentences]
         for _, moved in _turned(evaluation, drawn, drawn.some_sentences(len(shifts)), shifts):
             total += moved.sum(dim=0)
     flip, tvd = (total / len(evaluation.codes) / evaluation.n_classes).tolist()

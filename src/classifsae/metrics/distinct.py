@@ -57,7 +57,7 @@ class Distinct(Metric):
         sizes = sizes_of(found.sets).double() if len(found.sets) else torch.zeros(0)
         shares = sizes / sizes.sum()
         split = within_classes(found.sets, evaluation.original.argmax(dim=1), evaluation.n_classes)
-        by_class = split.sum(dim=1).reshape(evaluation.n_classes, len(found.sets))
+        by_class = sizes_of(split).reshape(evaluation.n_classes, len(found.sets))
         return DistinctResult(
             n_used=found.n_used,
             n_distinct=len(found.sets),

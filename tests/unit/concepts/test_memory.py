@@ -1,6 +1,7 @@
 """No fit and no score makes anything as large as all states: the largest tensor is counted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ import classifsae.concepts._rows
 import classifsae.tensors
 from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.bottleneck import evaluate
-from classifsae.concepts import ConceptMethod
+from classifsae.concepts import ConceptMethod, Run
+from classifsae.concepts._autoencoder import SparseCoder
 from classifsae.concepts.base import METHODS
+from classifsae.concepts.random import Random
 from classifsae.metrics.base import METRICS
-from classifsae.tensors import Tensor
+from classifsae.tensors import Tail, Tensor
 
 N, WIDTH, N_CLASSES = 6000, 64, 3
 ALL_STATES = N * WIDTH * 4
@@ -93,6 +96,30 @@ def test_no_score_holds_as_much_as_all_states(name: str, states: Activations, ta
     with Largest() as largest:
         METRICS.load(name)().measure(evaluate(concepts, tail, states))
     assert largest.tensor < ALL_STATES / 2
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "pretrained"])
+def test_states_of_half_precision_are_made_wider_where_they_are_read(
+    name: str, states: Activations, tail: nn.Linear
+):
+    half = replace(states, hidden=states.hidden.bfloat16())
+    guidance = Guidance(states.hidden[:, :24].clone(), states.hidden[:, 24:48].clone())
+    with Largest() as largest:
+        found = recipe(name).fit(half, tail, guidance=guidance).state_dict()
+    assert largest.tensor < ALL_STATES / 2
+    all_at_once = recipe(name).fit(half.float(), tail, guidance=guidance).state_dict()
+    torch.testing.assert_close(found, all_at_once)  # a mean that is added up in blocks is rounded otherwise
+
+
+def test_a_method_that_takes_no_half_precision_is_given_none(states: Activations, tail: nn.Linear):
+    class Other(Random):
+        takes_half = False
+
+        def learn(self, train: Activations, tail: Tail, run: Run) -> SparseCoder:
+            assert train.hidden.dtype == torch.float32
+            return super().learn(train, tail, run)
+
+    Other(n_concepts=5).fit(replace(states, hidden=states.hidden.half()), tail)
 
 
 def test_looking_for_infinity_makes_no_copy(states: Activations):
