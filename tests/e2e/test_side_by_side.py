@@ -100,7 +100,9 @@ def test_a_training_that_is_told_to_stop_saves_where_it_is(
 ):
     backbone = TINY["backbone"] | {"n_steps": 100_000}  # type: ignore[operator]
     file = write_experiment(tmp_path, **(FEW | {"backbone": backbone}))
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, also under nohup
     process, classifier = command("run", str(file)), tmp_path / "run" / "classifier"
+    signal.signal(signal.SIGHUP, ignored)
     while not (classifier / "checkpoints").exists():
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.1)
