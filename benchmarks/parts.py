@@ -9,6 +9,7 @@ through the tail once for every concept. Processor time of alternating rounds, a
 import statistics
 import sys
 from collections.abc import Callable, Iterable
+from tempfile import TemporaryDirectory
 
 import torch
 from side_by_side import in_turn, write
@@ -61,15 +62,23 @@ def in_fours(texts: Iterable[str]) -> list[list[str]]:
     return [given[i : i + FOUR] for i in range(0, len(given), FOUR)]
 
 
-def capture_in_fours() -> dict[str, Work]:
-    """200 texts of mixed lengths: ours against batches of four in file order."""
+def capture_in_fours(dtype: str = "float32") -> dict[str, Work]:
+    """200 texts of mixed lengths: ours against batches of four in file order, in float32."""
     model, test = minilm()
     long = [text * (1 + 5 * (i % 4 == 0)) for i, text in enumerate(test.texts)]
     texts = cs.Texts(tuple(long), test.labels, test.ids, test.label_names)
+    with TemporaryDirectory() as folder:
+        model.save(folder)
+        ours = cs.Classifier.load(folder, dtype=dtype)
     return {
-        "ours": lambda: cs.capture(model, texts),
+        "ours": lambda: cs.capture(ours, texts),
         "twin": lambda: [model.hidden(four) for four in in_fours(long)],
     }
+
+
+def capture_in_half() -> dict[str, Work]:
+    """The same, ours in bfloat16."""
+    return capture_in_fours("bfloat16")
 
 
 def capture_against_forward() -> dict[str, Work]:
@@ -185,6 +194,7 @@ def scores_of_seven() -> dict[str, Work]:
 
 LINES: dict[str, tuple[Callable[[], dict[str, Work]], int]] = {
     "capture_in_fours": (capture_in_fours, 1),
+    "capture_in_half": (capture_in_half, 1),
     "capture_against_forward": (capture_against_forward, 3),
     "causality": (causality, 2),
     "similarity": (similarity, 2),

@@ -11,6 +11,7 @@ from classifsae.errors import StorageError
 from classifsae.pipeline.run_folder import RunFolder
 from classifsae.reporting import RunGroup, group_runs, save_tables
 from classifsae.reporting.tables.formats import as_csv, as_json, as_latex, as_markdown
+from classifsae.storage import finish
 
 
 def load_groups(folders: list[Path]) -> list[RunGroup]:
@@ -30,6 +31,7 @@ def write_run(folder: Path, *records: dict[str, object], **page: object) -> Path
     (folder / "summary.json").write_text(json.dumps(records))
     if page:
         (folder / "scores.json").write_text(json.dumps(page))
+    finish(folder, inputs="", record={})
     return folder
 
 
@@ -191,6 +193,7 @@ def test_a_role_travels_in_the_summary_and_an_older_one_goes_by_the_name(first: 
 )
 def test_a_damaged_summary_is_one_clear_line(content: str, said: str, tmp_path: Path):
     (tmp_path / "summary.json").write_text(content)
+    finish(tmp_path, inputs="", record={})
     with pytest.raises(StorageError, match=r"the results in .* are damaged") as error:
         load_groups([tmp_path])
     assert said in str(error.value)
@@ -205,3 +208,9 @@ def test_a_folder_that_is_missing_or_no_run_is_refused(first: Path, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(StorageError, match="run its experiment to the end first"):
         load_groups([tmp_path / "empty"])
+
+
+def test_results_without_a_manifest_are_refused(first: Path):
+    (first / "manifest.json").unlink()
+    with pytest.raises(StorageError, match=r"holds results without their manifest.json"):
+        load_groups([first])
