@@ -28,6 +28,8 @@ def read_yaml(
         ConfigError: it cannot be read, or ``parse_yaml`` refuses it.
     """
     try:
+        if path.is_fifo():  # to open it would wait for a writer
+            raise ConfigError(f"{path} is a pipe; give the path of {cure}.")
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:

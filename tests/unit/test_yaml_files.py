@@ -1,5 +1,6 @@
 """YAML that strangers wrote is read as plain values, or refused in one line and at once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,10 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, says: str):
 def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str):
     with pytest.raises(ConfigError, match="cannot read the file"):
         read_yaml(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match="is a pipe; give the path of a YAML file"):
+        read_yaml(tmp_path / "a.yaml")

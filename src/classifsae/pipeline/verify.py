@@ -13,7 +13,15 @@ from tempfile import TemporaryDirectory
 from pydantic import ValidationError
 
 from classifsae.activations import Activations
-from classifsae.errors import ConfigError, DamagedError, DataError, MismatchError, StorageError, one_line
+from classifsae.errors import (
+    ConfigError,
+    DamagedError,
+    DataError,
+    MismatchError,
+    StorageError,
+    one_line,
+    require_kind,
+)
 from classifsae.notebook import Sheet, Shown
 from classifsae.pipeline.config import changed
 from classifsae.pipeline.differences import differences
@@ -109,6 +117,7 @@ def verify(
         StorageError: there is no run.
         ClassifSAEError: what it was made from is not here, or cannot be read.
     """
+    require_kind(run, (str, Path), wanted="verify takes the folder of a run")
     folder = RunFolder(Path(run).absolute())
     if not folder.options.is_file() and not (folder.path / MANIFEST).is_file():
         folder.read_experiment()  # which says that this is no run, before anything below is hashed
