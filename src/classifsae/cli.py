@@ -58,6 +58,8 @@ _OF_THE_MACHINE = (
     "ESTALE",
     "ENOTDIR",
     "EISDIR",
+    "ENAMETOOLONG",
+    "ELOOP",
 )
 """Errors that are not of ClassifSAE's making, wherever they are met."""
 SECONDS_PER_LINE = 30.0

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -65,8 +65,9 @@ def _forget_terminal() -> None:
     """Print into nothing where the terminal was, which can no longer be written to."""
     with open(os.devnull, "wb") as nowhere:
         for stream in (1, 2):
-            if stat.S_ISCHR(os.fstat(stream).st_mode):
-                os.dup2(nowhere.fileno(), stream)
+            with suppress(OSError):  # closed by whoever started this
+                if stat.S_ISCHR(os.fstat(stream).st_mode):
+                    os.dup2(nowhere.fileno(), stream)
 
 
 @contextmanager

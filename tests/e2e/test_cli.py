@@ -197,6 +197,16 @@ def test_a_sweep_is_listed_by_number_with_what_is_done_and_one_point_shown_in_fu
     assert (status, "index is 3, but" in printed, "give 1 to 2" in printed) == (2, True, True)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["verify", "a" * 300], ["explain", "a" * 300, "x"], ["show", "a" * 5000]]
+)
+def test_a_name_longer_than_a_file_system_takes_is_one_clear_line(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, printed = call(monkeypatch, capsys, *arguments)
+    assert (status, "File name too long" in printed, "fault" in printed) == (2, True, False)
+
+
 def test_show_prompt_prints_one_filled_prompt_and_trains_nothing(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -335,16 +335,18 @@ def _apart(points: list[Experiment], axes: Axes) -> tuple[Experiment, ...]:
 
     Such as ``runs/planted/minilm,n_concepts=10``.
     """
-    steps = [[(key, value, i) for i, value in enumerate(values, start=1)] for key, values in axes]
-    varied = list(itertools.product(*steps))
-    of_folder: dict[Path, list[int]] = {}
-    for number, point in enumerate(points if len(points) > 1 else ()):
+    if len(points) == 1:
+        return tuple(points)
+    numbered = [[(key, value, i) for i, value in enumerate(values, start=1)] for key, values in axes]
+    steps = list(itertools.product(*numbered))
+    sharing: dict[Path, list[int]] = {}
+    for number, point in enumerate(points):
         folder = point.folder(resolve(point.dataset)[0], point.backbone.name)
-        of_folder.setdefault(folder, []).append(number)
-    for numbers in of_folder.values():
+        sharing.setdefault(folder, []).append(number)
+    for numbers in sharing.values():
+        varied = [len({i for _, _, i in axis}) > 1 for axis in zip(*(steps[n] for n in numbers), strict=True)]
         for number in numbers:
-            own = [step for step, *steps in zip(varied[number], *(varied[i] for i in numbers), strict=True)
-                   if any(other != step for other in steps)]  # fmt: skip
+            own = itertools.compress(steps[number], varied)
             name = "".join(f",{key}={_in_a_name(value, i)}" for key, value, i in own)
             run_dir = points[number].run_dir.rstrip("/") + name
             points[number] = points[number].model_copy(update={"run_dir": run_dir})

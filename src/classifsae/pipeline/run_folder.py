@@ -238,7 +238,7 @@ class RunFolder:
         points = self.path.parent.glob(f"{glob.escape(sweep_of(self.path).name)},*")
         for run in (sweep_of(self.path), *sorted(set(points) - {self.path})):
             other = run / folder.relative_to(self.path)
-            with suppress(DamagedError):
+            with suppress(StorageError):  # damaged, or not ours to read: then it is made here
                 manifest = noted_manifest(other)
                 if manifest is not None and manifest.inputs == inputs:
                     require_unchanged(other)
