@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from classifsae.concepts._autoencoder import DEAD_AFTER, SparseCoder, SparseObjective
+from classifsae.concepts._optimise import AlongMemory
 from classifsae.concepts._optimise import _step as step_of
 from classifsae.concepts.classifsae import ClassifSAEObjective
 from classifsae.concepts.sae import SAEObjective
@@ -117,7 +118,7 @@ class Ours:
 
     def __init__(self, coder: SparseCoder, head: nn.Linear | None, task: Task) -> None:
         self.task, self.objective = task, objective_of(coder, head, task)
-        self.adam = torch.optim.Adam(self.objective.parameters(), lr=RATE, fused=True)
+        self.adam = AlongMemory(self.objective.parameters(), lr=RATE)
 
     def step(self, number: int) -> float:
         """One step; returns the loss."""

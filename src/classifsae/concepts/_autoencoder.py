@@ -180,11 +180,12 @@ class SparseObjective(Objective):
         self.silent_steps = torch.where(codes.fired, 0, self.silent_steps + 1)
         # Back at the scale of the states before the product rather than after it, where it is wider.
         seen = codes.detached(n_detached).scaled(1 / scale)
-        rebuilt = torch.addr(seen.times(coder.W_dec), 1 / scale[:, 0], coder.b_dec)
+        rebuilt, directions = seen.times(coder.W_dec, also=dead)
+        rebuilt = torch.addr(rebuilt, 1 / scale[:, 0], coder.b_dec)
         return Pass(
             codes=codes,
             reconstruction=reconstruction(rebuilt, hidden),
-            ghost=ghost(rebuilt, hidden, dead_codes, coder.W_dec[dead]),
+            ghost=ghost(rebuilt, hidden, dead_codes, directions),
         )
 
     @torch.no_grad()

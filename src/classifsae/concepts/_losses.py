@@ -6,7 +6,7 @@ Source of all: Le Bail et al. 2025 (arXiv:2506.23951) and the configuration its 
 import torch
 from torch.nn.functional import cross_entropy
 
-from classifsae.tensors import Float, Int, Tensor
+from classifsae.tensors import Float, Int, Tensor, batches
 
 _TINY = 1e-6
 
@@ -126,7 +126,9 @@ def flip(before: Float[Tensor, "b c"], after: Float[Tensor, "b c"]) -> Float[Ten
 
 def without_row_component_(gradient: Float[Tensor, "p d"], rows: Float[Tensor, "p d"]) -> None:
     """Leave of a gradient, in place, what turns unit rows without stretching them."""
-    gradient.addcmul_(torch.linalg.vecdot(gradient, rows)[:, None], rows, value=-1)
+    for part in batches(*rows.shape):  # their products, which are as large, stay small
+        own = rows[part]
+        gradient[part].addcmul_(torch.linalg.vecdot(gradient[part], own)[:, None], own, value=-1)
 
 
 def unit_rows(rows: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,7 +229,7 @@ def optimise(objective: Objective, order: Order, schedule: Schedule, run: Run) -
     Raises:
         DataError: the loss is no longer a number; says which term.
     """
-    optimiser = torch.optim.Adam(objective.parameters(), lr=schedule.learning_rate, fused=True)
+    optimiser = AlongMemory(objective.parameters(), lr=schedule.learning_rate)
     saver, spent, early_stop = _Saver(objective, optimiser, run), run.spent, schedule.early_stop
     spent.n_steps_at_most = schedule.n_steps
     spent.n_held_out = len(early_stop.rows) if early_stop else 0
@@ -255,20 +255,60 @@ def optimise(objective: Objective, order: Order, schedule: Schedule, run: Run) -
     objective.before_step()  # once more, so that what is kept obeys the constraints too
 
 
+class AlongMemory(torch.optim.Adam):
+    """Fused Adam, given parameters that lie column by column as their transposes, in the same memory.
+
+    It would copy them at each step: an encoder that began as the transpose of a decoder lies like that.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float) -> None:
+        self._turned: dict[nn.Parameter, nn.Parameter] = {}
+        given = list(parameters)
+        for parameter in given:
+            if not parameter.is_contiguous() and parameter.T.is_contiguous():
+                self._turned[parameter] = nn.Parameter(parameter.detach().T)
+        super().__init__([self._turned.get(parameter, parameter) for parameter in given], lr=lr, fused=True)
+
+    def update(self) -> None:
+        """One step along the gradients, which are then gone."""
+        for parameter, turned in self._turned.items():
+            turned.grad = None if parameter.grad is None else parameter.grad.T
+            parameter.grad = None
+        self.step()
+        self.zero_grad()
+
+    def moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """Averages and number of steps of a parameter, in its own shape."""
+        return {k: self._as_given(parameter, v) for k, v in self.state[self._own(parameter)].items()}
+
+    def put_back(self, parameter: nn.Parameter, moments: Mapping[str, Tensor]) -> None:
+        """Go on from moments that were taken; all stand on the parameter's device, in its layout."""
+        own = self._own(parameter)
+        self.state[own] = {
+            k: torch.empty_like(own).copy_(self._as_given(parameter, v)) if v.dim() else v.to(own.device)
+            for k, v in moments.items()
+        }
+
+    def _own(self, parameter: nn.Parameter) -> nn.Parameter:
+        return self._turned.get(parameter, parameter)
+
+    def _as_given(self, parameter: nn.Parameter, moment: Tensor) -> Tensor:
+        return moment.T if parameter in self._turned and moment.dim() else moment
+
+
 def _step(
-    objective: Objective, optimiser: torch.optim.Adam, rows: Tensor, step: int, clip: float | None
+    objective: Objective, optimiser: AlongMemory, rows: Tensor, step: int, clip: float | None
 ) -> dict[str, Tensor]:
     objective.before_step()
     terms = objective.losses(rows, step)
     total = torch.stack([objective.weights[name] * term for name, term in terms.items()]).sum()
-    optimiser.zero_grad()
     # No further than the parameters: a classifier that the terms run through stays as it is.
     total.backward(inputs=list(objective.parameters()))
     objective.after_backward()
     values = {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
     if clip is not None:
         values["gradient_norm"] = nn.utils.clip_grad_norm_(objective.parameters(), clip)
-    optimiser.step()
+    optimiser.update()
     return values
 
 
@@ -285,7 +325,7 @@ def _checked(numbers: dict[str, float], step: int) -> dict[str, float]:
 class _Saver:
     """Writes and reads the state of a fit: parameters, buffers, Adam's moments, curves and the step."""
 
-    def __init__(self, objective: Objective, optimiser: torch.optim.Adam, run: Run) -> None:
+    def __init__(self, objective: Objective, optimiser: AlongMemory, run: Run) -> None:
         self._objective, self._optimiser, self._run = objective, optimiser, run
         self._pause, self._last = _CHECKPOINT_SECONDS, time.monotonic()
 
@@ -317,8 +357,7 @@ class _Saver:
             return 0
         self._objective.load_state_dict(_under("objective/", state))
         for name, parameter in self._objective.named_parameters():
-            moments = _under(f"adam/{name}/", state)
-            self._optimiser.state[parameter] = {k: _placed(t, parameter) for k, t in moments.items()}
+            self._optimiser.put_back(parameter, _under(f"adam/{name}/", state))
         for place, curve in sorted(_under("curve/", state).items()):
             self._run.curves[place.split("/", 1)[-1]] = curve.tolist()
         self._run.spent.n_steps, self._run.spent.n_vectors = int(state["step"]), int(state["n_vectors"])
@@ -327,7 +366,7 @@ class _Saver:
     def _state(self, step: int) -> dict[str, Tensor]:
         state = {f"objective/{name}": tensor for name, tensor in self._objective.state_dict().items()}
         for name, parameter in self._objective.named_parameters():
-            for key, value in self._optimiser.state[parameter].items():
+            for key, value in self._optimiser.moments(parameter).items():
                 state[f"adam/{name}/{key}"] = value
         for place, (name, curve) in enumerate(self._run.curves.items()):  # whose order is seen in reports
             state[f"curve/{place:04d}/{name}"] = torch.tensor(curve, dtype=torch.float64)
@@ -336,14 +375,6 @@ class _Saver:
 
     def _inputs(self) -> Tensor:
         return torch.tensor(list(self._run.inputs.encode()) or [0], dtype=torch.uint8)
-
-
-def _placed(state: Tensor, parameter: Tensor) -> Tensor:
-    """A tensor of Adam's, the step too, as fused Adam takes it: on the parameter's device, in its layout."""
-    if not state.dim():
-        return state.to(parameter.device)
-    # An encoder that began as a transpose lies column by column, and fused Adam goes along the memory.
-    return torch.empty_like(parameter).copy_(state)
 
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

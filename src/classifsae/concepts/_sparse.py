@@ -71,11 +71,13 @@ class SparseCodes:
         """Each sentence's codes times its factor."""
         return replace(self, values=self.values * factors)
 
-    def times(self, rows: Float[Tensor, "p d"]) -> Float[Tensor, "b d"]:
-        """codes rows: for each sentence the sum over its candidates of code times row."""
+    def times(
+        self, rows: Float[Tensor, "p d"], *, also: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "g d"]]:
+        """codes rows: for each sentence the sum over its candidates of code times row; and some rows."""
         product = embedding_bag(self.latents, rows.detach(), per_sample_weights=self.values, mode="sum")
-        product_with_gradient: Tensor = _RowGradient.apply(product, rows, self)  # type: ignore[no-untyped-call]
-        return product_with_gradient
+        taken: tuple[Tensor, Tensor] = _RowGradient.apply(product, rows, self, also)  # type: ignore[no-untyped-call]
+        return taken
 
     def transposed_times(self, factor: Float[Tensor, "b d"]) -> Float[Tensor, "p d"]:
         """codes^T factor: for each latent the sum over its sentences of code times row; without gradient."""
@@ -143,15 +145,18 @@ class _EncoderGradient(torch.autograd.Function):
 
 
 class _RowGradient(torch.autograd.Function):
-    """Gives a finished product of codes and rows the gradient of the rows."""
+    """Gives a finished product of codes and rows, and some of these rows, the gradient of the rows."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, product: Tensor, rows: Tensor, codes: SparseCodes) -> Tensor:
-        ctx.codes = codes  # type: ignore[attr-defined]
-        return product.view_as(product)
+    def forward(
+        ctx: FunctionCtx, product: Tensor, rows: Tensor, codes: SparseCodes, also: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.codes, ctx.also = codes, also  # type: ignore[attr-defined]
+        return product.view_as(product), rows[also]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> _Gradients:
+    def backward(ctx: FunctionCtx, gradient: Tensor, extra: Tensor) -> _Gradients:
         codes: SparseCodes = ctx.codes  # type: ignore[attr-defined]
-        return gradient, codes.transposed_times(gradient), None
+        rows = codes.transposed_times(gradient).index_add_(0, ctx.also, extra)  # type: ignore[attr-defined]
+        return gradient, rows, None, None

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from classifsae.concepts import _optimise
 from classifsae.concepts._optimise import (
+    AlongMemory,
     EarlyStop,
     Objective,
     Run,
@@ -171,3 +173,29 @@ def test_seeds_do_not_meet():
         torch.rand(1, generator=generator(seed, step)).item() for seed in range(20) for step in range(20)
     }
     assert len(draws) == 400
+
+
+def test_a_parameter_that_lies_column_by_column_learns_as_any_other_and_is_not_copied():
+    def after(parameter: torch.nn.Parameter, *, saved: bool) -> torch.nn.Parameter:
+        optimiser = AlongMemory([parameter], lr=0.1)
+        for step in range(4):
+            if saved and step == 2:
+                moments = {name: moment.clone() for name, moment in optimiser.moments(parameter).items()}
+                optimiser = AlongMemory([parameter], lr=0.1)
+                optimiser.put_back(parameter, moments)
+            (parameter - wanted).pow(4).sum().backward()
+            optimiser.update()
+        assert parameter.grad is None
+        return parameter
+
+    wanted = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    rows = after(torch.nn.Parameter(torch.zeros(3, 5)), saved=False)
+    columns, resumed = (
+        after(torch.nn.Parameter(torch.zeros(5, 3).T), saved=saved) for saved in (False, True)
+    )
+    assert columns.stride() == (1, 3)
+    assert torch.allclose(columns, rows, atol=1e-6)
+    assert torch.equal(columns, resumed)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        after(torch.nn.Parameter(torch.zeros(5, 3).T), saved=False)
+    assert not any(event.name == "aten::contiguous" for event in seen.events())

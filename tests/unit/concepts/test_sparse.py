@@ -48,7 +48,9 @@ def test_a_candidate_of_value_zero_did_not_fire():
 def test_products_are_those_of_dense_codes(n: int, top_k: int, seed: int):
     codes = SparseCodes.largest(random(n, P, seed=seed), top_k)
     rows, factor = random(P, D, seed=seed + 1), random(n, D, seed=seed + 2)
-    assert torch.allclose(codes.times(rows), dense_of(codes) @ rows, atol=1e-5)
+    product, taken = codes.times(rows, also=torch.tensor([1, 0]))
+    assert torch.allclose(product, dense_of(codes) @ rows, atol=1e-5)
+    assert taken.equal(rows[[1, 0]])
     assert torch.allclose(codes.transposed_times(factor), dense_of(codes).T @ factor, atol=1e-5)
 
 
@@ -68,7 +70,8 @@ def test_gradients_are_those_of_dense_autograd(n_detached: int):
 
     W_enc, b_enc, W_dec = (tensor.clone().requires_grad_() for tensor in start)
     codes, extra = encode_sparse(hidden, W_enc, b_enc, top_k=K, also=also)
-    loss_of(codes.detached(n_detached).times(W_dec), extra, codes.columns(torch.arange(4)), wanted).backward()
+    rebuilt, taken = codes.detached(n_detached).times(W_dec, also=also)
+    loss_of(rebuilt, extra, codes.columns(torch.arange(4)), wanted, taken).backward()
     ours = [W_enc.grad, b_enc.grad, W_dec.grad]
 
     W_enc, b_enc, W_dec = (tensor.clone().requires_grad_() for tensor in start)
@@ -76,13 +79,13 @@ def test_gradients_are_those_of_dense_autograd(n_detached: int):
     values, latents = pre_codes.topk(K, dim=1)
     dense = torch.zeros_like(pre_codes).scatter(1, latents, values.relu())
     seen = torch.cat([dense[:, :n_detached].detach(), dense[:, n_detached:]], dim=1)
-    loss_of(seen @ W_dec, pre_codes[:, also], dense[:, :4], wanted).backward()
+    loss_of(seen @ W_dec, pre_codes[:, also], dense[:, :4], wanted, W_dec[also]).backward()
     for mine, theirs in zip(ours, [W_enc.grad, b_enc.grad, W_dec.grad], strict=True):
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-def loss_of(rebuilt: Tensor, extra: Tensor, first: Tensor, wanted: Tensor) -> Tensor:
-    return (rebuilt - wanted).square().sum() + extra.exp().sum() + first.sin().sum()
+def loss_of(rebuilt: Tensor, extra: Tensor, first: Tensor, wanted: Tensor, taken: Tensor) -> Tensor:
+    return (rebuilt - wanted).square().sum() + extra.exp().sum() + first.sin().sum() + taken.cos().sum()
 
 
 def test_a_latent_that_is_no_candidate_and_not_dead_is_left_alone():
@@ -126,7 +129,8 @@ def test_a_step_leaves_nothing_in_memory():
     codes, extra = encode_sparse(
         inputs, weights, torch.zeros(8, requires_grad=True), top_k=2, also=torch.tensor([1])
     )
-    (codes.times(torch.randn(8, 4, requires_grad=True)).sum() + extra.sum()).backward()
-    del inputs, codes, extra
+    product, taken = codes.times(torch.randn(8, 4, requires_grad=True), also=torch.tensor([0]))
+    (product.sum() + taken.sum() + extra.sum()).backward()
+    del inputs, codes, extra, product, taken
     gc.collect()
     assert kept() is None
