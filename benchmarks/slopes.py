@@ -16,6 +16,7 @@ from torch import nn
 from classifsae.activations import Activations, Source
 from classifsae.bottleneck import evaluate
 from classifsae.concepts._autoencoder import SparseCoder
+from classifsae.concepts._optimise import AlongMemory
 from classifsae.concepts._optimise import _step as step_of
 from classifsae.concepts.ica import ICA
 from classifsae.concepts.random import Random
@@ -43,7 +44,7 @@ def states(n: int, width: int = 256) -> Activations:
 def sae_step(width: int, n_latents: int) -> Work:
     coder = SparseCoder.initial(width=width, n_latents=n_latents, top_k=10, seed=0)
     objective = SAEObjective(coder, hidden=states(BATCH, width).hidden)
-    adam = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
+    adam = AlongMemory(objective.parameters(), lr=1e-4)
     rows = torch.arange(BATCH)
     return lambda: [step_of(objective, adam, rows, i, 1.0) for i in range(3)]
 

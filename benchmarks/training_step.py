@@ -148,8 +148,9 @@ def fresh(width: int, n_latents: int, *, supervised: bool) -> tuple[SparseCoder,
 def floor_of(width: int, n_latents: int, task: Task) -> Callable[[], None]:
     """The product with the encoder, and fused Adam over all weights, for a round of steps."""
     coder, _ = fresh(width, n_latents, supervised=False)
-    adam = torch.optim.Adam(coder.parameters(), lr=RATE, fused=True)
-    for parameter in coder.parameters():
+    parameters = [nn.Parameter(parameter.detach().contiguous()) for parameter in coder.parameters()]
+    adam = torch.optim.Adam(parameters, lr=RATE, fused=True)
+    for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     hidden = task.hidden[:BATCH]
 
