@@ -55,16 +55,6 @@ def test_codes_and_reconstructions_have_their_shapes(fitted: tuple[str, Concepts
     assert concepts.class_shares.shape == (len(concepts), test.n_classes)
 
 
-def test_decoder_directions_if_there_are_any_are_one_per_latent(
-    fitted: tuple[str, Concepts], test: Activations
-):
-    name, concepts = fitted
-    directions = concepts.coder.decoder_directions
-    assert (directions is not None) == (name in ("sae", "classifsae", "pretrained", "random"))
-    if directions is not None:
-        assert directions.shape == (concepts.coder.n_latents, test.hidden.shape[1])
-
-
 def test_no_more_concepts_than_asked_for_and_each_in_one_segment(fitted: tuple[str, Concepts]):
     name, concepts = fitted
     assert len(concepts) <= (6 if name in COUNTING else 16)

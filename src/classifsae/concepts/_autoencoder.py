@@ -97,11 +97,6 @@ class SparseCoder(Coder):
         return {"top_k": self.top_k}
 
     @property
-    def decoder_directions(self) -> Float[Tensor, "p d"]:
-        """The rows of the decoder."""
-        return unit_rows(self.W_dec)
-
-    @property
     def plain(self) -> PlainSAE:
         """Itself, as other libraries keep it."""
         return PlainSAE(

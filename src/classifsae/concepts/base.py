@@ -101,11 +101,6 @@ class Coder(nn.Module, ABC):
         return {}
 
     @property
-    def decoder_directions(self) -> Float[Tensor, "p d"] | None:
-        """The unit direction that each latent writes, None where a latent has no direction of its own."""
-        return None
-
-    @property
     def plain(self) -> PlainSAE | None:
         """The same as a sparse autoencoder that other libraries know, None where it is not one."""
         return None

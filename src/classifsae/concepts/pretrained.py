@@ -90,11 +90,6 @@ class PretrainedCoder(Coder):
         return {"k": self._k, "is_scaled": self._is_scaled}
 
     @property
-    def decoder_directions(self) -> Float[Tensor, "p d"]:
-        """The rows of the decoder, at unit norm."""
-        return self.W_dec / self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
-
-    @property
     def plain(self) -> PlainSAE:
         """Itself: standard where no threshold is above 0, topk where k is given, else jumprelu."""
         is_standard = self._k is None and not (self.threshold > 0).any()
