@@ -155,8 +155,9 @@ class ConceptLayerMethod(ConceptMethod):
 
     Attributes:
         hidden_width: of the decoder between R1 and R2.
-        n_epochs: passes over the training sentences. None: as many as the data need, 100 at most, the loss
-            on a tenth of the sentences, which are not learned from, being the judge.
+        n_epochs: passes over the training sentences. None: as many as the data need, the loss on a tenth of
+            the sentences, which are not learned from, being the judge; 100 at most, but ``fewest_steps`` may
+            be planned of few sentences.
         batch_size: sentences per step; the last, smaller batch of an epoch is used too.
         learning_rate: Adam's, constant.
         similarity_weight: r1, of R_sim.
@@ -168,6 +169,7 @@ class ConceptLayerMethod(ConceptMethod):
 
     takes_half: ClassVar[bool] = True
     published: ClassVar[Mapping[str, Json]] = {"n_epochs": 100}
+    fewest_steps: ClassVar[int] = 0
 
     n_concepts: Count = 20
     hidden_width: PositiveInt = 512
@@ -204,7 +206,10 @@ class ConceptLayerMethod(ConceptMethod):
             device=train.hidden.device,
             n_held_out=n_held_out(len(train)) if self.n_epochs is None else 0,
         )
-        n_epochs = self.n_epochs or min(max(_EPOCHS[0], _STEPS // order.per_epoch), _EPOCHS[1])
+        n_epochs = self.n_epochs or max(
+            min(max(_EPOCHS[0], _STEPS // order.per_epoch), _EPOCHS[1]),
+            -(-self.fewest_steps // order.per_epoch),
+        )
         n_steps, rate = n_epochs * order.per_epoch, self.learning_rate
         stop = EarlyStop.in_second_half(order.held_out, n_steps)
         return order, Schedule(n_steps, learning_rate=rate, final_learning_rate=rate, early_stop=stop)

@@ -215,6 +215,7 @@ def edited(concepts: Concepts, edits: Edits, train: Activations | None) -> Conce
         source=concepts.source,
         method=concepts.method,
         curves=concepts.curves,
+        spent=concepts.spent,
         card=concepts.card,
     )
     return _with_names(made, called)
@@ -230,6 +231,7 @@ def _taken(concepts: Concepts, rows: list[int]) -> Concepts:
         source=concepts.source,
         method=concepts.method,
         curves=concepts.curves,
+        spent=concepts.spent,
         card=concepts.card,
     )
 

@@ -51,9 +51,10 @@ class Spent(BaseModel):
     n_held_out: int = 0
 
     @property
-    def why_it_stopped(self) -> str:
-        """As the end of a sentence."""
-        return "no further gain" if self.n_steps < self.n_steps_at_most else "all it may"
+    def said(self) -> str:
+        """How many vectors, and why no more."""
+        why = "no further gain" if self.n_steps < self.n_steps_at_most else "the whole plan"
+        return f"{self.n_vectors:,} vectors ({why if self.n_held_out else 'a fixed number'})"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from classifsae.activations import Activations, Guidance, Source, check_finite
 from classifsae.activity import ALIVE
 from classifsae.bounds import Count, Seed
 from classifsae.concepts._card import Card, ConceptRow, checked_names
-from classifsae.concepts._optimise import Run
+from classifsae.concepts._optimise import Run, Spent
 from classifsae.concepts._sae_files import PlainSAE, write_sae_lens
 from classifsae.concepts._shown import Concept, ScoreCheck
 from classifsae.errors import (
@@ -142,6 +142,8 @@ class Concepts(Plotted, nn.Module):
         activation: mean |activation| of each concept on all sentences.
         source: where the hidden states came from; scores refuse states from elsewhere.
         method: name of the method that learned them.
+        curves: numbers of the steps in which they were learned, by name.
+        spent: what the fit cost, and whether it stopped early; None: not known.
         card: what is said of them where they are shared, such as names; None: nothing.
     """
 
@@ -159,11 +161,12 @@ class Concepts(Plotted, nn.Module):
         source: Source,
         method: str,
         curves: dict[str, list[float]] | None = None,
+        spent: Spent | None = None,
         card: Card | None = None,
     ) -> None:
         super().__init__()
         self.coder, self.source, self.method, self.curves = coder, source, method, curves or {}
-        self.card = card
+        self.spent, self.card = spent, card
         self.register_buffer("kept", kept)
         self.register_buffer("class_activation", class_activation)
         self.register_buffer("activation", activation)
@@ -202,8 +205,9 @@ class Concepts(Plotted, nn.Module):
         """What is shown: every concept with its class."""
         title = f"Concepts: {len(self)} by {self.method}, of states of width {self.width}"
         of = f"model {self.source.model[:12]}, layer {self.source.layer}" if self.source.model else ""
+        learned = f"learned from {self.spent.said}" if self.spent and self.spent.n_steps else ""
         facts = (
-            *([of] if of else []),
+            *filter(None, (of, learned)),
             "share: of its activation, on sentences of its class; activation: its mean size in training",
         )
         rows = [row._replace(share=Share(row.share)) for row in self.listed()]
@@ -321,6 +325,7 @@ class Concepts(Plotted, nn.Module):
             coder=f"{kind.__module__}:{kind.__qualname__}",
             settings=self.coder.settings,
             source=self.source,
+            spent=self.spent,
         )
         facts = record.model_dump() | (facts or {})
         return finish(folder, inputs=inputs, record=facts, besides=(README,))  # which people edit on the Hub
@@ -551,6 +556,7 @@ class Concepts(Plotted, nn.Module):
             source=record.source,
             method=record.method,
             curves=_CURVES.validate_json((folder / CURVES).read_bytes()),
+            spent=record.spent,
             card=_card_in(folder),
         )
 
@@ -595,6 +601,7 @@ class ConceptsRecord(BaseModel, extra="ignore"):
     coder: str
     settings: dict[str, Json]
     source: Source
+    spent: Spent | None = None
 
 
 def codes_of(concepts: Concepts, activations: Activations) -> Float[Tensor, "n m"]:
@@ -779,6 +786,7 @@ class ConceptMethod(BaseModel, ABC):
             source=on.source,
             method=self.method_name(),
             curves=run.curves if run else {},
+            spent=run.spent if run else None,
         )
 
     @final

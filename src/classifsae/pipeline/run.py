@@ -697,12 +697,8 @@ class _Run:
 
 
 def spent_note(spent: Mapping[FitName, Spent]) -> str:
-    """What the fits cost that ask the data when to stop; "" without any."""
-    said = [
-        f"{which} {one.n_vectors:,} vectors ({one.why_it_stopped})"
-        for which, one in spent.items()
-        if one.n_held_out
-    ]
+    """What the fits cost that learn in steps, and why they stopped; "" without any."""
+    said = [f"{which} {one.said}" for which, one in spent.items() if one.n_steps]
     return f"Learned from: {', '.join(said)}." if said else ""
 
 

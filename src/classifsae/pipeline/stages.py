@@ -344,8 +344,7 @@ def fit(work: Work, which: FitName, *, train: str, test: str, guidance: str | No
             published_choice=work.activations("test") if published else None,
         )
         remove(checkpoint)
-        facts: dict[str, Json] = {"label": which.label, "recipe": options, "spent": run.spent.model_dump()}
-        concepts.save(folder, inputs=inputs, facts=facts)
+        concepts.save(folder, inputs=inputs, facts={"label": which.label, "recipe": options})
 
     also = filter(None, (guidance, recipe.files))
     depends_on = (recipe.method_name(), options, train, test if published else None, *also)

@@ -89,7 +89,7 @@ def test_a_killed_fit_that_stops_early_ends_bit_for_bit_as_if_it_had_not_been(
     expected = fit_until_no_gain(whole)
     assert 114 <= whole.spent.n_steps < whole.spent.n_steps_at_most == 200
     assert whole.spent.n_held_out == 4
-    assert whole.spent.why_it_stopped == "no further gain"
+    assert whole.spent.said == f"{whole.spent.n_vectors:,} vectors (no further gain)"
     monkeypatch.setattr(_optimise, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(_optimise, "_PAUSE_PER_SAVE", 0.0)
 
