@@ -4,6 +4,8 @@ The twins read batches of four texts in file order, look at every pair of senten
 through the tail once for every concept. Processor time of alternating rounds, and the median of their ratios.
 
     python benchmarks/parts.py [NAME ...]
+
+NAME is capture_in_fours, capture_in_half, capture_against_forward, causality, similarity or scores_of_seven.
 """
 
 import statistics
@@ -205,6 +207,8 @@ LINES: dict[str, tuple[Callable[[], dict[str, Work]], int]] = {
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     results: dict[str, dict[str, float]] = {}
+    if unknown := set(names) - LINES.keys():
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(LINES)}")
     for name in names or LINES:
         make, n_rounds = LINES[name]
         taken = in_turn(n_rounds, **make())

@@ -38,10 +38,10 @@ class Source(BaseModel, frozen=True):
         dataset: fingerprint of the data set, all its parts together.
     """
 
-    model: str
-    layer: int
-    prompt: str
-    dataset: str
+    model: str = ""
+    layer: int = 0
+    prompt: str = ""
+    dataset: str = ""
 
     def require(self, other: "Source", *, this: str, that: str) -> None:
         """Refuse to mix two sources.
@@ -59,6 +59,10 @@ class Source(BaseModel, frozen=True):
                 )
 
 
+NOWHERE = Source()
+"""Of states that no classifier of this package computed."""
+
+
 @dataclass(frozen=True)
 class Activations(Shown):
     """Hidden states of n sentences and what the classifier made of them, one row each, in data-set order.
@@ -68,7 +72,7 @@ class Activations(Shown):
         logits: the classifier's own class logits.
         labels: ground truth, class indices.
         ids: the data set's row ids; ``ID#1``, ``ID#2``, ... for the windows of a text that was split.
-        source: where the states come from.
+        source: where the states come from; states of one's own need none.
         documents: number of the text that each row is of, counted from 0 in data-set order; None where
             every row is a text of its own.
         spans: first character of each row in its text, and the one after its last; None likewise.
@@ -78,7 +82,7 @@ class Activations(Shown):
     logits: Float[Tensor, "n c"]
     labels: Int[Tensor, " n"]
     ids: tuple[str, ...]
-    source: Source
+    source: Source = NOWHERE
     documents: Int[Tensor, " n"] | None = None
     spans: Int[Tensor, "n 2"] | None = None
 

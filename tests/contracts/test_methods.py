@@ -22,6 +22,7 @@ from plain_sae import sparsify, weights
 
 QUICK = {"n_vectors": 2000, "batch_size": 32, "n_probe": 60, "n_latents": 24, "top_k": 4, "n_epochs": 3}
 NAMES = METHODS.names()
+LEARNED_IN_STEPS = ("classifsae", "conceptshap", "consensus", "hiconcept", "sae")
 COUNTING = [name for name in NAMES if METHODS.load(name).model_fields["n_concepts"].default is not None]
 
 
@@ -53,6 +54,23 @@ def test_codes_and_reconstructions_have_their_shapes(fitted: tuple[str, Concepts
     assert concepts.decode(codes).shape == test.hidden.shape
     assert torch.isfinite(codes).all()
     assert concepts.class_shares.shape == (len(concepts), test.n_classes)
+
+
+def test_what_was_spent_is_kept_with_the_concepts(fitted: tuple[str, Concepts], tmp_path: Path):
+    name, concepts = fitted
+    assert concepts.spent is not None
+    assert (concepts.spent.n_vectors > 0) == (name in LEARNED_IN_STEPS)
+    assert ("learned from" in repr(concepts)) == (name in LEARNED_IN_STEPS)
+    concepts.save(tmp_path)
+    assert Concepts.load(tmp_path).spent == concepts.spent
+
+
+def test_states_that_are_an_array_are_refused_with_what_makes_a_tensor_of_them(
+    train: Activations, tail: nn.Linear
+):
+    array = dataclasses.replace(train, hidden=train.hidden.numpy())
+    with pytest.raises(ConfigError, match=r"torch\.from_numpy\(states\) is one.*; got ndarray"):
+        recipe("kmeans").fit(array, tail)
 
 
 def test_no_more_concepts_than_asked_for_and_each_in_one_segment(fitted: tuple[str, Concepts]):

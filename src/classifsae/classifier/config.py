@@ -234,6 +234,7 @@ class BackboneConfig(Tuning, Reading, Origin):
         scratch, unmerged = self.architecture is not None, self.tuning == "lora" and not self.lora.merge
         eight_bits = self.quantization is not None
         contradictions = {
+            "a preset is named as model, such as model: minilm": self.preset and not (self.model or scratch),
             "give exactly one of model and architecture": (self.model is not None) == scratch,
             "tokenizer is for an architecture; a model brings its own": self.tokenizer and not scratch,
             "an architecture has random weights; tuning must be full": scratch and self.tuning == "none",

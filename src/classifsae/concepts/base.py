@@ -749,6 +749,11 @@ class ConceptMethod(BaseModel, ABC):
             Activations,
             wanted=f"{self.method_name()} is fitted on activations, as capture returns them",
         )
+        require_kind(
+            train.hidden,
+            torch.Tensor,
+            wanted="states are a torch tensor; torch.from_numpy(states) is one, in the same memory",
+        )
         check_finite(train.hidden, train.ids)
         if len(torch.bincount(train.predictions).nonzero()) < 2:
             raise DataError(

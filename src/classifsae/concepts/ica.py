@@ -78,11 +78,12 @@ class ICA(ConceptMethod):
         if self.n_concepts > n_directions:
             raise ConfigError(
                 f"ica: n_concepts is {self.n_concepts}, but {why} directions; "
-                f"lower n_concepts to {n_directions} or add sentences."
+                f"lower n_concepts to {max(1, n_directions)} or add sentences."
             )
 
     def _rotation(self, white: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.decomposition import FastICA
+        from sklearn.exceptions import ConvergenceWarning
 
         ica = FastICA(
             algorithm="parallel",
@@ -95,6 +96,8 @@ class ICA(ConceptMethod):
             warnings.simplefilter("always")
             ica.fit(white)
         for warning in caught:
-            _LOG.warning("ica: %s", warning.message)
+            said = "FastICA did not converge; raise max_iterations or tolerance, or lower n_concepts."
+            is_known = issubclass(warning.category, ConvergenceWarning)
+            _LOG.warning("ica: %s", said if is_known else warning.message)
         rotation: NDArray[np.float32] = ica.components_
         return rotation

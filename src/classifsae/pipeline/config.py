@@ -570,6 +570,7 @@ _MAPPINGS: dict[str, type[BaseModel]] = {
     "words": WordOptions,
     "names": NameOptions,
     "audit": AuditOptions,
+    "report": ReportOptions,
 }
 _EXAMPLES = {
     "backbone": "backbone: minilm",

@@ -52,7 +52,7 @@ def test_not_converging_is_said_in_the_log_and_no_error(
     with caplog.at_level(logging.WARNING):
         concepts = ICA(n_concepts=5, max_iterations=1).fit(train, tail)
     assert len(concepts) == 5
-    assert "ica: FastICA did not converge" in caplog.text
+    assert "ica: FastICA did not converge; raise max_iterations" in caplog.text
 
 
 def test_more_concepts_than_neurons_are_refused(train: Activations, tail: nn.Linear):

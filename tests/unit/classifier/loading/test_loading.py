@@ -52,6 +52,7 @@ def test_fields_replace_those_of_the_preset_and_a_budget_replaces_a_budget():
             r"backbone: unknown option 'lerning_rate'. Did you mean 'learning_rate'\?",
         ),
         ({"n_steps": 3}, "backbone: give exactly one of model and architecture"),
+        ({"preset": "minilm"}, "backbone: a preset is named as model, such as model: minilm"),
         ({"model": "x", "n_steps": 3, "n_epochs": 1}, "backbone: give one of n_steps and n_epochs, not both"),
         ({"model": "x", "tokenizer": {}}, "backbone: tokenizer is for an architecture"),
         (
