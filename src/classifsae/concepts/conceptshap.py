@@ -77,7 +77,7 @@ class ConceptSHAP(ConceptLayerMethod):
     """
 
     remedy: ClassVar[str] = "lower threshold or train longer (n_epochs)"
-    fewest_steps: ClassVar[int] = 1000  # with 300 all concepts of 300 sentences were still dead
+    fewest_steps: ClassVar[int] = 2500  # with 1,000 all concepts of a weak classifier were still dead
 
     threshold: Annotated[float, Field(ge=-1, lt=1)] = 0.3
 

@@ -260,7 +260,7 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize(("n", "n_steps"), [(300, 1002), (4000, 2900), (60_000, 4650)])
+@pytest.mark.parametrize(("n", "n_steps"), [(300, 2502), (4000, 2900), (60_000, 4650)])
 def test_few_sentences_are_seen_more_often_by_conceptshap(n: int, n_steps: int, train: Activations):
     def planned(method: type[ConceptSHAP] | type[HIConcept]) -> int:
         return method().plan(train.take(torch.arange(n) % len(train)))[1].n_steps
