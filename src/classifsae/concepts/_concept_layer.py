@@ -156,8 +156,8 @@ class ConceptLayerMethod(ConceptMethod):
     Attributes:
         hidden_width: of the decoder between R1 and R2.
         n_epochs: passes over the training sentences. None: as many as the data need, the loss on a tenth of
-            the sentences, which are not learned from, being the judge; 100 at most, but ``fewest_steps`` may
-            be planned of few sentences.
+            the sentences, which are not learned from, being the judge; 100 at most, or as many as make
+            ``fewest_steps``.
         batch_size: sentences per step; the last, smaller batch of an epoch is used too.
         learning_rate: Adam's, constant.
         similarity_weight: r1, of R_sim.
@@ -165,6 +165,7 @@ class ConceptLayerMethod(ConceptMethod):
         rescale: give rebuilt states the norm of their states before the tail in training too, as
             every score does. The published code does so for encoders only; for a decoder it trains
             with False, and so on states of a norm that its own evaluation never shows to the tail.
+        fewest_steps: steps that are planned at least where ``n_epochs`` is None.
     """
 
     takes_half: ClassVar[bool] = True

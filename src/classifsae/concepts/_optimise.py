@@ -266,7 +266,7 @@ class AlongMemory(torch.optim.Adam):
         self._turned: dict[nn.Parameter, nn.Parameter] = {}
         given = list(parameters)
         for parameter in given:
-            if not parameter.is_contiguous() and parameter.T.is_contiguous():
+            if parameter.dim() == 2 and not parameter.is_contiguous() and parameter.T.is_contiguous():
                 self._turned[parameter] = nn.Parameter(parameter.detach().T)
         super().__init__([self._turned.get(parameter, parameter) for parameter in given], lr=lr, fused=True)
 
