@@ -93,3 +93,10 @@ def test_what_is_left_of_a_gradient_is_orthogonal_to_its_row(seed: int):
     left = gradient.clone()
     without_row_component_(gradient, rows)
     assert torch.allclose(gradient, left, atol=1e-6)
+
+
+def test_what_is_left_of_a_large_gradient_is_the_same_made_in_blocks():
+    rows, gradient = unit_rows(random(2500, 2000)), random(2500, 2000, seed=1)  # more than 2^22 numbers
+    whole = gradient - torch.linalg.vecdot(gradient, rows)[:, None] * rows
+    without_row_component_(gradient, rows)
+    assert torch.allclose(gradient, whole, atol=1e-6)

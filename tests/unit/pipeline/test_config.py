@@ -163,6 +163,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
     [
         ({"seed": [1]}, r"unknown option 'seed'. Did you mean 'seeds'\?"),
         ({"label_column": "team"}, r"unknown option 'label_column'. Did you mean 'dataset.label_column'\?"),
+        ({"report": {"figurs": True}}, r"unknown option 'report.figurs'. Did you mean 'report.figures'\?"),
         ({"words": {"langage": "de"}}, r"unknown option 'words.langage'. Did you mean 'words.language'\?"),
         (
             {"top_k": 3},
