@@ -12,7 +12,7 @@ from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import run
 from classifsae.storage import write_text
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy.stats", "pandas", "matplotlib", "peft")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "peft")
 
 
 @pytest.mark.parametrize(

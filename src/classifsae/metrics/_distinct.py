@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from scipy.sparse.csgraph import connected_components
 
 from classifsae.activity import FIRES, sizes_of
 from classifsae.bottleneck import Evaluation
@@ -45,6 +44,8 @@ def distinct_concepts(
         used: smallest share of sentences on which a concept fires.
         duplicate: smallest Jaccard index of two activating sets of one group.
     """
+    from scipy.sparse.csgraph import connected_components
+
     rate = (evaluation.codes.abs() > FIRES).double().mean(dim=0)
     positions = (rate >= used).nonzero().flatten()
     sets = evaluation.activating.sets[positions]

@@ -3,15 +3,17 @@
 import math
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
-from scipy.special import comb
 
 from classifsae.activity import sizes_of
 from classifsae.tensors import Bool, Float, Int, OnStep, Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 N_STRONGEST = 5
 """A sentence's concepts are at most this many: those of its largest activations."""
@@ -138,6 +140,8 @@ def sentence_similarity(
         For each k the mean over sentences that have such a neighbour, and how many have one. The mean is
         NaN where none has.
     """
+    from scipy.special import comb
+
     has, sizes = _shared_sets(concepts_of.cpu())  # one row per sentence, one column per set
     weights = np.stack([(-1.0) ** (sizes - k) * comb(sizes, k) for k in N_SHARED], axis=1)
     # A sentence is in each of its own sets: what it adds to them is taken off again, here and below.
@@ -162,8 +166,10 @@ def sentence_similarity(
     return means, support
 
 
-def _shared_sets(concepts_of: Int[Tensor, "n q"]) -> tuple[csr_array, NDArray[np.int64]]:
+def _shared_sets(concepts_of: Int[Tensor, "n q"]) -> "tuple[csr_array, NDArray[np.int64]]":
     """Which sentence has which set of concepts, of the sets that several have; and the size of each set."""
+    from scipy.sparse import csr_array, hstack
+
     n, q = concepts_of.shape
     held, sizes = [], []
     for size in range(1, q + 1):

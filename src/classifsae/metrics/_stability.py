@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch.nn.functional import one_hot
 
 from classifsae.activity import sizes_of
@@ -36,6 +35,8 @@ def stability(
     Raises:
         ValueError: the sets are not of the same sentences.
     """
+    from scipy.optimize import linear_sum_assignment
+
     if some.shape[1] != others.shape[1]:
         raise ValueError(f"stability: got sets of {some.shape[1]} and of {others.shape[1]} sentences.")
     some, others = some[some.any(dim=1)], others[others.any(dim=1)]

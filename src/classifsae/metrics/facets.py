@@ -4,12 +4,11 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from torch.nn.functional import normalize, one_hot
 
 from classifsae.activity import sizes_of
@@ -20,6 +19,9 @@ from classifsae.metrics._distinct import distinct_concepts, within_classes
 from classifsae.metrics._similarity import similarity_within
 from classifsae.metrics.base import Metric, Quantity, Result, mean
 from classifsae.tensors import Bool, Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 COVERED = 0.95
 """Concepts whose activating sets cover a smaller share of the sentences have no ConceptSim share."""
@@ -202,7 +204,9 @@ def nameability(
     return mean(aucs, weights)
 
 
-def ridge_of_words(words: csr_matrix, wanted: NDArray[np.bool_], others: csr_matrix) -> NDArray[np.float64]:
+def ridge_of_words(
+    words: "csr_matrix", wanted: NDArray[np.bool_], others: "csr_matrix"
+) -> NDArray[np.float64]:
     """Ridge regression from the words of some texts, in the dual, and what it says of others."""
     centre = wanted.mean(axis=0) if len(wanted) else np.zeros(wanted.shape[1])
     gram = (words @ words.T).toarray() + _RIDGE * np.eye(len(wanted))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from classifsae.activity import sizes_of
 from classifsae.bottleneck import Evaluation
@@ -147,6 +146,8 @@ def f1_of_pairs(sets: Bool[Tensor, "m n"], true: Bool[Tensor, "t n"]) -> Float[T
 
 def match(sets: Bool[Tensor, "m n"], true: Bool[Tensor, "t n"]) -> list[int | None]:
     """For each true concept the position of the set that it is matched with; None where there are too few."""
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(f1_of_pairs(sets, true).numpy(), maximize=True)
     found = dict(zip(columns.tolist(), rows.tolist(), strict=True))
     return [found.get(column) for column in range(len(true))]
