@@ -23,7 +23,8 @@ class Rows:
         n: rows in all.
         width: k.
         make: some of the rows.
-        widest: k of the widest matrix that they are made from, which decides how many exist at a time.
+        widest: numbers of float32 in a row of the widest matrix that they are made from, which decides how
+            many exist at a time.
     """
 
     n: int
@@ -35,7 +36,7 @@ class Rows:
     def of(cls, rows: Float[Tensor, "n k"], dtype: torch.dtype | None = None) -> "Rows":
         """The rows of a tensor, such as one that is mapped from the disk, in float32 at least."""
         (n, width), wide = rows.shape, dtype or torch.promote_types(rows.dtype, torch.float32)
-        return cls(n, width, lambda some: rows[some].to(wide), width)
+        return cls(n, width, lambda some: rows[some].to(wide), _widest(width, wide))
 
     def __len__(self) -> int:
         return self.n
@@ -72,8 +73,9 @@ class Rows:
         return self.through(lambda some: self[some] @ matrix, width=matrix.shape[1])
 
     def to(self, dtype: torch.dtype) -> "Rows":
-        """The same rows in another precision."""
-        return self.through(lambda some: self[some].to(dtype))
+        """The same rows in another precision; of a wider one, fewer exist at a time."""
+        widest = max(self.widest, _widest(self.width, dtype))
+        return Rows(self.n, self.width, lambda some: self[some].to(dtype), widest)
 
     def through(self, make: Callable[[Some], Tensor], *, width: int | None = None) -> "Rows":
         """What a function makes of the same rows."""
@@ -101,6 +103,11 @@ class Rows:
             joined = put(joined, part, self[part], self.n)
         assert joined is not None
         return joined
+
+
+def _widest(width: int, dtype: torch.dtype) -> int:
+    """How many numbers of float32 are as large as a row of this type."""
+    return width * dtype.itemsize // torch.float32.itemsize
 
 
 def mean_row(rows: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:

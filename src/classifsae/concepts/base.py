@@ -834,7 +834,7 @@ def mean_by_class(
 ) -> Float[Tensor, "m c"]:
     """Mean over the sentences of each class of a function of the chosen codes, 0 for an absent class."""
     total = torch.zeros(on.n_classes, len(chosen), dtype=torch.float64, device=on.hidden.device)
-    for part in batches(len(on), max(on.hidden.shape[1], coder.n_latents)):
+    for part in batches(len(on), max(on.hidden.shape[1], coder.n_latents), on=on.hidden.device):
         codes = coder.encode_kept(on.hidden[part].float(), chosen)
         total.index_add_(0, classes[part], of(codes).double())
     counts = torch.bincount(classes, minlength=on.n_classes).clamp_min(1)

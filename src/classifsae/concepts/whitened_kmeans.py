@@ -93,7 +93,7 @@ def whitening(
     rows, sizes = Rows.of(hidden), classes.bincount()
     members = Rows(len(rows), len(sizes), lambda some: one_hot(classes[some], len(sizes)).float(), len(sizes))
     means = members.product(rows) / sizes.clamp_min(1)[:, None]
-    rest = rows.through(lambda some: (rows[some] - means[classes[some]]).double())
+    rest = rows.through(lambda some: rows[some] - means[classes[some]]).to(torch.float64)
     variances, axes = torch.linalg.eigh(rest.gram() / len(rest))
     kept = slice(len(variances) - n_axes, None)
     spread = variances[kept].clamp_min(_TINY * float(variances[-1])).sqrt()
