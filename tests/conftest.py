@@ -22,8 +22,8 @@ SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """As many as there are cores for this process, whatever the machine around its container has."""
-    return min(cpu_count(), MOST_WORKERS)
+    """One more than cores for this process, as some tests wait, whatever the machine around its container has."""
+    return min(cpu_count() + 1, MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")

@@ -208,7 +208,7 @@ def data_frame(
     Args:
         rows: mappings, or an array.
         index: name of the column that names the rows, or their names.
-        columns: names, of an array.
+        columns: names, of an array, or of mappings of which there may be none.
     Raises:
         ConfigError: pandas is not installed.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-SMALL = {"n_latents": 48, "top_k": 4, "n_vectors": 20000, "batch_size": 64}
+SMALL = {"n_latents": 48, "top_k": 4, "n_vectors": 8000, "batch_size": 64}
 TINY = {
     "backbone": {
         "architecture": {

@@ -12,7 +12,17 @@ from classifsae.pipeline.config import load_experiment
 from classifsae.pipeline.run import run
 from classifsae.storage import write_text
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "peft")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "sklearn",
+    "scipy.optimize",
+    "scipy.sparse",
+    "pandas",
+    "matplotlib",
+    "peft",
+)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,9 @@ class Explanation(Plotted):
             }
             for fired in self.concepts
         ]
-        return data_frame(rows, index="concept")
+        first = ("concept", "name", "activation", "share", "without", "change")
+        columns = (*first, *(f"adds to {label}" for label in self.classifier.probabilities))
+        return data_frame(rows, index="concept", columns=columns)
 
     @property
     def by_absence(self) -> bool:

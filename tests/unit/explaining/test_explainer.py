@@ -187,6 +187,13 @@ def test_a_text_on_which_nothing_fires_says_so():
     assert "No concept fires" in shown(found)
 
 
+def test_the_data_frame_of_a_text_on_which_nothing_fires_has_its_columns():
+    frame = explain(Toy(), NEURONS, "unheard").to_pandas()
+    assert len(frame) == 0
+    assert list(frame.columns) == list(explain(Toy(), NEURONS, "goal").to_pandas().columns)
+    assert "adds to money" in frame.columns
+
+
 def test_a_word_carries_the_share_of_the_activation_that_goes_with_it():
     found = explain(Toy(), NEURONS, "goal, no: match goal bank")
     sports, money = found.concepts
