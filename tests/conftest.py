@@ -22,7 +22,7 @@ SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores for this process, as some tests wait, whatever the machine around its container has."""
+    """One more than this process has cores, whatever its container's machine has: some tests only wait."""
     return min(cpu_count() + 1, MOST_WORKERS)
 
 
