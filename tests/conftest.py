@@ -22,8 +22,8 @@ SOURCE = Source(model="model", layer=2, prompt="", dataset="data")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than this process has cores, whatever its container's machine has: some tests only wait."""
-    return min(cpu_count() + 1, MOST_WORKERS)
+    """As many as there are cores for this process, whatever the machine around its container has."""
+    return min(cpu_count(), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")

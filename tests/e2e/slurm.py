@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
-SECONDS = 30.0  # for a daemon to answer
+SECONDS = 120.0  # for a daemon to answer, or a job to begin
 
 _CONF = """\
 ClusterName=test

@@ -96,7 +96,7 @@ def test_capture_then_methods_side_by_side_then_the_report_which_leaves_nothing_
     ]
     assert list(states(launch)) == names
     assert words(launch)[1:] == ["pending"] * 7
-    cluster.until(lambda: set(words(launch)) == {"done"}, 240)
+    cluster.until(lambda: set(words(launch)) == {"done"}, 600)
     assert [run(point).n_done for point in points] == [0, 0]
     assert "up to date" in "\n".join(launch.lines("1-methods-1"))
     captured = launch.lines("2-capture")  # begins when that of the other point has ended
@@ -110,7 +110,7 @@ def test_a_killed_job_shows_its_log_its_dependants_are_cancelled_and_other_runs_
     launch = launched(tmp_path, long, other)
     cluster.until(lambda: has_begun_to_train(launch))
     os.kill(pid_in(tmp_path), signal.SIGKILL)
-    cluster.until(lambda: states(launch)["2-report"].state == "done", 120)
+    cluster.until(lambda: states(launch)["2-report"].state == "done", 600)
     assert words(launch)[:4] == ["failed", "cancelled", "cancelled", "cancelled"]
     said = failures(launch, launch.states())
     assert said[0] == "1-capture (capture) failed: exit status 137"
@@ -126,7 +126,7 @@ def test_a_job_whose_time_is_up_saves_and_queues_again_also_over_a_restart_of_th
     cluster.start_controller()
     cluster.call("scancel", "--signal=USR1", "--batch", launch.jobs[0].id)
     cluster.until(lambda: any("queues again" in line for line in launch.tail("1-capture")))
-    cluster.until(lambda: set(words(launch)) == {"done"}, 120)
+    cluster.until(lambda: set(words(launch)) == {"done"}, 600)
     log = launch.lines("1-capture")
     assert sum("1-capture on" in line for line in log) == 2
     assert any("stopped by SIGTERM" in line for line in log)

@@ -151,9 +151,11 @@ def _cure_of_other_order(
 
 def _best_places(table: Int[Tensor, "c c"]) -> Int[Tensor, " c"]:
     """The class of the predictions (columns) that each class of the labels (rows) fits best, each once."""
+    c = len(table)
+    if bool((table.diagonal() == table.amax(dim=1)).all()):
+        return torch.arange(c)
     from scipy.optimize import linear_sum_assignment
 
-    c = len(table)
     stay = torch.eye(c, dtype=table.dtype)  # of two that fit equally well, the one that moves fewer classes
     _, places = linear_sum_assignment((table * (c + 1) + stay).numpy(), maximize=True)
     return torch.from_numpy(places)
