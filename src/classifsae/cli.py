@@ -26,7 +26,6 @@ from classifsae.printable import SafeConsole, printable, printable_json
 from classifsae.stopping import Stopped, listen, stop_listening
 
 if TYPE_CHECKING:
-    from classifsae.auditing.remedy import Remedy
     from classifsae.explaining.explainer import Explanation
     from classifsae.pipeline.config import Experiment
     from classifsae.pipeline.run import Outcome, Stop
@@ -419,6 +418,7 @@ def edit(
     augment_by: AugmentBy = "spread",
 ) -> None:
     """Write a classifier without words, or without concepts."""
+    from classifsae.auditing.terminal import before_and_after
     from classifsae.pipeline import edit as editing
 
     if (remove is None) == (concepts is None):
@@ -429,7 +429,7 @@ def edit(
     if remove is not None:
         with Bars().stage("edit") as on_step:
             cured = editing.remedy_of(run, remove, on_step=on_step)
-        _print_remedy(cured)
+        console.print(before_and_after(cured), highlight=False)
         edited = cured.model
     else:
         edited, said = editing.without_concepts(run, _numbers(concepts or ""), method=method, seed=seed)
@@ -705,13 +705,6 @@ def _print_explanation(explanation: "Explanation", *, as_json: bool, first: bool
         from classifsae.explaining.terminal import printed
 
         console.print(printed(explanation, legend=first), highlight=False)
-
-
-def _print_remedy(cured: "Remedy") -> None:
-    """Before and after, and what was tried."""
-    from classifsae.auditing.terminal import before_and_after
-
-    console.print(before_and_after(cured), highlight=False)
 
 
 def _numbers(given: str) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from classifsae.bounds import Name, PositiveInt, Seed
 from classifsae.data.planted import PlantedOptions
@@ -29,7 +29,7 @@ class DatasetSizes(BaseModel, frozen=True, extra="forbid"):
     n_characters: PositiveInt
 
 
-class DatasetConfig(BaseModel):
+class DatasetConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
     """A data set in data form; a preset is one of these in YAML.
 
     Attributes:
@@ -52,8 +52,6 @@ class DatasetConfig(BaseModel):
         options: knobs of ``planted``.
         sizes: of a preset on the Hub, for estimates where it cannot be reached; nothing is computed from it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     name: Annotated[Name, Field(min_length=1)]
     config: Name | None = None

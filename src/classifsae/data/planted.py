@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from classifsae.bounds import Count, Seed
 from classifsae.data.texts import Texts
@@ -29,7 +29,7 @@ _SLOT = re.compile(r"<([a-z]+)>")
 _MAX_TRIES = 50
 
 
-class PlantedOptions(BaseModel):
+class PlantedOptions(BaseModel, frozen=True, extra="forbid"):
     """The knobs of the planted corpus.
 
     Attributes:
@@ -50,8 +50,6 @@ class PlantedOptions(BaseModel):
         shortcut_leak: share of the other sentences that have it.
         seed: decides everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_train: Count = 4000
     n_test: Count = 1000

@@ -9,7 +9,6 @@ import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -41,7 +40,7 @@ def _like(pattern: re.Pattern[str], example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, frozen=True, extra="forbid"):
     """What jobs ask for; what is null is left to the cluster.
 
     Attributes:
@@ -57,8 +56,6 @@ class Profile(BaseModel):
         warn_seconds: before the end of its time at which a job saves, ends and queues again.
         setup: shell lines before each job, such as "module load cuda".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     partition: Word | None = None
     account: Word | None = None

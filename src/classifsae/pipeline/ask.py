@@ -16,7 +16,7 @@ from classifsae.errors import ConfigError, DataError, UnknownNameError, one_line
 from classifsae.explaining.explainer import names_of
 from classifsae.pipeline.audit import cost
 from classifsae.pipeline.config import Experiment
-from classifsae.pipeline.run_folder import SPLITS, FitName, RunFolder, Split, fits_of
+from classifsae.pipeline.run_folder import SPLITS, Split, fits_of
 from classifsae.pipeline.stages import Work
 from classifsae.storage import manifest_of
 from classifsae.tensors import Bool, OnStep, Tensor
@@ -170,16 +170,12 @@ def _asked(work: Work) -> Asked:
 
 def _first_concepts(work: Work) -> "tuple[Concepts | None, tuple[str, ...]]":
     """The concepts of the run's first method and seed that are finished, and their names; None for none."""
-    which = _first_fit(work.folder, work)
+    fits = fits_of(work.experiment)
+    which = next((fit for fit in fits if manifest_of(work.folder.concepts(fit)) is not None), None)
     if which is None:
         return None, ()
     concepts = work.concepts(which).to(work.device)
     return concepts, names_of(concepts, work.folder.described(which) or ())
-
-
-def _first_fit(run: RunFolder, work: Work) -> FitName | None:
-    finished = (which for which in fits_of(work.experiment) if manifest_of(run.concepts(which)) is not None)
-    return next(finished, None)
 
 
 def require_answerable(experiment: Experiment, data: Dataset) -> None:

@@ -32,18 +32,6 @@ def check_for_scores(experiment: Experiment, data: Dataset) -> None:
         check_encoder(experiment)
 
 
-def check_questions(experiment: Experiment, data: Dataset) -> None:
-    """See that the questions of the experiment have texts to learn from.
-
-    Raises:
-        ConfigError: no such column, or too few training texts have the words or the values.
-    """
-    if experiment.ask:
-        from classifsae.pipeline.ask import require_answerable
-
-        require_answerable(experiment, data)
-
-
 def check_encoder(experiment: Experiment) -> None:
     """See that the encoder of sentences can be there.
 
@@ -68,18 +56,6 @@ def check_for_names(experiment: Experiment) -> None:
     check_encoder(experiment)
     if experiment.names.source == "local":
         locate(experiment.names.model or "")
-
-
-def check_for_tuning(experiment: Experiment) -> None:
-    """See that peft is installed where LoRA needs it.
-
-    Raises:
-        ConfigError: names the extra to install.
-    """
-    if experiment.backbone.tuning == "lora":
-        from classifsae.classifier.loading.adapters import require_peft
-
-        require_peft()
 
 
 def check_methods(experiment: Experiment, data: Dataset, *, width: int | None) -> None:

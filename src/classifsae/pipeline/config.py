@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     ValidationError,
@@ -66,19 +65,17 @@ _METHODS, _METRICS = "classifsae.concepts", "classifsae.metrics"
 """Packages with a file for each method, and for each metric; asked for names without an import of torch."""
 
 
-class ReportOptions(BaseModel):
+class ReportOptions(BaseModel, frozen=True, extra="forbid"):
     """What a report has beside its page and tables.
 
     Attributes:
         figures: draw every picture for print, as PNG and PDF.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     figures: bool = False
 
 
-class Experiment(BaseModel):
+class Experiment(BaseModel, frozen=True, extra="forbid"):
     """One point of an experiment: a backbone, a data set, and what is fitted and scored on them.
 
     Attributes:
@@ -103,8 +100,6 @@ class Experiment(BaseModel):
             published code does; for comparison only.
         run_dir: folder of the run; ``{dataset}`` and ``{backbone}`` stand for their names.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneConfig
     dataset: DatasetConfig

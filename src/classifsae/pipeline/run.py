@@ -28,13 +28,12 @@ from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
 from classifsae.notebook import Sheet, Shown, data_frame, framed
+from classifsae.pipeline.ask import require_answerable
 from classifsae.pipeline.checks import (
     check_encoder,
     check_for_names,
     check_for_scores,
-    check_for_tuning,
     check_methods,
-    check_questions,
     usable_device,
 )
 from classifsae.pipeline.config import Experiment, ReportOptions
@@ -249,7 +248,7 @@ def checked_work(experiment: Experiment, until: Stop) -> Work:
     if until in ("score", "describe", "report"):
         check_for_scores(experiment, data)
     if until == "report":
-        check_questions(experiment, data)
+        require_answerable(experiment, data)
     if until not in ("finetune", "capture") and experiment.is_guided:
         check_encoder(experiment)
     return Work(experiment, data, folder, device)
@@ -437,9 +436,11 @@ class _Run:
             return trained_elsewhere(work)
         stage = finetune(work)
         if not stage.is_done:
+            from classifsae.classifier.loading.adapters import require_peft
             from classifsae.classifier.loading.configuration import width_of
 
-            check_for_tuning(work.experiment)
+            if work.experiment.backbone.tuning == "lora":
+                require_peft()
             self.check_methods(width_of(work.experiment.backbone))
         return self.done(stage).identity
 

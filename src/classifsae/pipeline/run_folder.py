@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from classifsae.data.config import DatasetConfig
 from classifsae.data.sources import resolve
@@ -66,13 +66,12 @@ _LETTERS = 12
 """Of the identity of concepts, in a file of names."""
 
 
-class SummaryEntry(BaseModel):
+class SummaryEntry(BaseModel, extra="allow", frozen=True):
     """One record of ``summary.json``; all fields beside these are scores, null where undefined.
 
     A summary that does not say the role of a method is older; its label is then taken for the method's name.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, int | float | None]
 
     dataset: str

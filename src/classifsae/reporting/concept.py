@@ -2,9 +2,8 @@
 
 from classifsae.concepts import Concept
 from classifsae.errors import ConfigError
-from classifsae.reporting.page.content import About, ConceptCard, MethodReport, RunReport
+from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 from classifsae.reporting.page.page import panel
-from classifsae.reporting.page.stored_scores import ConceptScores
 
 
 def panel_of(concept: Concept) -> str:
@@ -14,15 +13,10 @@ def panel_of(concept: Concept) -> str:
         name=concept.name,
         class_index=list(concept.shares).index(concept.label),
         class_shares=tuple(concept.shares.values()),
-        words=(),
-        examples=(),
-        activation_rate=0,
         mean_activation=concept.activation,
-        histogram=None,
-        scores=ConceptScores(),
     )
-    method = MethodReport(concept.method, concept.method, "", 0, 1, concepts=(card,))
-    return panel(card, method, RunReport(About(), tuple(concept.shares), 0.0, 0, (), (method,), 0, (), ()))
+    method = MethodReport(concept.method, concept.method, n_concepts=1, concepts=(card,))
+    return panel(card, method, RunReport(label_names=tuple(concept.shares), methods=(method,)))
 
 
 def concept_in(report: RunReport, latent: int | str, method: str | None) -> Concept:

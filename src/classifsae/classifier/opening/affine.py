@@ -1,7 +1,6 @@
 """An affine change of the sentence vector, and a model that goes on with the changed vector."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,7 +8,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from classifsae.classifier.opening.blocks import Structure, is_vectors, with_state
+from classifsae.classifier.opening.blocks import Structure, changed_at, with_state
 from classifsae.errors import StorageError
 from classifsae.storage import read_tensors, write_tensors
 from classifsae.tensors import Float, Int, Tensor
@@ -77,35 +76,23 @@ class ChangeAt:
     layer: int
     map: AffineMap
 
-    @contextmanager
-    def made(self, structure: Structure, positions: Int[Tensor, " b"]) -> Iterator[None]:
+    def made(self, structure: Structure, positions: Int[Tensor, " b"]) -> AbstractContextManager[object]:
         """While this holds, what follows the layer is given the changed vector.
 
         Args:
             structure: of the model.
             positions: of the token of each row whose state is the sentence vector.
         """
+        if structure.neck is not None:
+            return changed_at(structure.neck, self.on)
 
         def after(_: nn.Module, __: object, output: object) -> object:
             return with_state(output, lambda state: self.on_tokens(state, positions))
 
-        def before(_: nn.Module, arguments: tuple[object, ...]) -> tuple[object, ...]:
-            if waiting and is_vectors(arguments):
-                waiting.clear()  # once: a part of the head may be called again further down
-                return (self.on(arguments[0]), *arguments[1:])
-            return arguments
+        return structure.blocks[self.layer - 1].register_forward_hook(after)
 
-        waiting = [self]
-        if structure.neck is not None:
-            hook = structure.neck.register_forward_pre_hook(before)
-        else:
-            hook = structure.blocks[self.layer - 1].register_forward_hook(after)
-        with hook:
-            yield
-
-    def on(self, hidden: object) -> Tensor:
+    def on(self, hidden: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The changed vectors, in their own precision."""
-        assert isinstance(hidden, Tensor)
         matrix, offset = self.map.matrix.to(hidden.device), self.map.offset.to(hidden.device)
         return AffineMap(matrix, offset)(hidden).to(hidden.dtype)
 

@@ -211,13 +211,16 @@ def read_at(neck: nn.Module) -> Iterator[list[Float[Tensor, "b d"]]]:
 
 
 @contextmanager
-def given_at(neck: nn.Module, hidden: Float[Tensor, "b d"]) -> Iterator[None]:
-    """Give the head these vectors, whatever the model makes of its tokens."""
-    waiting = [hidden]
+def changed_at(neck: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Give the head other vectors in place of those that the model makes of its tokens."""
+    waiting = [change]
 
     def swap(_: nn.Module, arguments: tuple[object, ...]) -> tuple[object, ...]:
+        vectors = _vectors(arguments)
+        if vectors is None or not waiting:
+            return arguments
         # Once: a dropout may well be called again further down in the head.
-        return (waiting.pop(), *arguments[1:]) if waiting and _vectors(arguments) is not None else arguments
+        return (waiting.pop()(vectors), *arguments[1:])
 
     with neck.register_forward_pre_hook(swap):
         yield
@@ -258,11 +261,6 @@ def overridden(attribute: str, values: Mapping[nn.Module, object]) -> Iterator[N
             vars(module).pop(attribute, None)
             if old is not None:
                 vars(module)[attribute] = old
-
-
-def is_vectors(arguments: tuple[object, ...]) -> bool:
-    """Whether a module is given one vector per text."""
-    return _vectors(arguments) is not None
 
 
 def with_state(output: object, change: Callable[[Tensor], Tensor]) -> object:

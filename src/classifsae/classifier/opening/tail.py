@@ -15,8 +15,8 @@ from classifsae.classifier.opening.blocks import (
     Structure,
     answering,
     captured,
+    changed_at,
     entered_at,
-    given_at,
     read_at,
     structure_of,
 )
@@ -114,9 +114,10 @@ class OpenedModel:
     def _tail_of(self, hidden: Float[Tensor, "b d"], layer: int) -> Float[Tensor, "b c"]:
         device, neck = self.model.device, self.structure.neck
         hidden = hidden.to(device, self.model.dtype)
-        entered = (
-            entered_at(self.structure, layer, hidden[:, None, :]) if neck is None else given_at(neck, hidden)
-        )
+        if neck is None:
+            entered = entered_at(self.structure, layer, hidden[:, None, :])
+        else:
+            entered = changed_at(neck, lambda _: hidden)
         with entered:
             return self.own_logits(self.padding.dummy(len(hidden), 1, device))
 

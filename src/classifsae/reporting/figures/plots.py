@@ -26,7 +26,7 @@ from classifsae.reporting.figures.figures import (
     styled,
 )
 from classifsae.reporting.page.build import concept_map, histogram
-from classifsae.reporting.page.content import About, ConceptCard, MethodReport, RunReport
+from classifsae.reporting.page.content import ConceptCard, MethodReport, RunReport
 from classifsae.reporting.page.stored_scores import ConceptScores
 from classifsae.reporting.tables.table import Record
 from classifsae.tensors import Float, Tensor
@@ -163,12 +163,6 @@ def _of_scores(scores: Scores, concepts: Concepts | None) -> dict[str, "Callable
                 latent=effect.latent,
                 name=concepts.names[effect.position] if concepts else f"concept {effect.latent}",
                 class_index=effect.class_index,
-                class_shares=(),
-                words=(),
-                examples=(),
-                activation_rate=0,
-                mean_activation=0,
-                histogram=None,
                 scores=ConceptScores(tvd=number(effect.tvd), flip_rate=number(effect.flip_rate)),
             )
             for effect in effects
@@ -176,7 +170,7 @@ def _of_scores(scores: Scores, concepts: Concepts | None) -> dict[str, "Callable
         texts = [*labels, *(card.name for card in cards)]
         found["effects"] = partial(styled, texts, partial(draw_effects, _method(cards, {}), labels))
     record: Record = {"method": concepts.method if concepts else "concepts", "role": "method"}
-    run = RunReport(About(), (), 0.0, 0, (record | dict(scores.record()),), (), 0, (), ())
+    run = RunReport(records=(record | dict(scores.record()),))
     if run.sentence_sims:
         found["sentence-sim"] = partial(styled, [], partial(draw_sentence_sim, run))
     return found
@@ -192,9 +186,6 @@ def _card(
         name=concepts.names[j],
         class_index=int(concepts.segment_of[j]),
         class_shares=tuple(concepts.class_shares[j].tolist()),
-        words=(),
-        examples=(),
-        activation_rate=0,
         mean_activation=float(concepts.activation[j] if codes is None else codes.abs().mean()),
         histogram=histogram(active) if active is not None and len(active) else None,
         scores=ConceptScores(threshold=None if threshold is None else number(threshold)),
@@ -202,4 +193,4 @@ def _card(
 
 
 def _method(cards: Sequence[ConceptCard], curves: Mapping[str, tuple[float, ...]]) -> MethodReport:
-    return MethodReport("", "", "", 0, len(cards), concepts=tuple(cards), curves=curves)
+    return MethodReport(n_concepts=len(cards), concepts=tuple(cards), curves=curves)

@@ -87,13 +87,13 @@ class ConceptCard:
     latent: int
     name: str
     class_index: int
-    class_shares: tuple[float, ...]
-    words: tuple[Word, ...]
-    examples: tuple[Example, ...]
-    activation_rate: float
-    mean_activation: float
-    histogram: Histogram | None
-    scores: ConceptScores
+    class_shares: tuple[float, ...] = ()
+    words: tuple[Word, ...] = ()
+    examples: tuple[Example, ...] = ()
+    activation_rate: float = 0.0
+    mean_activation: float = 0.0
+    histogram: Histogram | None = None
+    scores: ConceptScores = field(default_factory=ConceptScores)
     origin: Origin | None = None
     coverage: tuple[float, ...] = ()
     is_label: bool = False
@@ -158,11 +158,11 @@ class MethodReport:
         voices: which of them speak for and against each class, where the classifier's tail is known.
     """
 
-    label: str
-    method: str
-    about: str
-    seed: int
-    n_concepts: int
+    label: str = ""
+    method: str = ""
+    about: str = ""
+    seed: int = 0
+    n_concepts: int = 0
     recovery: float | None = None
     concepts: tuple[ConceptCard, ...] = ()
     map: ConceptMap | None = None
@@ -276,15 +276,15 @@ class RunReport:
         checks: what is found of labels, test texts and mistakes.
     """
 
-    about: About
-    label_names: tuple[str, ...]
-    accuracy: float
-    n_test: int
-    records: tuple[Record, ...]
-    methods: tuple[MethodReport, ...]
-    n_mistakes: int
-    mistakes: tuple[Mistake, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    about: About = About()
+    label_names: tuple[str, ...] = ()
+    accuracy: float = 0.0
+    n_test: int = 0
+    records: tuple[Record, ...] = ()
+    methods: tuple[MethodReport, ...] = ()
+    n_mistakes: int = 0
+    mistakes: tuple[Mistake, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
     audit: AuditResult | None = None
     answers: tuple[Answer, ...] = ()
     checks: Checks = field(default_factory=Checks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from classifsae.errors import StorageError, one_line
 from classifsae.storage import Json
@@ -16,7 +16,7 @@ _SHOWN = {
 """What is taken from which metric; others use some of these names for other things."""
 
 
-class ConceptScores(BaseModel):
+class ConceptScores(BaseModel, frozen=True):
     """The scores of one concept; None for one that was not asked for or is NaN.
 
     Attributes:
@@ -32,8 +32,6 @@ class ConceptScores(BaseModel):
         n_activating: sentences on which the concept is strongly active, above the break.
         concept_sim: mean cosine of their embeddings.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     support: int | None = None
     flip_rate: float | None = None
