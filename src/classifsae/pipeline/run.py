@@ -28,7 +28,6 @@ from classifsae.meaning.descriptions import MAX_DESCRIBED
 from classifsae.meaning.own_names import mark_names, read_names
 from classifsae.metrics import shortcomings
 from classifsae.notebook import Sheet, Shown, data_frame, framed
-from classifsae.pipeline.ask import require_answerable
 from classifsae.pipeline.checks import (
     check_encoder,
     check_for_names,
@@ -247,7 +246,9 @@ def checked_work(experiment: Experiment, until: Stop) -> Work:
     data, folder = load_dataset(experiment.dataset), RunFolder.of(experiment)
     if until in ("score", "describe", "report"):
         check_for_scores(experiment, data)
-    if until == "report":
+    if until == "report" and experiment.ask:
+        from classifsae.pipeline.ask import require_answerable
+
         require_answerable(experiment, data)
     if until not in ("finetune", "capture") and experiment.is_guided:
         check_encoder(experiment)
