@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import torch
+from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
@@ -109,11 +110,6 @@ class EditedCoder(Coder):
         tensors: of the dictionary, as ``base.NAME``.
     """
 
-    collect: Float[Tensor, "p q"]
-    spread: Float[Tensor, "q p"]
-    gates: Float[Tensor, "q d"]
-    offsets: Float[Tensor, " q"]
-
     def __init__(
         self,
         *,
@@ -132,10 +128,8 @@ class EditedCoder(Coder):
         own = {name.removeprefix("base."): tensor for name, tensor in tensors.items()}
         self.base: Coder = found(**own, **options)
         self._kind, self._options = kind, options
-        self.register_buffer("collect", collect)
-        self.register_buffer("spread", spread)
-        self.register_buffer("gates", gates)
-        self.register_buffer("offsets", offsets)
+        self.collect, self.spread = nn.Buffer(collect), nn.Buffer(spread)
+        self.gates, self.offsets = nn.Buffer(gates), nn.Buffer(offsets)
 
     @property
     def n_latents(self) -> int:

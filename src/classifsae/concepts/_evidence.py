@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -32,11 +33,6 @@ class EvidenceCoder(Coder):
         least: smallest code that stays, as a share of the sentence's largest.
     """
 
-    weights: Float[Tensor, "d p"]
-    bias: Float[Tensor, " p"]
-    decoder: Float[Tensor, "p d"]
-    mean: Float[Tensor, " d"]
-
     def __init__(
         self,
         *,
@@ -47,10 +43,8 @@ class EvidenceCoder(Coder):
         least: float,
     ) -> None:
         super().__init__()
-        self.register_buffer("weights", weights)
-        self.register_buffer("bias", bias)
-        self.register_buffer("decoder", decoder)
-        self.register_buffer("mean", mean)
+        self.weights, self.bias = nn.Buffer(weights), nn.Buffer(bias)
+        self.decoder, self.mean = nn.Buffer(decoder), nn.Buffer(mean)
         self._least = least
 
     @property
