@@ -114,19 +114,14 @@ class Descent:
     Attributes:
         n_rows: sentences.
         n_steps: of Adam.
-        draws: of the batches.
+        seed: of the batches.
         on_loss: told the loss of each step.
     """
 
     n_rows: int
     n_steps: int
-    draws: torch.Generator
+    seed: int
     on_loss: Callable[[float], None]
-
-    @classmethod
-    def seeded(cls, seed: int, n_rows: int, n_steps: int, on_loss: Callable[[float], None]) -> "Descent":
-        """With batches that a seed decides."""
-        return cls(n_rows, n_steps, generator(seed), on_loss)
 
     def run(
         self, groups: list[tuple[list[Tensor], float]], loss: Callable[[Int[Tensor, " b"]], Tensor]
@@ -136,9 +131,9 @@ class Descent:
             for tensor in tensors:
                 tensor.requires_grad_(True)
         adam = torch.optim.Adam([{"params": tensors, "lr": rate} for tensors, rate in groups])
-        schedule = CosineAnnealingLR(adam, self.n_steps)
+        schedule, draws = CosineAnnealingLR(adam, self.n_steps), generator(self.seed)
         for _ in range(self.n_steps):
-            rows = torch.randint(self.n_rows, (BATCH,), generator=self.draws)
+            rows = torch.randint(self.n_rows, (BATCH,), generator=draws)
             adam.zero_grad()
             value = loss(rows.to(groups[0][0][0].device))
             value.backward()
