@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Self, TypeVar, cast
 
 import torch
@@ -89,10 +90,10 @@ class Evaluation:
         """Width d of the hidden states."""
         return self.hidden.shape[1]
 
-    @property
+    @cached_property
     def activating(self) -> Activating:
         """The sentences on which each concept is strongly active."""
-        return self.once(_activating)
+        return activating_sets(self.codes)
 
     def take(self, rows: Int[Tensor, " q"]) -> Self:
         """The evaluation of these sentences alone."""
@@ -166,8 +167,12 @@ class Evaluation:
     def states_of(self, rows: Int[Tensor, " b"] | slice) -> Float[Tensor, "b d"]:
         """The rebuilt states of these sentences; of more than 64 MB of states, no others are in memory."""
         if self.hidden.numel() <= _ENTRIES_KEPT:
-            return self.once(_states)[rows]
+            return self._kept_states[rows]
         return self._run(self.codes[rows], self.norms[rows], self.bottleneck.states)
+
+    @cached_property
+    def _kept_states(self) -> Float[Tensor, "n d"]:
+        return self.states()
 
     def parts(self, n: int) -> Iterator[slice]:
         """Slices of n rows that go through the bottleneck together."""
@@ -182,14 +187,6 @@ class Evaluation:
     def _run(self, codes: Tensor, norms: Tensor, through: Through | None = None) -> Tensor:
         with torch.no_grad():
             return (through or self.bottleneck.logits)(codes, norms)
-
-
-def _activating(evaluation: Evaluation) -> Activating:
-    return activating_sets(evaluation.codes)
-
-
-def _states(evaluation: Evaluation) -> Float[Tensor, "n d"]:
-    return evaluation.states()
 
 
 def evaluate(

@@ -53,13 +53,9 @@ class OnStep(Protocol):
 
 def less_class_mean(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """Each row less the mean of the rows of its class."""
-    return rows - class_means(rows, classes)[classes]
-
-
-def class_means(rows: Float[Tensor, "n k"], classes: Int[Tensor, " n"]) -> Float[Tensor, "c k"]:
-    """Mean of the rows of each class, 0 for one without rows."""
     members = one_hot(classes).to(rows)
-    return members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
+    means = members.T @ rows / members.sum(dim=0).clamp_min(1)[:, None]
+    return rows - means[classes]
 
 
 _ENTRIES_PER_BATCH, _ENTRIES_IN_CACHE, _ROWS_IN_CACHE = 1 << 22, 1 << 20, 1024

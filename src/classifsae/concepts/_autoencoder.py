@@ -153,12 +153,10 @@ class SparseObjective(Objective):
         coder: trained in place.
     """
 
-    silent_steps: Int[Tensor, " p"]
-
     def __init__(self, coder: SparseCoder) -> None:
         super().__init__()
         self.coder = coder
-        self.register_buffer("silent_steps", torch.zeros(coder.n_latents, dtype=torch.int64))
+        self.silent_steps: Int[Tensor, " p"] = nn.Buffer(torch.zeros(coder.n_latents, dtype=torch.int64))
 
     @property
     def dead(self) -> Bool[Tensor, " p"]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import torch
+from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.activity import activating_sets
@@ -109,11 +110,6 @@ class EditedCoder(Coder):
         tensors: of the dictionary, as ``base.NAME``.
     """
 
-    collect: Float[Tensor, "p q"]
-    spread: Float[Tensor, "q p"]
-    gates: Float[Tensor, "q d"]
-    offsets: Float[Tensor, " q"]
-
     def __init__(
         self,
         *,
@@ -132,10 +128,8 @@ class EditedCoder(Coder):
         own = {name.removeprefix("base."): tensor for name, tensor in tensors.items()}
         self.base: Coder = found(**own, **options)
         self._kind, self._options = kind, options
-        self.register_buffer("collect", collect)
-        self.register_buffer("spread", spread)
-        self.register_buffer("gates", gates)
-        self.register_buffer("offsets", offsets)
+        self.collect, self.spread = nn.Buffer(collect), nn.Buffer(spread)
+        self.gates, self.offsets = nn.Buffer(gates), nn.Buffer(offsets)
 
     @property
     def n_latents(self) -> int:
@@ -196,51 +190,34 @@ def edited(concepts: Concepts, edits: Edits, train: Activations | None) -> Conce
     stay = [latent for latent in kept if latent not in edits.latents]
     rows = [kept.index(latent) for latent in stay]
     called = checked_names([*(names[latent] for latent in stay), *_new_names(edits, names)])
-    if not (edits.merge or edits.split):
-        return _with_names(_taken(concepts, rows), called)
-    wanted = "merging and splitting take the activations that the concepts were fitted on"
-    require_kind(train, Activations, wanted=wanted)
-    assert train is not None
-    concepts.source.require(train.source, this="the concepts", that="the activations")
-    coder, new = _coder(concepts, edits, train)
-    latents = torch.arange(len(new), device=concepts.kept.device) + concepts.coder.n_latents
-    with torch.no_grad():
-        by_class = mean_by_class(coder, latents, train, train.predictions, of=torch.abs)
-    counts = torch.bincount(train.predictions, minlength=train.n_classes).to(by_class)
+    coder, latents = concepts.coder, concepts.kept[rows]
+    by_class, activation = concepts.class_activation[rows], concepts.activation[rows]
+    if edits.merge or edits.split:
+        wanted = "merging and splitting take the activations that the concepts were fitted on"
+        require_kind(train, Activations, wanted=wanted)
+        assert train is not None
+        concepts.source.require(train.source, this="the concepts", that="the activations")
+        coder = _coder(concepts, edits, train)
+        new = torch.arange(concepts.coder.n_latents, coder.n_latents, device=latents.device)
+        with torch.no_grad():
+            of_new = mean_by_class(coder, new, train, train.predictions, of=torch.abs)
+        counts = torch.bincount(train.predictions, minlength=train.n_classes).to(of_new)
+        latents, by_class = torch.cat([latents, new]), torch.cat([by_class, of_new])
+        activation = torch.cat([activation, (of_new * counts).sum(dim=1) / counts.sum()])
     made = Concepts(
         coder=coder,
-        kept=torch.cat([concepts.kept[rows], latents]),
-        class_activation=torch.cat([concepts.class_activation[rows], by_class]),
-        activation=torch.cat([concepts.activation[rows], (by_class * counts).sum(dim=1) / counts.sum()]),
+        kept=latents,
+        class_activation=by_class,
+        activation=activation,
         source=concepts.source,
         method=concepts.method,
         curves=concepts.curves,
         spent=concepts.spent,
-        card=concepts.card,
     )
-    return _with_names(made, called)
-
-
-def _taken(concepts: Concepts, rows: list[int]) -> Concepts:
-    """Some of the concepts."""
-    return Concepts(
-        coder=concepts.coder,
-        kept=concepts.kept[rows],
-        class_activation=concepts.class_activation[rows],
-        activation=concepts.activation[rows],
-        source=concepts.source,
-        method=concepts.method,
-        curves=concepts.curves,
-        spent=concepts.spent,
-        card=concepts.card,
-    )
-
-
-def _with_names(concepts: Concepts, names: Sequence[str]) -> Concepts:
-    """The concepts with a card of their own: scores were those of others."""
+    # A card of their own: scores were those of others.
     before = concepts.card or Card()
-    return concepts.with_card(
-        names=names,
+    return made.with_card(
+        names=called,
         label_names=before.label_names,
         backbone=before.backbone,
         dataset=before.dataset,
@@ -262,25 +239,24 @@ def _new_names(edits: Edits, names: dict[int, str]) -> list[str]:
     return [*merged, *(name for pair in numbered for name in pair)]
 
 
-def _coder(concepts: Concepts, edits: Edits, train: Activations) -> tuple[EditedCoder, list[int]]:
-    """The dictionary with its new latents, and for each of these a member that it is made of."""
+def _coder(concepts: Concepts, edits: Edits, train: Activations) -> EditedCoder:
+    """The dictionary with its new latents."""
     p, d, device = concepts.coder.n_latents, concepts.width, concepts.kept.device
     n_new = len(edits.merge) + 2 * len(edits.split)
     collect, spread = torch.zeros(p, n_new, device=device), torch.zeros(n_new, p, device=device)
     gates, offsets = torch.zeros(n_new, d, device=device), torch.ones(n_new, device=device)
     activation = dict(zip(concepts.kept.tolist(), concepts.activation.tolist(), strict=True))
-    new: list[int] = []
+    places = iter(range(n_new))
     for merge in edits.merge:
-        total = sum(activation[latent] for latent in merge.latents)
+        place, total = next(places), sum(activation[latent] for latent in merge.latents)
         for latent in merge.latents:
-            collect[latent, len(new)], spread[len(new), latent] = 1, activation[latent] / total
-        new.append(merge.latents[0])
+            collect[latent, place], spread[place, latent] = 1, activation[latent] / total
     for split in edits.split:
         gate, offset = _boundary(concepts, split.latent, train)
         for side in (1.0, -1.0):
-            collect[split.latent, len(new)] = spread[len(new), split.latent] = 1
-            gates[len(new)], offsets[len(new)] = side * gate, side * offset
-            new.append(split.latent)
+            place = next(places)
+            collect[split.latent, place] = spread[place, split.latent] = 1
+            gates[place], offsets[place] = side * gate, side * offset
     kind = type(concepts.coder)
     coder = EditedCoder(
         kind=f"{kind.__module__}:{kind.__qualname__}",
@@ -291,7 +267,7 @@ def _coder(concepts: Concepts, edits: Edits, train: Activations) -> tuple[Edited
         offsets=offsets,
         **{f"base.{name}": tensor for name, tensor in concepts.coder.state_dict().items()},
     )
-    return coder.requires_grad_(False).to(device), new
+    return coder.requires_grad_(False).to(device)
 
 
 def _boundary(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -32,11 +33,6 @@ class EvidenceCoder(Coder):
         least: smallest code that stays, as a share of the sentence's largest.
     """
 
-    weights: Float[Tensor, "d p"]
-    bias: Float[Tensor, " p"]
-    decoder: Float[Tensor, "p d"]
-    mean: Float[Tensor, " d"]
-
     def __init__(
         self,
         *,
@@ -47,10 +43,8 @@ class EvidenceCoder(Coder):
         least: float,
     ) -> None:
         super().__init__()
-        self.register_buffer("weights", weights)
-        self.register_buffer("bias", bias)
-        self.register_buffer("decoder", decoder)
-        self.register_buffer("mean", mean)
+        self.weights, self.bias = nn.Buffer(weights), nn.Buffer(bias)
+        self.decoder, self.mean = nn.Buffer(decoder), nn.Buffer(mean)
         self._least = least
 
     @property
@@ -120,19 +114,14 @@ class Descent:
     Attributes:
         n_rows: sentences.
         n_steps: of Adam.
-        draws: of the batches.
+        seed: of the batches.
         on_loss: told the loss of each step.
     """
 
     n_rows: int
     n_steps: int
-    draws: torch.Generator
+    seed: int
     on_loss: Callable[[float], None]
-
-    @classmethod
-    def seeded(cls, seed: int, n_rows: int, n_steps: int, on_loss: Callable[[float], None]) -> "Descent":
-        """With batches that a seed decides."""
-        return cls(n_rows, n_steps, generator(seed), on_loss)
 
     def run(
         self, groups: list[tuple[list[Tensor], float]], loss: Callable[[Int[Tensor, " b"]], Tensor]
@@ -142,9 +131,9 @@ class Descent:
             for tensor in tensors:
                 tensor.requires_grad_(True)
         adam = torch.optim.Adam([{"params": tensors, "lr": rate} for tensors, rate in groups])
-        schedule = CosineAnnealingLR(adam, self.n_steps)
+        schedule, draws = CosineAnnealingLR(adam, self.n_steps), generator(self.seed)
         for _ in range(self.n_steps):
-            rows = torch.randint(self.n_rows, (BATCH,), generator=self.draws)
+            rows = torch.randint(self.n_rows, (BATCH,), generator=draws)
             adam.zero_grad()
             value = loss(rows.to(groups[0][0][0].device))
             value.backward()

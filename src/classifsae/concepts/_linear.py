@@ -1,6 +1,7 @@
 """Linear dictionaries, whose codes and reconstructions are one matrix product each, and ridge regression."""
 
 import torch
+from torch import nn
 
 from classifsae.concepts._rows import Rows
 from classifsae.concepts.base import Coder
@@ -16,17 +17,13 @@ class LinearCoder(Coder):
         decoder: one direction per latent.
     """
 
-    mean: Float[Tensor, " d"]
-    encoder: Float[Tensor, "d p"]
-    decoder: Float[Tensor, "p d"]
-
     def __init__(
         self, *, mean: Float[Tensor, " d"], encoder: Float[Tensor, "d p"], decoder: Float[Tensor, "p d"]
     ) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("encoder", encoder)
-        self.register_buffer("decoder", decoder)
+        self.mean = nn.Buffer(mean)
+        self.encoder = nn.Buffer(encoder)
+        self.decoder = nn.Buffer(decoder)
 
     @property
     def n_latents(self) -> int:

@@ -167,21 +167,20 @@ class ShuffledEpochs:
     def __init__(
         self, n_rows: int, *, batch_size: int, seed: int, device: torch.device, n_held_out: int = 0
     ) -> None:
-        drawn = torch.randperm(n_rows, generator=generator(seed, _HELD_OUT)) if n_held_out else None
-        self.held_out = torch.empty(0, dtype=torch.int64) if drawn is None else drawn[:n_held_out].to(device)
-        self._learned = None if drawn is None else drawn[n_held_out:]
-        self.per_epoch = math.ceil((n_rows - n_held_out) / batch_size)
-        self._n_rows, self._batch_size = n_rows - n_held_out, batch_size
-        self._seed, self._device = seed, device
+        rows = torch.arange(n_rows)
+        if n_held_out:
+            rows = torch.randperm(n_rows, generator=generator(seed, _HELD_OUT))
+        self.held_out, self._learned = rows[:n_held_out].to(device), rows[n_held_out:]
+        self.per_epoch = math.ceil(len(self._learned) / batch_size)
+        self._batch_size, self._seed, self._device = batch_size, seed, device
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def rows(self, step: int) -> Int[Tensor, " b"]:
         """Row numbers of the batch of a step counted from 0."""
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            order = torch.randperm(self._n_rows, generator=generator(self._seed, epoch))
-            order = order if self._learned is None else self._learned[order]
-            self._epoch, self._order = epoch, order.to(self._device)
+            order = torch.randperm(len(self._learned), generator=generator(self._seed, epoch))
+            self._epoch, self._order = epoch, self._learned[order].to(self._device)
         return self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
 
 

@@ -3,6 +3,7 @@
 from typing import Self
 
 import torch
+from torch import nn
 from torch.nn.functional import one_hot
 
 from classifsae.concepts._linear import ridge
@@ -26,10 +27,6 @@ class PartitionCoder(Coder):
         gate, gate_bias, owner: of the scores of the classes, and the class of each latent; all or none.
     """
 
-    weights: Float[Tensor, "d p"]
-    bias: Float[Tensor, " p"]
-    mean: Float[Tensor, " d"]
-    decoder: Float[Tensor, "p d"]
     gate: Float[Tensor, "d c"] | None
     gate_bias: Float[Tensor, " c"]
     owner: Int[Tensor, " p"]
@@ -46,10 +43,9 @@ class PartitionCoder(Coder):
         owner: Int[Tensor, " p"] | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("weights", weights)
-        self.register_buffer("bias", bias)
-        self.register_buffer("mean", mean)
-        self.register_buffer("decoder", decoder)
+        self.weights, self.bias = nn.Buffer(weights), nn.Buffer(bias)
+        self.mean = nn.Buffer(mean)
+        self.decoder: Float[Tensor, "p d"] = nn.Buffer(decoder)
         self.register_buffer("gate", gate)
         self.register_buffer("gate_bias", gate_bias)
         self.register_buffer("owner", owner)

@@ -147,10 +147,6 @@ class Concepts(Plotted, nn.Module):
         card: what is said of them where they are shared, such as names; None: nothing.
     """
 
-    kept: Int[Tensor, " m"]
-    class_activation: Float[Tensor, "m c"]
-    activation: Float[Tensor, " m"]
-
     def __init__(
         self,
         *,
@@ -167,9 +163,9 @@ class Concepts(Plotted, nn.Module):
         super().__init__()
         self.coder, self.source, self.method, self.curves = coder, source, method, curves or {}
         self.spent, self.card = spent, card
-        self.register_buffer("kept", kept)
-        self.register_buffer("class_activation", class_activation)
-        self.register_buffer("activation", activation)
+        self.kept = nn.Buffer(kept)
+        self.class_activation: Float[Tensor, "m c"] = nn.Buffer(class_activation)
+        self.activation = nn.Buffer(activation)
         self.requires_grad_(False)
         self.eval()
 

@@ -112,7 +112,7 @@ class Consensus(ConceptMethod):
             logits,
             one_hot(groups, self.n_concepts).to(logits),
             fidelity=self.fidelity,
-            descent=Descent.seeded(self.seed, len(states), self.n_steps, progress.losses("encoder")),
+            descent=Descent(len(states), self.n_steps, self.seed, progress.losses("encoder")),
         )
         n_steps = self.n_steps + self.n_steps // 2
         run.spent.n_steps, run.spent.n_vectors, run.spent.n_steps_at_most = n_steps, n_steps * BATCH, n_steps
@@ -124,7 +124,7 @@ class Consensus(ConceptMethod):
             states,
             logits,
             tail,
-            descent=Descent.seeded(self.seed, len(states), self.n_steps // 2, progress.losses("decoder")),
+            descent=Descent(len(states), self.n_steps // 2, self.seed, progress.losses("decoder")),
         )
         return EvidenceCoder(weights=weights, bias=bias, decoder=decoder, mean=mean, least=self.least)
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from classifsae.activations import Activations
 from classifsae.bounds import Count
@@ -39,13 +40,6 @@ class PretrainedCoder(Coder):
         is_scaled: whether states are brought to norm sqrt(d) first (s), and rebuilt at that scale.
     """
 
-    W_enc: Float[Tensor, "d p"]
-    b_enc: Float[Tensor, " p"]
-    W_dec: Float[Tensor, "p d"]
-    b_dec: Float[Tensor, " d"]
-    b_in: Float[Tensor, " d"]
-    threshold: Float[Tensor, " p"]
-
     def __init__(
         self,
         *,
@@ -59,9 +53,9 @@ class PretrainedCoder(Coder):
         is_scaled: bool,
     ) -> None:
         super().__init__()
-        tensors = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
-        for name, tensor in (tensors | {"b_in": b_in, "threshold": threshold}).items():
-            self.register_buffer(name, tensor)
+        self.W_enc, self.b_enc = nn.Buffer(W_enc), nn.Buffer(b_enc)
+        self.W_dec, self.b_dec = nn.Buffer(W_dec), nn.Buffer(b_dec)
+        self.b_in, self.threshold = nn.Buffer(b_in), nn.Buffer(threshold)
         self._k, self._is_scaled = k, is_scaled
 
     @classmethod
