@@ -1,13 +1,14 @@
 """Phrases of a corpus, and which of them go with some of its texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from classifsae.meaning.words import all_words
+from classifsae.meaning.words import all_words, phrases
 from classifsae.tensors import Bool, Float, Tensor
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class PhraseCounts:
         same = both >= _SAME * (sizes[:, None] + sizes - both)
         padded = [f" {self.phrases[column]} " for column in columns]
         dropped: set[int] = set()
-        for first, second in _pairs(len(columns)):  # the first has the larger weight
+        for first, second in combinations(range(len(columns)), 2):  # the first has the larger weight
             if padded[second] in padded[first]:
                 dropped |= {second} if same[first, second] else set()
             elif padded[first] in padded[second]:
@@ -113,12 +114,4 @@ def count_phrases(texts: Sequence[str], *, min_texts: int) -> PhraseCounts:
 
 
 def _phrases(words: Sequence[str]) -> list[str]:
-    return [
-        " ".join(words[i:j])
-        for i in range(len(words))
-        for j in range(i + 1, min(i + MAX_WORDS, len(words)) + 1)
-    ]
-
-
-def _pairs(n: int) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i in range(n) for j in range(i + 1, n))
+    return list(map(" ".join, phrases(tuple(words), MAX_WORDS)))

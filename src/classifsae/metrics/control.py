@@ -120,13 +120,11 @@ class Draws:
     """All that is random.
 
     Attributes:
-        evaluation: whose rebuilt states are turned.
         sentences: those that may be drawn.
         directions: random unit vectors.
         generator: of whatever is drawn, on the CPU so that a GPU draws the same.
     """
 
-    evaluation: Evaluation
     sentences: Int[Tensor, " e"]
     directions: Float[Tensor, "u d"]
     generator: torch.Generator
@@ -140,7 +138,7 @@ class Draws:
             is_rebuilt = evaluation.states_of(part).norm(dim=1) > 0
             turns[part] = is_rebuilt | (evaluation.codes[part] != 0).any(dim=1)
         directions = normalize(torch.randn(N_DIRECTIONS, evaluation.width, generator=generator), dim=1)
-        return cls(evaluation, turns.nonzero()[:, 0], directions.to(evaluation.codes), generator)
+        return cls(turns.nonzero()[:, 0], directions.to(evaluation.codes), generator)
 
     def some_sentences(self, count: int) -> Int[Tensor, " b"]:
         """So many different sentences, in random order."""

@@ -102,7 +102,9 @@ class Shapley(Metric):
 
     def measure(self, evaluation: Evaluation) -> ShapleyResult:
         """Score the concepts of an evaluation."""
-        concepts, rows = evaluation.concepts, self._sentences(evaluation)
+        concepts = evaluation.concepts
+        rows = some_of(len(evaluation.codes), at_most=self.max_sentences, seed=self.seed)
+        rows = rows.to(evaluation.codes.device)
         decisions = evaluation.original[rows].argmax(dim=1)
         chance = most_frequent(decisions)
         emptied = evaluation.without_many(list(range(len(concepts))))
@@ -140,11 +142,6 @@ class Shapley(Metric):
 
         values, errors = shapley_values(worth, m, n_permutations=self.n_permutations, seed=self.seed)
         return values.tolist(), errors.tolist()
-
-    def _sentences(self, evaluation: Evaluation) -> Int[Tensor, " r"]:
-        """All sentences, or a random choice of them, in order."""
-        rows = some_of(len(evaluation.codes), at_most=self.max_sentences, seed=self.seed)
-        return rows.to(evaluation.codes.device)
 
 
 def some_of(n: int, *, at_most: int | None, seed: int) -> Int[Tensor, " r"]:
