@@ -210,9 +210,11 @@ def evaluate(
     Raises:
         MismatchError: concepts and activations have different sources, or there are more sentences than
             activations, or fewer.
-        DataError: hidden states or rebuilt logits are not finite.
+        DataError: there are no activations, or hidden states or rebuilt logits are not finite.
     """
     concepts.source.require(test.source, this="the concepts", that="the activations")
+    if not len(test):
+        raise DataError("there are activations of no sentence to score on; capture one text at least.")
     check_finite(test.hidden, test.ids)
     if sentences is not None and len(sentences) != len(test):
         raise MismatchError(

@@ -194,3 +194,8 @@ def test_activations_from_elsewhere_are_refused(
 def test_a_tail_that_returns_no_numbers_is_refused(concepts: Concepts, test: Activations):
     with pytest.raises(DataError, match="tail returns NaN or infinity"):
         evaluate(concepts, lambda hidden: hidden[:, :3] * float("nan"), test)
+
+
+def test_no_sentences_are_refused(concepts: Concepts, tail: nn.Linear, test: Activations):
+    with pytest.raises(DataError, match="no sentence to score on"):
+        evaluate(concepts, tail, test.take(torch.arange(0)))
