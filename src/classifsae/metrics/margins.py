@@ -22,6 +22,7 @@ FEWEST = 5
 """A concept counts in a class where it fires on at least so many sentences, and is absent from as many."""
 
 _ROUNDING = 1e-6
+_ENTRIES_PER_BLOCK = 1 << 20
 """Margins whose deviation is a smaller share of their size are all equal."""
 
 
@@ -313,10 +314,18 @@ def some_of_each(
     chosen: Bool[Tensor, "n m"], kind_of: Int[Tensor, " n"], *, at_most: int, generator: torch.Generator
 ) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:
     """Sentences and concepts, a random choice of at most so many sentences of each concept and kind."""
-    order = torch.randperm(len(chosen), generator=generator).to(chosen.device)
-    places, columns = chosen[order].nonzero(as_tuple=True)
-    cells = kind_of[order[places]] * chosen.shape[1] + columns
-    by_cell, counts = cells.argsort(stable=True), cells.bincount()
-    ranks = torch.arange(len(cells), device=cells.device) - (counts.cumsum(dim=0) - counts)[cells[by_cell]]
-    kept = by_cell[ranks < at_most]
-    return order[places[kept]], columns[kept]
+    order, m = torch.randperm(len(chosen), generator=generator).to(chosen.device), chosen.shape[1]
+    shuffled, kinds, found = chosen[order], kind_of[order], []
+    size = max(1, _ENTRIES_PER_BLOCK // len(chosen))
+    for start in range(0, m, size):
+        places, columns = shuffled[:, start : start + size].nonzero(as_tuple=True)
+        cells = kinds[places] * m + columns + start
+        by_cell, counts = cells.argsort(stable=True), cells.bincount()
+        ranks = (
+            torch.arange(len(cells), device=cells.device) - (counts.cumsum(dim=0) - counts)[cells[by_cell]]
+        )
+        kept = by_cell[ranks < at_most]
+        found.append(torch.stack([cells[kept], places[kept]]))
+    cells, places = torch.cat(found, dim=1)
+    by_cell = cells.argsort(stable=True)
+    return order[places[by_cell]], cells[by_cell] % m
