@@ -321,9 +321,8 @@ def some_of_each(
         places, columns = shuffled[:, start : start + size].nonzero(as_tuple=True)
         cells = kinds[places] * m + columns + start
         by_cell, counts = cells.argsort(stable=True), cells.bincount()
-        ranks = (
-            torch.arange(len(cells), device=cells.device) - (counts.cumsum(dim=0) - counts)[cells[by_cell]]
-        )
+        first = counts.cumsum(dim=0) - counts
+        ranks = torch.arange(len(cells), device=cells.device) - first[cells[by_cell]]
         kept = by_cell[ranks < at_most]
         found.append(torch.stack([cells[kept], places[kept]]))
     cells, places = torch.cat(found, dim=1)

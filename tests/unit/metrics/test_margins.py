@@ -9,6 +9,7 @@ from classifsae.activations import Activations
 from classifsae.bottleneck import Evaluation, evaluate
 from classifsae.concepts import Concepts
 from classifsae.concepts._linear import LinearCoder
+from classifsae.metrics import margins
 from classifsae.metrics.margins import Decisions, Margins, closed, gap, some_of_each
 from classifsae.tensors import Tensor
 from known_world import N_CLASSES, SOURCE, World
@@ -93,6 +94,20 @@ def test_some_sentences_of_each_concept_and_class():
     assert cells.tolist() == [5, 2, 5, 1]
     assert chosen[rows, columns].all()
     assert len({*zip(rows.tolist(), columns.tolist(), strict=True)}) == 13
+
+
+def test_the_same_sentences_are_drawn_however_many_concepts_are_gone_through_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    draws = torch.Generator().manual_seed(1)
+    chosen, kinds = torch.rand(90, 7, generator=draws) < 0.4, torch.randint(3, (90,), generator=draws)
+    found = []
+    for at_once in (1 << 20, 2 * len(chosen), 1):
+        monkeypatch.setattr(margins, "_ENTRIES_PER_BLOCK", at_once)
+        generator = torch.Generator().manual_seed(0)
+        found.append(torch.stack(some_of_each(chosen, kinds, at_most=4, generator=generator)))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_class_and_topic_close_most_of_the_gap_and_more_than_chance():
